@@ -1,0 +1,2 @@
+//! The OCI binary.
+fn main() {}

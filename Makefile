@@ -1,0 +1,55 @@
+# runsc-rs: the commands of a day. `make build` leaves bin/runsc-rs; `make test` needs root (it makes containers).
+
+target  := $(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu
+cache   := $(or $(RUNSC_RS_CACHE),/var/cache/runsc-rs)
+export RUNSC_RS_CACHE := $(cache)
+
+.PHONY: build fast run setup rootfs test guest check shape bench clean
+
+## build: the release binary, static and stripped, at bin/runsc-rs
+build:
+	cargo build --release -p runsc-rs
+	@mkdir -p bin && cp -f $(target)/release/runsc-rs bin/.runsc-rs.new && mv -f bin/.runsc-rs.new bin/runsc-rs
+	@ls -l bin/runsc-rs
+
+## fast: the same program with debug assertions and a quick build, at bin/fast/runsc-rs: what the tests run
+fast:
+	cargo build --profile fast -p runsc-rs
+	@mkdir -p bin/fast && cp -f $(target)/fast/runsc-rs bin/fast/.runsc-rs.new && mv -f bin/fast/.runsc-rs.new bin/fast/runsc-rs
+
+## run: build, then run a real container on this machine's own root (read-only, under an overlay in memory)
+run: build
+	scripts/run.sh bin/runsc-rs
+
+## setup: apt-get what the tests need (idempotent; root; Debian 12)
+setup:
+	scripts/setup.sh
+
+## rootfs: the Debian root filesystem of the tests, made once with debootstrap and kept in $(cache)
+rootfs: setup
+	scripts/rootfs.sh
+
+## test: everything, unit tests and real sandboxes, on the platforms of RUNSC_RS_PLATFORMS (default: ptrace)
+test: rootfs fast
+	RUNSC_RS=$(CURDIR)/bin/fast/runsc-rs cargo test --workspace --no-fail-fast
+
+## guest: only the guest programs, e.g. make guest ARGS=futex
+guest: fast
+	RUNSC_RS=$(CURDIR)/bin/fast/runsc-rs cargo test -p tests --test guest -- $(ARGS)
+
+## check: formatting, lints, and the shape of the code
+check: shape
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+## shape: share of unsafe crates, dependency arrows, forbidden locks, file sizes
+shape:
+	scripts/shape.sh
+
+## bench: rows of DESIGN's tables, side by side: native, runc, runsc where present, ours; markdown on stdout
+bench: build
+	bench/run.sh
+
+clean:
+	cargo clean
+	rm -rf bin

@@ -1,0 +1,149 @@
+//! The order of locks. A thread may take a lock only if its level is above every level it holds; debug builds check each time.
+//!
+//! This file is the whole order: outer locks first, inner ones later, [`LEAF`] last. A crate that needs a level adds it here, at the place
+//! that the nesting asks for; the gaps are for that. Two locks of one level never nest, unless both are taken in an order stated in the code
+//! (by address, parent before child) and the second by `lock_nested`.
+
+macro_rules! levels {
+    ($($(#[doc = $doc:literal])* $name:ident = $value:literal,)*) => {
+        $($(#[doc = $doc])* pub const $name: u16 = $value;)*
+
+        /// The name of a level, for reports.
+        pub const fn name(level: u16) -> &'static str {
+            match level {
+                $($value => stringify!($name),)*
+                LEAF => "LEAF",
+                _ => "unnamed level",
+            }
+        }
+    };
+}
+
+levels! {
+    /// The sandbox's table of containers and everything the control socket orders.
+    CONTAINERS = 1000,
+    /// Task tables, parents and children, process groups and sessions of all PID namespaces (Linux: tasklist_lock).
+    TASKS = 2000,
+    /// One thread group: its threads, its group-wide stop and exit.
+    THREAD_GROUP = 2200,
+    /// Signal actions and pending signals of a thread group (Linux: siglock).
+    SIGNALS = 2400,
+    /// One task's state that others may see.
+    TASK = 2600,
+    /// A file descriptor table.
+    FD_TABLE = 3000,
+    /// Working directory, root, umask.
+    FS_CONTEXT = 3200,
+    /// The mounts of a namespace.
+    MOUNTS = 4000,
+    /// Renames between directories of one file system.
+    RENAME = 4200,
+    /// A directory entry and its children.
+    DENTRY = 4400,
+    /// An inode's attributes or data.
+    INODE = 4600,
+    /// A file description's offset and flags.
+    FILE = 4800,
+    /// The VMAs of an address space (Linux: mmap_lock).
+    MM = 5000,
+    /// A queue of futex waiters.
+    FUTEX = 5400,
+    /// Tables of a network stack: bound ports, listeners.
+    NET_TABLES = 6000,
+    /// One endpoint of a network stack.
+    NET_ENDPOINT = 6200,
+    /// The interest list of an epoll instance.
+    EPOLL = 7000,
+    /// Who waits on one file.
+    POLLEE = 7400,
+    /// Timers of a clock.
+    TIMERS = 7600,
+    /// A platform's own tables.
+    PLATFORM = 8000,
+}
+
+/// Nothing is locked while a leaf is held: two leaves do not nest.
+pub const LEAF: u16 = u16::MAX;
+
+#[cfg(debug_assertions)]
+mod held {
+    use core::cell::Cell;
+
+    const DEPTH: usize = 32;
+
+    struct Held {
+        levels: [Cell<u16>; DEPTH],
+        len: Cell<usize>,
+    }
+
+    // Constant and without a destructor: a plain block of thread memory, valid until the thread's last instruction.
+    thread_local! {
+        static HELD: Held = const { Held { levels: [const { Cell::new(0) }; DEPTH], len: Cell::new(0) } };
+    }
+
+    fn highest(held: &Held) -> Option<u16> {
+        held.levels.iter().take(held.len.get()).map(Cell::get).max()
+    }
+
+    pub fn check(level: u16, nested: bool) {
+        HELD.with(|held| {
+            if let Some(highest) = highest(held)
+                && (level < highest || (level == highest && !nested))
+            {
+                panic!(
+                    "lock order: {} ({level}) taken while {} ({highest}) is held",
+                    super::name(level),
+                    super::name(highest)
+                );
+            }
+        });
+    }
+
+    pub fn push(level: u16) {
+        HELD.with(|held| {
+            let len = held.len.get();
+            assert!(len < DEPTH, "lock order: more than {DEPTH} locks held");
+            held.levels[len].set(level);
+            held.len.set(len + 1);
+        });
+    }
+
+    pub fn pop(level: u16) {
+        HELD.with(|held| {
+            let last = held.len.get().saturating_sub(1);
+            // Locks may be released in any order: the last entry takes the place of the one that goes.
+            if let Some(at) = (0..=last).rev().find(|at| held.levels[*at].get() == level) {
+                held.levels[at].set(held.levels[last].get());
+                held.len.set(last);
+            }
+        });
+    }
+
+    pub fn assert_none(why: &str) {
+        HELD.with(|held| {
+            if let Some(level) = highest(held) {
+                panic!("lock order: {} ({level}) is held: {why}", super::name(level));
+            }
+        });
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod held {
+    #[inline(always)]
+    pub fn check(_: u16, _: bool) {}
+    #[inline(always)]
+    pub fn push(_: u16) {}
+    #[inline(always)]
+    pub fn pop(_: u16) {}
+    #[inline(always)]
+    pub fn assert_none(_: &str) {}
+}
+
+pub(crate) use held::{check, pop, push};
+
+/// In debug builds, panics if the calling thread holds any lock; `why` says what must not happen under one.
+#[inline]
+pub fn assert_none_held(why: &str) {
+    held::assert_none(why);
+}

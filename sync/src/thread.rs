@@ -1,0 +1,49 @@
+//! Threads of the sandbox's process.
+
+use std::io;
+
+/// A running thread; joining it gives its result.
+pub type JoinHandle<T> = std::thread::JoinHandle<T>;
+
+/// How a thread is started.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    /// The name that `ps -L` and a core dump show (15 bytes of it).
+    pub name: String,
+    /// Bytes of stack; zero: [`DEFAULT_STACK`].
+    pub stack_size: usize,
+}
+
+/// The stack of a thread that asks for none. Memory is taken as it is touched.
+pub const DEFAULT_STACK: usize = 256 << 10;
+
+impl Builder {
+    /// A named thread with the default stack.
+    pub fn new(name: impl Into<String>) -> Builder {
+        Builder { name: name.into(), stack_size: 0 }
+    }
+
+    /// With so many bytes of stack.
+    pub fn stack_size(self, stack_size: usize) -> Builder {
+        Builder { stack_size, ..self }
+    }
+}
+
+/// Starts a thread.
+pub fn spawn<T: Send + 'static>(builder: Builder, body: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    let stack = if builder.stack_size == 0 { DEFAULT_STACK } else { builder.stack_size };
+    // std refuses a name with a zero byte by panicking.
+    let name = builder.name.replace('\0', "?");
+    std::thread::Builder::new().name(name).stack_size(stack).spawn(body)
+}
+
+/// The host's number of the calling thread.
+pub fn current_tid() -> i32 {
+    // SAFETY: gettid has no arguments and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// Lets another thread have the processor.
+pub fn yield_now() {
+    std::thread::yield_now();
+}

@@ -1,1 +1,268 @@
-//! placeholder
+//! What a guest runs on: its memory, its threads' registers, and the way its system calls and faults reach the sentry.
+//!
+//! This file is the seam. Above it nothing knows which platform is in use; below it [`stub`] holds the host processes that carry
+//! guest memory, [`ptrace`] runs guest threads in them, and [`memory_file`] holds the memory that more than one guest process sees.
+//! [`mock`] is an address space without a host process, for the unit tests of everything above.
+//!
+//! ```text
+//!  sentry thread            Context::switch                 host thread in the stub process
+//!  ─────────────            ───────────────                 ────────────────────────────────
+//!  serve the event  ──regs──▶ run guest code ──────────────▶ … `syscall`, fault, interrupt
+//!        ▲                                                         │
+//!        └────────────── Event ◀───────────────────────────────────┘
+//! ```
+//!
+//! The home of `unsafe`: every crate above forbids it.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use abi::{Errno, Iovec};
+
+/// What anything that fails with an error number (or, for guest memory, a [`Fault`]) returns.
+pub type Result<T, E = Errno> = core::result::Result<T, E>;
+
+pub mod memory_file;
+pub mod mock;
+mod registers;
+
+pub use memory_file::MemoryFile;
+pub use registers::Registers;
+
+bitflags::bitflags! {
+    /// What guest code may do with a page (mprotect(2)).
+    #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct Prot: u32 {
+        /// `PROT_READ`
+        const READ = 1;
+        /// `PROT_WRITE`
+        const WRITE = 2;
+        /// `PROT_EXEC`
+        const EXEC = 4;
+    }
+}
+
+bitflags::bitflags! {
+    /// Wishes that go with a new mapping (mmap(2)'s flags of the same names).
+    #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct MapHint: u32 {
+        /// `MAP_NORESERVE`: not counted against the host's overcommit limit.
+        const NORESERVE = 1;
+        /// `MAP_POPULATE`: faulted in before the order completes.
+        const POPULATE = 2;
+        /// Refuse with `EEXIST` where something is mapped already, instead of replacing it.
+        const NOREPLACE = 4;
+    }
+}
+
+/// What guest code tried when it faulted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An instruction fetch.
+    Execute,
+    /// This platform cannot tell; the mapping usually can (a fault where reading is allowed was a write).
+    Unknown,
+}
+
+/// Guest memory that could not be reached: nothing is mapped there, or not with the rights asked for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The first address that could not be reached.
+    pub addr: u64,
+}
+
+impl From<Fault> for Errno {
+    fn from(_: Fault) -> Errno {
+        Errno::EFAULT
+    }
+}
+
+/// Why [`Context::switch`] came back.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A 64-bit `syscall` instruction: the number is `orig_rax`, the arguments rdi, rsi, rdx, r10, r8, r9, the return address `rip`.
+    Syscall,
+    /// A 32-bit entry (`int 0x80`, `sysenter`, `syscall` in compatibility mode): no such calls are served.
+    Syscall32,
+    /// A fault on memory: SIGSEGV or SIGBUS, with the host's `si_code` (which knows the host's mappings, not the guest's VMAs).
+    Fault {
+        /// `SIGSEGV` or `SIGBUS`.
+        signo: i32,
+        /// The host's `si_code`; `SI_KERNEL` (0x80) for a general protection fault, whose address is unknown (0).
+        code: i32,
+        /// `si_addr`
+        addr: u64,
+        /// What was tried.
+        access: Access,
+    },
+    /// Any other exception of the processor: SIGILL, SIGFPE, SIGTRAP, and SIGBUS for alignment.
+    Exception {
+        /// The signal that Linux gives for it.
+        signo: i32,
+        /// `si_code`
+        code: i32,
+        /// `si_addr`
+        addr: u64,
+        /// The processor's exception number as a signal frame shows it (`REG_TRAPNO`).
+        trapno: u64,
+    },
+    /// [`Interrupter::interrupt`] was called since the last switch that returned this.
+    Interrupted,
+    /// The host thread is gone (the host's OOM killer, a kill from outside): the task must die as if by SIGKILL.
+    Died,
+}
+
+/// Where the contents of a mapping come from.
+#[derive(Clone, Debug)]
+pub enum Backing {
+    /// Private anonymous memory of the address space itself.
+    Anonymous,
+    /// A host file. `shared: false` must never be writable (`EINVAL`): the caller copies instead, so that the host's copy-on-write never
+    /// meets an image layer.
+    File {
+        /// The file, opened with the rights that the mapping will ever need.
+        fd: Arc<OwnedFd>,
+        /// Offset in the file, a multiple of the page size.
+        offset: u64,
+        /// Whether stores reach the file.
+        shared: bool,
+    },
+    /// The sandbox's memory file.
+    Memory {
+        /// Offset in the memory file, a multiple of the page size.
+        offset: u64,
+        /// `false`: copy-on-write.
+        shared: bool,
+    },
+}
+
+/// One change to an address space. Ranges are whole pages inside [`Platform::user_range`]; the platform refuses others with `EINVAL`.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Order {
+    /// Map, replacing what is there.
+    Map { start: u64, len: u64, backing: Backing, prot: Prot, hint: MapHint },
+    /// munmap(2)
+    Unmap { start: u64, len: u64 },
+    /// mprotect(2): everything in the range is mapped.
+    Protect { start: u64, len: u64, prot: Prot },
+    /// mremap(2): `old` and `new` are equal (grow or shrink in place) or do not overlap. What was mapped at `new` is replaced.
+    Relocate { old: u64, old_len: u64, new: u64, new_len: u64, dont_unmap: bool },
+    /// madvise(2) with one of the advices that cannot hurt the host (no `MADV_HWPOISON`, no `MADV_SOFT_OFFLINE`).
+    Advise { start: u64, len: u64, advice: i32 },
+    /// mlock2(2)
+    Lock { start: u64, len: u64, on_fault: bool },
+    /// munlock(2)
+    Unlock { start: u64, len: u64 },
+}
+
+/// What a sandbox runs on.
+pub trait Platform: Send + Sync {
+    /// `"ptrace"`, `"systrap"`, `"kvm"`.
+    fn name(&self) -> &'static str;
+    /// The memory that more than one address space, or the sentry itself, sees.
+    fn memory_file(&self) -> &Arc<MemoryFile>;
+    /// A new, empty address space.
+    fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>>;
+    /// The addresses a guest may map.
+    fn user_range(&self) -> Range<u64>;
+    /// Where the host's vDSO (its data pages before it) is mapped in every address space, outside [`Platform::user_range`]. The start of the
+    /// returned range is the ELF image, its end the end of it.
+    fn host_vdso(&self) -> Option<Range<u64>>;
+}
+
+/// The body of a guest thread's task thread.
+pub type Entry = Box<dyn FnOnce(Box<dyn Context>) + Send>;
+
+/// The memory of one guest process. Dropping the last reference frees it, whatever it holds.
+pub trait AddressSpace: Send + Sync {
+    /// Carries out the orders in turn and stops at the first that fails; those before it stay done.
+    fn apply(&self, orders: &[Order]) -> Result<()>;
+    /// A copy as fork(2) makes it: private memory is copy-on-write, shared memory is shared. It has no guest threads.
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>>;
+
+    /// Copies guest memory at `addr` into `buf`; how many bytes came before a fault. `Err` only if none did and `buf` is not empty.
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Fault>;
+    /// Copies `buf` to guest memory, as a store of the guest would: a read-only page is a fault.
+    fn write(&self, addr: u64, buf: &[u8]) -> Result<usize, Fault>;
+    /// [`AddressSpace::read`] of several ranges, one after the other, into one buffer.
+    fn readv(&self, remote: &[Iovec], buf: &mut [u8]) -> Result<usize, Fault>;
+    /// [`AddressSpace::write`] of one buffer to several ranges, one after the other.
+    fn writev(&self, remote: &[Iovec], buf: &[u8]) -> Result<usize, Fault>;
+
+    /// Atomic against guest code. `addr` is a multiple of 4. `Ok(Ok(old))` if `old` was there and `new` now is, else `Ok(Err(found))`.
+    fn compare_exchange_u32(&self, addr: u64, old: u32, new: u32) -> Result<Result<u32, u32>, Fault>;
+    /// A load of an aligned word.
+    fn load_u32(&self, addr: u64) -> Result<u32, Fault>;
+    /// Replaces a word by what `update` makes of it, atomically against guest code (FUTEX_WAKE_OP). The value before.
+    fn fetch_update_u32(&self, addr: u64, update: &mut dyn FnMut(u32) -> u32) -> Result<u32, Fault> {
+        let mut now = self.load_u32(addr)?;
+        loop {
+            match self.compare_exchange_u32(addr, now, update(now))? {
+                Ok(old) => return Ok(old),
+                Err(found) => now = found,
+            }
+        }
+    }
+
+    /// mincore(2): one byte per page, bit 0 set where it is resident. `ENOMEM` where something in the range is not mapped.
+    fn mincore(&self, start: u64, len: u64, resident: &mut [u8]) -> Result<()>;
+    /// How many pages of the given mapped ranges are resident.
+    fn rss(&self, mapped: &[Range<u64>]) -> u64;
+    /// Processor time that guest code in this address space has used, in nanoseconds.
+    fn cpu_time(&self) -> u64;
+
+    /// Makes a host thread for a new guest thread and a sentry thread that runs `entry` with it.
+    fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()>;
+    /// The same for the calling sentry thread, whose former [`Context`] is dropped (execve). Runs `entry` to its end.
+    fn enter(self: Arc<Self>, entry: Entry) -> Result<()>;
+}
+
+/// Runs one guest thread. Owned and used by that task's own sentry thread only.
+pub trait Context: Send {
+    /// Runs guest code from `regs` until something happens; `regs` is then as the guest left it. Registers that no program may have
+    /// (selectors, reserved flags) are corrected, a `fs_base` or `gs_base` outside user space is a `SIGSEGV` fault.
+    fn switch(&mut self, regs: &mut Registers) -> Event;
+    /// The thread's extended state, as XSAVE (standard format) lays it out on this host.
+    fn fp_state(&mut self) -> Result<Vec<u8>>;
+    /// Replaces it. Shorter images are completed with initial state; `EINVAL` for a header the processor would refuse.
+    fn set_fp_state(&mut self, image: &[u8]) -> Result<()>;
+    /// The state a program starts with.
+    fn reset_fp_state(&mut self);
+    /// A handle with which any thread can end this context's current or next switch.
+    fn interrupter(&self) -> Interrupter;
+}
+
+/// What an [`Interrupter`] pulls. Implemented by each platform.
+pub trait Interrupt: Send + Sync {
+    /// See [`Interrupter::interrupt`].
+    fn interrupt(&self);
+}
+
+/// Ends a [`Context`]'s current or next switch, from any thread.
+#[derive(Clone)]
+pub struct Interrupter(Arc<dyn Interrupt>);
+
+impl Interrupter {
+    /// For platforms and tests.
+    pub fn new(target: Arc<dyn Interrupt>) -> Interrupter {
+        Interrupter(target)
+    }
+
+    /// Makes the current switch, or if none is under way the next, return [`Event::Interrupted`] promptly. Several calls before that may
+    /// be answered by one such event; none is lost. Does nothing once the context is gone.
+    pub fn interrupt(&self) {
+        self.0.interrupt();
+    }
+}
+
+impl std::fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupter")
+    }
+}

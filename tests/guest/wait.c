@@ -53,9 +53,9 @@ TEST(waitid_nohang_clears_pid) {
 TEST(waitid_stopped_continued) {
     siginfo_t i;
     pid_t p = CHILD({ for (;;) pause(); });
-    kill(p, SIGTSTP);
+    kill(p, SIGSTOP);
     EQ(waitid(P_PID, p, &i, WSTOPPED), 0);
-    EQ(i.si_code, CLD_STOPPED); EQ(i.si_status, SIGTSTP);
+    EQ(i.si_code, CLD_STOPPED); EQ(i.si_status, SIGSTOP);
     kill(p, SIGCONT);
     EQ(waitid(P_PID, p, &i, WCONTINUED), 0);
     EQ(i.si_code, CLD_CONTINUED); EQ(i.si_status, SIGCONT);

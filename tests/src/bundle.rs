@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-/// Every capability, as runc spells them: the chroot that we compare with runs as a full root.
+/// Every capability, by number, as runc spells them.
 const CAPABILITIES: [&str; 41] = [
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
     "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
@@ -74,7 +74,7 @@ impl Spec {
                                "options": ["rbind", if *read_only { "ro" } else { "rw" }]}));
         }
         let (uid, gid) = self.user;
-        let caps: &[&str] = if uid == 0 { &CAPABILITIES } else { &[] };
+        let caps = if uid == 0 { own_capabilities() } else { Vec::new() };
         json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -99,4 +99,13 @@ impl Spec {
         fs::write(dir.join("config.json"), serde_json::to_vec_pretty(&self.config())?)?;
         Ok(())
     }
+}
+
+/// The capabilities that this process may have: what root has in the chroot that we compare with.
+fn own_capabilities() -> Vec<&'static str> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status.lines().find_map(|l| l.strip_prefix("CapBnd:")).map_or(u64::MAX, |hex| {
+        u64::from_str_radix(hex.trim(), 16).unwrap_or(u64::MAX)
+    });
+    CAPABILITIES.iter().enumerate().filter(|(bit, _)| bounding >> bit & 1 == 1).map(|(_, name)| *name).collect()
 }

@@ -1,7 +1,7 @@
 //! The algorithms of the locks, without data and without levels.
 
 use crate::futex::{Word, const_unless_loom};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// How often a thread looks again before it sleeps: about the length of a short critical section.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 60 };
@@ -71,23 +71,21 @@ impl RawMutex {
 const WRITER: u32 = 1 << 31;
 /// A writer waits: new readers stay out. The writer that gets in clears it, those still waiting set it again.
 const WRITER_WAITS: u32 = 1 << 30;
-const READERS: u32 = WRITER_WAITS - 1;
+/// Somebody may sleep. Who frees the lock clears it and wakes everybody; those who must sleep on set it again.
+const SLEEPERS: u32 = 1 << 29;
+const READERS: u32 = SLEEPERS - 1;
 
-/// A readers-writer lock that prefers writers. Reading twice on one thread may deadlock; the levels forbid it.
-///
-/// Nobody sleeps unseen: a sleeper raises `sleepers` before it looks at `state` for the last time, and who unlocks changes `state` before it
-/// looks at `sleepers`, all sequentially consistent.
+/// A readers-writer lock in one word that prefers writers. Reading twice on one thread may deadlock; the levels forbid it.
 #[derive(Debug)]
 pub struct RawRwLock {
     state: Word,
-    sleepers: Word,
 }
 
 impl RawRwLock {
     const_unless_loom! {
         /// Unlocked.
         pub fn new() -> RawRwLock {
-            RawRwLock { state: Word::new(0), sleepers: Word::new(0) }
+            RawRwLock { state: Word::new(0) }
         }
     }
 
@@ -96,7 +94,7 @@ impl RawRwLock {
     pub fn try_read(&self) -> bool {
         let mut state = self.state.load(Relaxed);
         while state & (WRITER | WRITER_WAITS) == 0 && state & READERS != READERS {
-            match self.state.compare_exchange_weak(state, state + 1, SeqCst, Relaxed) {
+            match self.state.compare_exchange(state, state + 1, Acquire, Relaxed) {
                 Ok(_) => return true,
                 Err(now) => state = now,
             }
@@ -108,7 +106,7 @@ impl RawRwLock {
     #[inline]
     pub fn read(&self) {
         if !self.try_read() {
-            self.sleep_until(Self::try_read, 0);
+            self.sleep_until(Self::try_read, SLEEPERS);
         }
     }
 
@@ -116,8 +114,8 @@ impl RawRwLock {
     #[inline]
     pub fn try_write(&self) -> bool {
         let mut state = self.state.load(Relaxed);
-        while state & !WRITER_WAITS == 0 {
-            match self.state.compare_exchange_weak(state, WRITER, SeqCst, Relaxed) {
+        while state & (WRITER | READERS) == 0 {
+            match self.state.compare_exchange(state, WRITER | (state & SLEEPERS), Acquire, Relaxed) {
                 Ok(_) => return true,
                 Err(now) => state = now,
             }
@@ -129,49 +127,44 @@ impl RawRwLock {
     #[inline]
     pub fn write(&self) {
         if !self.try_write() {
-            self.sleep_until(Self::try_write, WRITER_WAITS);
+            self.sleep_until(Self::try_write, SLEEPERS | WRITER_WAITS);
         }
     }
 
     /// Releases a reader's lock.
     #[inline]
     pub fn unlock_read(&self) {
-        if self.state.fetch_sub(1, SeqCst) & READERS == 1 {
-            self.wake();
+        let before = self.state.fetch_sub(1, Release);
+        if before & READERS == 1 && before & SLEEPERS != 0 {
+            // Cleared before the wake: whoever sets it in between and sleeps already is woken too, whoever sleeps later set it again.
+            self.state.fetch_and(!SLEEPERS, Relaxed);
+            self.state.wake(i32::MAX);
         }
     }
 
     /// Releases a writer's lock.
     #[inline]
     pub fn unlock_write(&self) {
-        self.state.fetch_and(!WRITER, SeqCst);
-        self.wake();
-    }
-
-    #[inline]
-    fn wake(&self) {
-        if self.sleepers.load(SeqCst) != 0 {
+        if self.state.fetch_and(!(WRITER | SLEEPERS), Release) & SLEEPERS != 0 {
             self.state.wake(i32::MAX);
         }
     }
 
     #[cold]
-    fn sleep_until(&self, attempt: fn(&Self) -> bool, mark: u32) {
+    fn sleep_until(&self, attempt: fn(&Self) -> bool, marks: u32) {
         for _ in 0..SPINS {
             if attempt(self) {
                 return;
             }
             core::hint::spin_loop();
         }
-        self.sleepers.fetch_add(1, SeqCst);
         loop {
-            // The mark goes up before the last look, and the sleep expects what that look saw: nothing changes unnoticed in between.
-            let seen = self.state.fetch_or(mark, SeqCst) | mark;
+            // The marks go up before the last look, and the sleep expects what was then: nothing changes unnoticed in between.
+            let seen = self.state.fetch_or(marks, Relaxed) | marks;
             if attempt(self) {
-                break;
+                return;
             }
             self.state.wait(seen, None);
         }
-        self.sleepers.fetch_sub(1, SeqCst);
     }
 }

@@ -24,14 +24,34 @@ macro_rules! abi_struct {
     )*};
 }
 
+pub mod cap;
+pub mod dirent;
+pub mod elf;
 pub mod errno;
 pub mod fcntl;
+pub mod fs;
+pub mod futex;
+pub mod ioctl;
+pub mod ipc;
 pub mod mman;
+pub mod netlink;
 pub mod nr;
-pub mod signal;
+pub mod poll;
+pub mod prctl;
+pub mod ptrace;
+pub mod resource;
+pub mod sched;
+pub mod seccomp;
 pub mod siginfo;
+pub mod signal;
+pub mod socket;
 pub mod stat;
+pub mod sysinfo;
+pub mod termios;
+pub mod time;
 pub mod ucontext;
+pub mod uts;
+pub mod wait;
 pub mod x86;
 
 pub use errno::{Errno, Result};

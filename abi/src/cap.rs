@@ -56,7 +56,16 @@ pub const VFS_CAP_FLAGS_EFFECTIVE: u32 = 1;
 /// A set of capabilities.
 #[repr(transparent)]
 #[derive(
-    Copy, Clone, Default, Eq, PartialEq, Hash, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout,
+    Copy,
+    Clone,
+    Default,
+    Eq,
+    PartialEq,
+    Hash,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
 )]
 pub struct CapSet(pub u64);
 
@@ -122,7 +131,10 @@ impl core::fmt::Debug for CapSet {
 
 /// The number of a capability as OCI spells it (`CAP_CHOWN`).
 pub fn by_name(name: &str) -> Option<u32> {
-    NAMES.iter().position(|n| *n == name).and_then(|n| u32::try_from(n).ok())
+    NAMES
+        .iter()
+        .position(|n| *n == name)
+        .and_then(|n| u32::try_from(n).ok())
 }
 
 /// The name of a capability.
@@ -207,7 +219,10 @@ mod tests {
     #[test]
     fn sets_and_names() {
         assert_eq!(CapSet::FULL.0, 0x1ff_ffff_ffff);
-        assert_eq!((by_name("CAP_SYS_ADMIN"), name(40), name(41)), (Some(21), Some("CAP_CHECKPOINT_RESTORE"), None));
+        assert_eq!(
+            (by_name("CAP_SYS_ADMIN"), name(40), name(41)),
+            (Some(21), Some("CAP_CHECKPOINT_RESTORE"), None)
+        );
         let mut set = CapSet::of(&[CAP_CHOWN, CAP_KILL, 99]);
         assert_eq!((set.0, set.contains(63)), (0x21, false));
         set.remove(CAP_CHOWN);

@@ -34,10 +34,16 @@ pub const fn from_mode(mode: u32) -> u8 {
 
 /// The length of a `linux_dirent64` with a name of so many bytes.
 pub const fn dirent64_len(name: usize) -> usize {
-    (DIRENT64_NAME_OFFSET + 1).saturating_add(name).saturating_add(7) & !7
+    (DIRENT64_NAME_OFFSET + 1)
+        .saturating_add(name)
+        .saturating_add(7)
+        & !7
 }
 
 /// The length of an old `linux_dirent`: the name, its zero byte and the type byte.
 pub const fn dirent_len(name: usize) -> usize {
-    (DIRENT_NAME_OFFSET + 2).saturating_add(name).saturating_add(7) & !7
+    (DIRENT_NAME_OFFSET + 2)
+        .saturating_add(name)
+        .saturating_add(7)
+        & !7
 }

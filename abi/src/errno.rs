@@ -51,7 +51,11 @@ impl Errno {
 
     /// The error in a host call's or a system call's return value, or the value.
     pub const fn from_return(value: i64) -> Result<i64> {
-        if value < 0 && value >= -4095 { Err(Errno(value.wrapping_neg() as i32)) } else { Ok(value) }
+        if value < 0 && value >= -4095 {
+            Err(Errno(value.wrapping_neg() as i32))
+        } else {
+            Ok(value)
+        }
     }
 
     /// Is this one of the codes that never reach the guest: resolved to a restart or to `EINTR` at signal delivery?
@@ -62,7 +66,11 @@ impl Errno {
 
 impl fmt::Debug for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.name() == "E?" { write!(f, "E{}", self.0) } else { f.write_str(self.name()) }
+        if self.name() == "E?" {
+            write!(f, "E{}", self.0)
+        } else {
+            f.write_str(self.name())
+        }
     }
 }
 
@@ -361,13 +369,26 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        let table = [(Errno::EPERM, 1, "EPERM"), (Errno::EAGAIN, 11, "EAGAIN"), (Errno::ENOSYS, 38, "ENOSYS"), (Errno::EHWPOISON, 133, "EHWPOISON"), (Errno::ERESTARTSYS, 512, "ERESTARTSYS")];
+        let table = [
+            (Errno::EPERM, 1, "EPERM"),
+            (Errno::EAGAIN, 11, "EAGAIN"),
+            (Errno::ENOSYS, 38, "ENOSYS"),
+            (Errno::EHWPOISON, 133, "EHWPOISON"),
+            (Errno::ERESTARTSYS, 512, "ERESTARTSYS"),
+        ];
         for (errno, raw, name) in table {
             assert_eq!((errno.raw(), errno.name()), (raw, name));
             assert_eq!(Errno::from_return(errno.to_return()), Err(errno));
         }
         assert_eq!(Errno::from_return(-4096), Ok(-4096));
-        assert_eq!(format!("{} {:?}", Errno::ENOENT, Errno::from_raw(999)), "ENOENT E999");
-        assert!((1..134).filter(|n| Errno::from_raw(*n).name() == "E?").eq([41, 58]));
+        assert_eq!(
+            format!("{} {:?}", Errno::ENOENT, Errno::from_raw(999)),
+            "ENOENT E999"
+        );
+        assert!(
+            (1..134)
+                .filter(|n| Errno::from_raw(*n).name() == "E?")
+                .eq([41, 58])
+        );
     }
 }

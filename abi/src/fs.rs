@@ -295,7 +295,8 @@ bitflags::bitflags! {
 
 impl InotifyMask {
     pub const IN_ALL_EVENTS: InotifyMask = InotifyMask::from_bits_retain(0xfff);
-    pub const IN_CLOSE: InotifyMask = InotifyMask::IN_CLOSE_WRITE.union(InotifyMask::IN_CLOSE_NOWRITE);
+    pub const IN_CLOSE: InotifyMask =
+        InotifyMask::IN_CLOSE_WRITE.union(InotifyMask::IN_CLOSE_NOWRITE);
     pub const IN_MOVE: InotifyMask = InotifyMask::IN_MOVED_FROM.union(InotifyMask::IN_MOVED_TO);
 }
 

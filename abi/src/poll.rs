@@ -78,7 +78,17 @@ abi_struct! {
 /// `struct epoll_event`: packed on x86-64, 12 bytes.
 #[repr(C, packed)]
 #[derive(
-    Copy, Clone, Debug, Default, PartialEq, Eq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout, zerocopy::Unaligned,
+    Copy,
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+    zerocopy::Unaligned,
 )]
 pub struct EpollEvent {
     pub events: u32,

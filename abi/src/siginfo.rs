@@ -82,7 +82,13 @@ impl SigInfo {
         let [a, b, c, d] = words;
         let mut fields = [0; 14];
         [fields[0], fields[1], fields[2], fields[3]] = [a, b, c, d];
-        SigInfo { si_signo: signal.raw(), si_errno: 0, si_code: code, _pad: 0, fields }
+        SigInfo {
+            si_signo: signal.raw(),
+            si_errno: 0,
+            si_code: code,
+            _pad: 0,
+            fields,
+        }
     }
 
     /// Sent by the kernel itself, without a sender (`SEND_SIG_PRIV`).
@@ -107,12 +113,20 @@ impl SigInfo {
 
     /// A POSIX timer's expiry.
     pub fn timer(signal: Signal, timer_id: i32, overrun: i32, value: u64) -> SigInfo {
-        Self::make(signal, SI_TIMER, [pair(timer_id, overrun as u32), value, 0, 0])
+        Self::make(
+            signal,
+            SI_TIMER,
+            [pair(timer_id, overrun as u32), value, 0, 0],
+        )
     }
 
     /// SIGCHLD: `status` is the exit code or the signal number, times are in clock ticks.
     pub fn child(code: i32, pid: i32, uid: u32, status: i32, utime: i64, stime: i64) -> SigInfo {
-        Self::make(Signal::SIGCHLD, code, [pair(pid, uid), pair(status, 0), utime as u64, stime as u64])
+        Self::make(
+            Signal::SIGCHLD,
+            code,
+            [pair(pid, uid), pair(status, 0), utime as u64, stime as u64],
+        )
     }
 
     /// A processor exception at, or about, `addr`.
@@ -127,7 +141,11 @@ impl SigInfo {
 
     /// SIGSYS from seccomp; `errno` is the filter's SECCOMP_RET_DATA.
     pub fn sys(call_addr: u64, syscall: i32, arch: u32, errno: i32) -> SigInfo {
-        let mut info = Self::make(Signal::SIGSYS, SYS_SECCOMP, [call_addr, pair(syscall, arch), 0, 0]);
+        let mut info = Self::make(
+            Signal::SIGSYS,
+            SYS_SECCOMP,
+            [call_addr, pair(syscall, arch), 0, 0],
+        );
         info.si_errno = errno;
         info
     }
@@ -227,17 +245,51 @@ mod tests {
     #[test]
     fn members_sit_where_c_has_them() {
         let kill = SigInfo::kill(Signal::SIGTERM, 7, 1000);
-        assert_eq!((at(&kill, 0, 4), at(&kill, 8, 4), at(&kill, 16, 4), at(&kill, 20, 4)), (15, 0, 7, 1000));
+        assert_eq!(
+            (
+                at(&kill, 0, 4),
+                at(&kill, 8, 4),
+                at(&kill, 16, 4),
+                at(&kill, 20, 4)
+            ),
+            (15, 0, 7, 1000)
+        );
         let queue = SigInfo::queue(Signal::SIGUSR1, SI_QUEUE, 7, 8, 0x1122_3344_5566_7788);
-        assert_eq!((at(&queue, 8, 4), at(&queue, 24, 8)), (u64::from(SI_QUEUE as u32), 0x1122_3344_5566_7788));
+        assert_eq!(
+            (at(&queue, 8, 4), at(&queue, 24, 8)),
+            (u64::from(SI_QUEUE as u32), 0x1122_3344_5566_7788)
+        );
         let child = SigInfo::child(CLD_EXITED, 5, 6, 77, 8, 9);
-        assert_eq!((at(&child, 24, 4), at(&child, 32, 8), at(&child, 40, 8)), (77, 8, 9));
+        assert_eq!(
+            (at(&child, 24, 4), at(&child, 32, 8), at(&child, 40, 8)),
+            (77, 8, 9)
+        );
         let timer = SigInfo::timer(Signal::SIGALRM, 3, 4, 5);
-        assert_eq!((at(&timer, 16, 4), at(&timer, 20, 4), at(&timer, 24, 8)), (3, 4, 5));
+        assert_eq!(
+            (at(&timer, 16, 4), at(&timer, 20, 4), at(&timer, 24, 8)),
+            (3, 4, 5)
+        );
         let sys = SigInfo::sys(0x1000, 39, 0xc000_003e, 2);
-        assert_eq!((at(&sys, 4, 4), at(&sys, 16, 8), at(&sys, 24, 4), at(&sys, 28, 4)), (2, 0x1000, 39, 0xc000_003e));
+        assert_eq!(
+            (
+                at(&sys, 4, 4),
+                at(&sys, 16, 8),
+                at(&sys, 24, 4),
+                at(&sys, 28, 4)
+            ),
+            (2, 0x1000, 39, 0xc000_003e)
+        );
         let poll = SigInfo::poll(Signal::SIGIO, POLL_IN, 0x41, 9);
         assert_eq!((at(&poll, 16, 8), at(&poll, 24, 4)), (0x41, 9));
-        assert_eq!((child.status(), child.utime(), child.stime(), child.pid(), child.uid()), (77, 8, 9, 5, 6));
+        assert_eq!(
+            (
+                child.status(),
+                child.utime(),
+                child.stime(),
+                child.pid(),
+                child.uid()
+            ),
+            (77, 8, 9, 5, 6)
+        );
     }
 }

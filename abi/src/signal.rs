@@ -53,7 +53,11 @@ impl Signal {
 
     /// The signal of a number, if it is one: 0, which only probes, is none.
     pub const fn new(number: i32) -> Option<Signal> {
-        if number >= 1 && number <= Self::COUNT { Some(Signal(number as u8)) } else { None }
+        if number >= 1 && number <= Self::COUNT {
+            Some(Signal(number as u8))
+        } else {
+            None
+        }
     }
 
     /// The number.
@@ -79,9 +83,19 @@ impl Signal {
     /// signal(7), column "Action".
     pub const fn default_action(self) -> DefaultAction {
         match self {
-            Signal::SIGQUIT | Signal::SIGILL | Signal::SIGTRAP | Signal::SIGABRT | Signal::SIGBUS | Signal::SIGFPE | Signal::SIGSEGV
-            | Signal::SIGXCPU | Signal::SIGXFSZ | Signal::SIGSYS => DefaultAction::Core,
-            Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => DefaultAction::Stop,
+            Signal::SIGQUIT
+            | Signal::SIGILL
+            | Signal::SIGTRAP
+            | Signal::SIGABRT
+            | Signal::SIGBUS
+            | Signal::SIGFPE
+            | Signal::SIGSEGV
+            | Signal::SIGXCPU
+            | Signal::SIGXFSZ
+            | Signal::SIGSYS => DefaultAction::Core,
+            Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => {
+                DefaultAction::Stop
+            }
             Signal::SIGCONT => DefaultAction::Continue,
             Signal::SIGCHLD | Signal::SIGURG | Signal::SIGWINCH => DefaultAction::Ignore,
             _ => DefaultAction::Terminate,
@@ -111,7 +125,18 @@ impl fmt::Debug for Signal {
 
 /// `sigset_t` of the kernel: 64 bits, bit 0 for signal 1.
 #[repr(transparent)]
-#[derive(Copy, Clone, Default, Eq, PartialEq, Hash, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+#[derive(
+    Copy,
+    Clone,
+    Default,
+    Eq,
+    PartialEq,
+    Hash,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+)]
 pub struct SigSet(pub u64);
 
 impl SigSet {
@@ -120,10 +145,21 @@ impl SigSet {
     /// SIGKILL and SIGSTOP.
     pub const UNBLOCKABLE: SigSet = SigSet::of(&[Signal::SIGKILL, Signal::SIGSTOP]);
     /// What a processor exception raises; dequeued before others (`SYNCHRONOUS_MASK`).
-    pub const SYNCHRONOUS: SigSet =
-        SigSet::of(&[Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGFPE, Signal::SIGSYS]);
+    pub const SYNCHRONOUS: SigSet = SigSet::of(&[
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGILL,
+        Signal::SIGTRAP,
+        Signal::SIGFPE,
+        Signal::SIGSYS,
+    ]);
     /// The signals that stop a process by default.
-    pub const STOP: SigSet = SigSet::of(&[Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU]);
+    pub const STOP: SigSet = SigSet::of(&[
+        Signal::SIGSTOP,
+        Signal::SIGTSTP,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+    ]);
 
     /// The set of some signals.
     pub const fn of(signals: &[Signal]) -> SigSet {
@@ -158,7 +194,11 @@ impl SigSet {
 
     /// The signal with the lowest number, which Linux takes first.
     pub const fn lowest(self) -> Option<Signal> {
-        if self.0 == 0 { None } else { Signal::new(self.0.trailing_zeros() as i32 + 1) }
+        if self.0 == 0 {
+            None
+        } else {
+            Signal::new(self.0.trailing_zeros() as i32 + 1)
+        }
     }
 
     pub const fn union(self, other: SigSet) -> SigSet {
@@ -304,14 +344,23 @@ mod tests {
 
     #[test]
     fn numbers_outside_1_to_64_are_no_signals() {
-        assert!([i32::MIN, -1, 0, 65, i32::MAX].iter().all(|n| Signal::new(*n).is_none()));
+        assert!(
+            [i32::MIN, -1, 0, 65, i32::MAX]
+                .iter()
+                .all(|n| Signal::new(*n).is_none())
+        );
         assert!(Signal::all().all(|s| Signal::new(s.raw()) == Some(s)));
-        assert_eq!(format!("{} {}", Signal::SIGSYS, Signal::SIGRTMAX), "SIGSYS SIGRT_32");
+        assert_eq!(
+            format!("{} {}", Signal::SIGSYS, Signal::SIGRTMAX),
+            "SIGSYS SIGRT_32"
+        );
     }
 
     #[test]
     fn sets() {
-        let mut set: SigSet = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGRTMAX].into_iter().collect();
+        let mut set: SigSet = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGRTMAX]
+            .into_iter()
+            .collect();
         assert_eq!(set.0, 1 << 14 | 1 | 1 << 63);
         assert_eq!((set.lowest(), set.len()), (Some(Signal::SIGHUP), 3));
         set.remove(Signal::SIGHUP);

@@ -169,6 +169,9 @@ mod tests {
         for (ma, mi) in [(1, 3), (136, 0), (8, 0x12345), (0xfffff, u32::MAX)] {
             assert_eq!((major(makedev(ma, mi)), minor(makedev(ma, mi))), (ma, mi));
         }
-        assert_eq!((makedev(1, 3), makedev(136, 0), makedev(0, 256)), (0x103, 0x8800, 0x10_0000));
+        assert_eq!(
+            (makedev(1, 3), makedev(136, 0), makedev(0, 256)),
+            (0x103, 0x8800, 0x10_0000)
+        );
     }
 }

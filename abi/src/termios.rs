@@ -149,7 +149,9 @@ pub const N_TTY: i32 = 0;
 /// The character that disables a control character.
 pub const POSIX_VDISABLE: u8 = 0;
 /// `INIT_C_CC`: ^C ^\ DEL ^U ^D, VTIME 0, VMIN 1, VSWTC 0, ^Q ^S ^Z, VEOL 0, ^R ^O ^W ^V, VEOL2 0.
-pub const INIT_C_CC: [u8; NCCS] = [3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0];
+pub const INIT_C_CC: [u8; NCCS] = [
+    3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0,
+];
 
 impl Termios {
     /// What a new terminal has (`tty_std_termios`).

@@ -81,7 +81,10 @@ pub const NSEC_PER_SEC: u64 = 1_000_000_000;
 impl Timespec {
     /// From nanoseconds.
     pub const fn from_ns(ns: u64) -> Timespec {
-        Timespec { tv_sec: (ns / NSEC_PER_SEC) as i64, tv_nsec: (ns % NSEC_PER_SEC) as i64 }
+        Timespec {
+            tv_sec: (ns / NSEC_PER_SEC) as i64,
+            tv_nsec: (ns % NSEC_PER_SEC) as i64,
+        }
     }
 
     /// In nanoseconds, saturating; `None` for what every call refuses with EINVAL: negative, or a fraction out of range.
@@ -89,14 +92,21 @@ impl Timespec {
         if self.tv_sec < 0 || self.tv_nsec < 0 || self.tv_nsec >= NSEC_PER_SEC as i64 {
             return None;
         }
-        Some((self.tv_sec as u64).saturating_mul(NSEC_PER_SEC).saturating_add(self.tv_nsec as u64))
+        Some(
+            (self.tv_sec as u64)
+                .saturating_mul(NSEC_PER_SEC)
+                .saturating_add(self.tv_nsec as u64),
+        )
     }
 }
 
 impl Timeval {
     /// From nanoseconds, rounded down.
     pub const fn from_ns(ns: u64) -> Timeval {
-        Timeval { tv_sec: (ns / NSEC_PER_SEC) as i64, tv_usec: (ns % NSEC_PER_SEC / 1000) as i64 }
+        Timeval {
+            tv_sec: (ns / NSEC_PER_SEC) as i64,
+            tv_usec: (ns % NSEC_PER_SEC / 1000) as i64,
+        }
     }
 
     /// In nanoseconds, saturating; `None` if negative or with a fraction out of range.
@@ -104,7 +114,11 @@ impl Timeval {
         if self.tv_sec < 0 || self.tv_usec < 0 || self.tv_usec >= 1_000_000 {
             return None;
         }
-        Some((self.tv_sec as u64).saturating_mul(NSEC_PER_SEC).saturating_add((self.tv_usec as u64).saturating_mul(1000)))
+        Some(
+            (self.tv_sec as u64)
+                .saturating_mul(NSEC_PER_SEC)
+                .saturating_add((self.tv_usec as u64).saturating_mul(1000)),
+        )
     }
 }
 
@@ -149,11 +163,30 @@ mod tests {
 
     #[test]
     fn nanoseconds() {
-        let table = [(1, 5, Some(1_000_000_005)), (-1, 0, None), (0, 1_000_000_000, None), (0, -1, None), (i64::MAX, 0, Some(u64::MAX))];
+        let table = [
+            (1, 5, Some(1_000_000_005)),
+            (-1, 0, None),
+            (0, 1_000_000_000, None),
+            (0, -1, None),
+            (i64::MAX, 0, Some(u64::MAX)),
+        ];
         for (tv_sec, tv_nsec, ns) in table {
             assert_eq!(Timespec { tv_sec, tv_nsec }.to_ns(), ns);
         }
-        assert_eq!(Timespec::from_ns(1_000_000_005), Timespec { tv_sec: 1, tv_nsec: 5 });
-        assert_eq!(Timeval { tv_sec: 2, tv_usec: 3 }.to_ns(), Some(2_000_003_000));
+        assert_eq!(
+            Timespec::from_ns(1_000_000_005),
+            Timespec {
+                tv_sec: 1,
+                tv_nsec: 5
+            }
+        );
+        assert_eq!(
+            Timeval {
+                tv_sec: 2,
+                tv_usec: 3
+            }
+            .to_ns(),
+            Some(2_000_003_000)
+        );
     }
 }

@@ -19,6 +19,10 @@ abi_struct! {
 /// A name as a field, cut to fit.
 pub fn field(name: &[u8]) -> [u8; UTS_LEN] {
     let mut field = [0; UTS_LEN];
-    field.iter_mut().take(UTS_LEN - 1).zip(name).for_each(|(to, from)| *to = *from);
+    field
+        .iter_mut()
+        .take(UTS_LEN - 1)
+        .zip(name)
+        .for_each(|(to, from)| *to = *from);
     field
 }

@@ -73,11 +73,24 @@ mod tests {
 
     #[test]
     fn status_words() {
-        let table =
-            [(ExitStatus::Exited(3), 0x300), (ExitStatus::Signaled(Signal::SIGKILL, false), 9), (ExitStatus::Signaled(Signal::SIGSEGV, true), 0x8b)];
+        let table = [
+            (ExitStatus::Exited(3), 0x300),
+            (ExitStatus::Signaled(Signal::SIGKILL, false), 9),
+            (ExitStatus::Signaled(Signal::SIGSEGV, true), 0x8b),
+        ];
         for (status, word) in table {
-            assert_eq!((status.encode(), ExitStatus::decode(word)), (word, Some(status)));
+            assert_eq!(
+                (status.encode(), ExitStatus::decode(word)),
+                (word, Some(status))
+            );
         }
-        assert_eq!((encode_stopped(Signal::SIGSTOP, 0), ExitStatus::decode(0x137f), ExitStatus::decode(CONTINUED)), (0x137f, None, None));
+        assert_eq!(
+            (
+                encode_stopped(Signal::SIGSTOP, 0),
+                ExitStatus::decode(0x137f),
+                ExitStatus::decode(CONTINUED)
+            ),
+            (0x137f, None, None)
+        );
     }
 }

@@ -29,7 +29,10 @@ impl Condvar {
     }
 
     /// Unlocks, waits for a notification, locks again.
-    pub fn wait<'a, T: ?Sized, const LEVEL: u16>(&self, guard: MutexGuard<'a, T, LEVEL>) -> MutexGuard<'a, T, LEVEL> {
+    pub fn wait<'a, T: ?Sized, const LEVEL: u16>(
+        &self,
+        guard: MutexGuard<'a, T, LEVEL>,
+    ) -> MutexGuard<'a, T, LEVEL> {
         self.wait_until(guard, None).0
     }
 

@@ -32,7 +32,9 @@ mod imp {
                 tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
                 tv_nsec: (ns % 1_000_000_000) as i64,
             });
-            let timeout = timespec.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+            let timeout = timespec
+                .as_ref()
+                .map_or(core::ptr::null(), core::ptr::from_ref);
             // SAFETY: the word is a live, aligned u32 for the length of the call because `self` is borrowed; the kernel only loads it.
             // `timeout` is null or points at `timespec`, which outlives the call. WAIT_BITSET takes an absolute time.
             let result = unsafe {
@@ -84,7 +86,11 @@ mod imp {
 
     impl Word {
         pub fn new(value: u32) -> Word {
-            Word { value: AtomicU32::new(value), queue: Mutex::new(()), wakeup: Condvar::new() }
+            Word {
+                value: AtomicU32::new(value),
+                queue: Mutex::new(()),
+                wakeup: Condvar::new(),
+            }
         }
 
         pub fn wait(&self, expected: u32, _deadline: Option<u64>) -> bool {
@@ -97,7 +103,11 @@ mod imp {
 
         pub fn wake(&self, count: i32) {
             let _queue = self.queue.lock().unwrap();
-            if count == 1 { self.wakeup.notify_one() } else { self.wakeup.notify_all() }
+            if count == 1 {
+                self.wakeup.notify_one()
+            } else {
+                self.wakeup.notify_all()
+            }
         }
     }
 }

@@ -122,7 +122,10 @@ mod held {
     pub fn assert_none(why: &str) {
         HELD.with(|held| {
             if let Some(level) = highest(held) {
-                panic!("lock order: {} ({level}) is held: {why}", super::name(level));
+                panic!(
+                    "lock order: {} ({level}) is held: {why}",
+                    super::name(level)
+                );
             }
         });
     }

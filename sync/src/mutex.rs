@@ -65,7 +65,10 @@ impl<T: ?Sized, const LEVEL: u16> Mutex<T, LEVEL> {
     pub(crate) fn lock_unchecked(&self) -> MutexGuard<'_, T, LEVEL> {
         self.raw.lock();
         level::push(LEVEL);
-        MutexGuard { mutex: self, thread: PhantomData }
+        MutexGuard {
+            mutex: self,
+            thread: PhantomData,
+        }
     }
 
     /// Locks if that takes no waiting; for that reason in any order.
@@ -73,7 +76,10 @@ impl<T: ?Sized, const LEVEL: u16> Mutex<T, LEVEL> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T, LEVEL>> {
         self.raw.try_lock().then(|| {
             level::push(LEVEL);
-            MutexGuard { mutex: self, thread: PhantomData }
+            MutexGuard {
+                mutex: self,
+                thread: PhantomData,
+            }
         })
     }
 

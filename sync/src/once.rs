@@ -81,7 +81,10 @@ impl<T> OnceLock<T> {
     #[cold]
     fn get_or_init_with(&self, make: &mut dyn FnMut() -> Option<T>) {
         loop {
-            match self.state.compare_exchange(EMPTY, RUNNING, Acquire, Acquire) {
+            match self
+                .state
+                .compare_exchange(EMPTY, RUNNING, Acquire, Acquire)
+            {
                 Ok(_) => {
                     let reset = Reset(&self.state);
                     let Some(value) = make() else { return };
@@ -95,7 +98,9 @@ impl<T> OnceLock<T> {
                 }
                 Err(DONE) => return,
                 Err(RUNNING) => {
-                    let _ = self.state.compare_exchange(RUNNING, AWAITED, Relaxed, Relaxed);
+                    let _ = self
+                        .state
+                        .compare_exchange(RUNNING, AWAITED, Relaxed, Relaxed);
                 }
                 Err(_) => {
                     self.state.wait(AWAITED, None);

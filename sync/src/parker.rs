@@ -42,7 +42,11 @@ impl Parker {
 
     /// Sleeps until unparked, or until CLOCK_MONOTONIC passes `deadline` nanoseconds.
     pub fn park(&self, deadline: Option<u64>) -> Wakeup {
-        if self.state.compare_exchange(EMPTY, PARKED, Acquire, Acquire).is_err() {
+        if self
+            .state
+            .compare_exchange(EMPTY, PARKED, Acquire, Acquire)
+            .is_err()
+        {
             return self.take();
         }
         loop {
@@ -55,7 +59,9 @@ impl Parker {
 
     /// Takes the token if there is one, without sleeping.
     pub fn try_park(&self) -> bool {
-        self.state.compare_exchange(TOKEN, EMPTY, Acquire, Relaxed).is_ok()
+        self.state
+            .compare_exchange(TOKEN, EMPTY, Acquire, Relaxed)
+            .is_ok()
     }
 
     fn take(&self) -> Wakeup {

@@ -28,7 +28,9 @@ impl RawMutex {
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> bool {
-        self.word.compare_exchange(UNLOCKED, LOCKED, Acquire, Relaxed).is_ok()
+        self.word
+            .compare_exchange(UNLOCKED, LOCKED, Acquire, Relaxed)
+            .is_ok()
     }
 
     /// Takes the lock, sleeping if need be.
@@ -94,7 +96,10 @@ impl RawRwLock {
     pub fn try_read(&self) -> bool {
         let mut state = self.state.load(Relaxed);
         while state & (WRITER | WRITER_WAITS) == 0 && state & READERS != READERS {
-            match self.state.compare_exchange(state, state + 1, Acquire, Relaxed) {
+            match self
+                .state
+                .compare_exchange(state, state + 1, Acquire, Relaxed)
+            {
                 Ok(_) => return true,
                 Err(now) => state = now,
             }
@@ -115,7 +120,10 @@ impl RawRwLock {
     pub fn try_write(&self) -> bool {
         let mut state = self.state.load(Relaxed);
         while state & (WRITER | READERS) == 0 {
-            match self.state.compare_exchange(state, WRITER | (state & SLEEPERS), Acquire, Relaxed) {
+            match self
+                .state
+                .compare_exchange(state, WRITER | (state & SLEEPERS), Acquire, Relaxed)
+            {
                 Ok(_) => return true,
                 Err(now) => state = now,
             }

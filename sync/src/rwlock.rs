@@ -59,7 +59,10 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
         level::check(LEVEL, false);
         self.raw.read();
         level::push(LEVEL);
-        RwLockReadGuard { lock: self, thread: PhantomData }
+        RwLockReadGuard {
+            lock: self,
+            thread: PhantomData,
+        }
     }
 
     /// Locks for reading while another lock of the same level is held; see [`crate::Mutex::lock_nested`].
@@ -68,7 +71,10 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
         level::check(LEVEL, true);
         self.raw.read();
         level::push(LEVEL);
-        RwLockReadGuard { lock: self, thread: PhantomData }
+        RwLockReadGuard {
+            lock: self,
+            thread: PhantomData,
+        }
     }
 
     /// Locks for writing.
@@ -77,7 +83,10 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
         level::check(LEVEL, false);
         self.raw.write();
         level::push(LEVEL);
-        RwLockWriteGuard { lock: self, thread: PhantomData }
+        RwLockWriteGuard {
+            lock: self,
+            thread: PhantomData,
+        }
     }
 
     /// Locks for writing while another lock of the same level is held; see [`crate::Mutex::lock_nested`].
@@ -86,7 +95,10 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
         level::check(LEVEL, true);
         self.raw.write();
         level::push(LEVEL);
-        RwLockWriteGuard { lock: self, thread: PhantomData }
+        RwLockWriteGuard {
+            lock: self,
+            thread: PhantomData,
+        }
     }
 
     /// Locks for reading if that takes no waiting.
@@ -94,7 +106,10 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T, LEVEL>> {
         self.raw.try_read().then(|| {
             level::push(LEVEL);
-            RwLockReadGuard { lock: self, thread: PhantomData }
+            RwLockReadGuard {
+                lock: self,
+                thread: PhantomData,
+            }
         })
     }
 
@@ -103,7 +118,10 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T, LEVEL>> {
         self.raw.try_write().then(|| {
             level::push(LEVEL);
-            RwLockWriteGuard { lock: self, thread: PhantomData }
+            RwLockWriteGuard {
+                lock: self,
+                thread: PhantomData,
+            }
         })
     }
 

@@ -20,7 +20,10 @@ pub const DEFAULT_STACK: usize = 256 << 10;
 impl Builder {
     /// A named thread with the default stack.
     pub fn new(name: impl Into<String>) -> Builder {
-        Builder { name: name.into(), stack_size: 0 }
+        Builder {
+            name: name.into(),
+            stack_size: 0,
+        }
     }
 
     /// With so many bytes of stack.
@@ -30,11 +33,21 @@ impl Builder {
 }
 
 /// Starts a thread.
-pub fn spawn<T: Send + 'static>(builder: Builder, body: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
-    let stack = if builder.stack_size == 0 { DEFAULT_STACK } else { builder.stack_size };
+pub fn spawn<T: Send + 'static>(
+    builder: Builder,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let stack = if builder.stack_size == 0 {
+        DEFAULT_STACK
+    } else {
+        builder.stack_size
+    };
     // std refuses a name with a zero byte by panicking.
     let name = builder.name.replace('\0', "?");
-    std::thread::Builder::new().name(name).stack_size(stack).spawn(body)
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(stack)
+        .spawn(body)
 }
 
 /// The host's number of the calling thread.

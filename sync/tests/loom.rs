@@ -20,7 +20,10 @@ unsafe impl<L> Send for Shared<L> {}
 #[test]
 fn mutex_excludes_and_wakes() {
     loom::model(|| {
-        let shared = Arc::new(Shared { lock: RawMutex::new(), value: UnsafeCell::new(0) });
+        let shared = Arc::new(Shared {
+            lock: RawMutex::new(),
+            value: UnsafeCell::new(0),
+        });
         let threads: Vec<_> = (0..2)
             .map(|_| {
                 let s = shared.clone();
@@ -41,7 +44,10 @@ fn rwlock_excludes_and_wakes() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
-        let shared = Arc::new(Shared { lock: RawRwLock::new(), value: UnsafeCell::new(0) });
+        let shared = Arc::new(Shared {
+            lock: RawRwLock::new(),
+            value: UnsafeCell::new(0),
+        });
         let s = shared.clone();
         let reader = thread::spawn(move || {
             s.lock.read();
@@ -65,7 +71,10 @@ fn rwlock_excludes_and_wakes() {
 #[test]
 fn an_unpark_is_never_lost() {
     loom::model(|| {
-        let shared = Arc::new(Shared { lock: Parker::new(), value: UnsafeCell::new(0) });
+        let shared = Arc::new(Shared {
+            lock: Parker::new(),
+            value: UnsafeCell::new(0),
+        });
         let s = shared.clone();
         let other = thread::spawn(move || {
             s.value.with_mut(|v| unsafe { *v = 1 });

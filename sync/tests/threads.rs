@@ -49,7 +49,11 @@ fn rwlock_writers_are_alone() {
 
 #[test]
 fn condvar_hands_over_every_item() {
-    let queue = Arc::new((Mutex::<Vec<u32>>::new(vec![]), Condvar::new(), AtomicU32::new(0)));
+    let queue = Arc::new((
+        Mutex::<Vec<u32>>::new(vec![]),
+        Condvar::new(),
+        AtomicU32::new(0),
+    ));
     let q = queue.clone();
     run_all(6, move |n| {
         for _ in 0..2_000 {
@@ -142,7 +146,10 @@ fn wrong_order_panics_with_both_names() {
         let _inner = inner.lock();
         let _outer = outer.lock();
     });
-    assert_eq!(wrong, "lock order: TASKS (2000) taken while MM (5000) is held");
+    assert_eq!(
+        wrong,
+        "lock order: TASKS (2000) taken while MM (5000) is held"
+    );
     let twice = text(&|| {
         let _one = leaf.lock();
         let other = Mutex::<()>::new(());

@@ -1,0 +1,286 @@
+//! The open file description ([`File`]) and what stands behind it ([`FileOps`]).
+
+use crate::inode::Inode;
+use crate::pollee::{Events, Pollee};
+use crate::Caller;
+use abi::Errno;
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use sync::Mutex;
+
+/// Where a read or write happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pos {
+    /// At this byte (`pread`, or the description's offset).
+    At(u64),
+    /// At the end, found and written under the inode's own order (`O_APPEND`).
+    Append,
+    /// The file has no positions (pipes, sockets, ttys).
+    Stream,
+}
+
+/// Guest memory as `ioctl` sees it. Never call it with a lock held.
+pub trait UserMemory {
+    /// Copies in exactly `buf.len()` bytes, or `EFAULT`.
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno>;
+    /// Copies out all of `buf`, or `EFAULT`.
+    fn write(&self, addr: u64, buf: &[u8]) -> Result<(), Errno>;
+}
+
+/// What memory a mapping of a file shows.
+pub enum Mappable {
+    /// A host descriptor, from this byte offset on; the platform maps it itself.
+    Host {
+        /// The descriptor, opened with at least the access that the mapping asks for.
+        fd: Arc<OwnedFd>,
+        /// Byte offset in it, page aligned.
+        offset: u64,
+    },
+    /// Pieces of the sandbox's memory file, in order, page aligned, covering the whole asked length; pages past the end of file are the caller's to refuse.
+    Memory(Vec<(u64, u64)>),
+    /// Fresh zero memory (`/dev/zero`).
+    Zero,
+}
+
+/// What an open file does. Every method has the default of a file that cannot do it; none of them blocks (`EAGAIN` instead).
+///
+/// `file` is the description through which the call came: its flags matter (`O_APPEND`, `O_NONBLOCK` is the caller's business).
+#[allow(unused_variables)]
+pub trait FileOps: Send + Sync + Any {
+    /// For the kernel's own downcasts (sockets, epoll, ttys, pidfds …).
+    fn as_any(&self) -> &dyn Any;
+
+    /// Whether the file has positions. Streams answer `ESPIPE` to `lseek` and `pread`.
+    fn seekable(&self) -> bool {
+        false
+    }
+    /// Reads up to `buf.len()` bytes; 0 is the end of file.
+    fn read(&self, file: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+    /// Writes up to `buf.len()` bytes. Returns the count and the offset after it (for [`Pos::Append`]; any value for streams).
+    fn write(&self, file: &File, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+        Err(Errno::EINVAL)
+    }
+    /// `lseek(2)` with the description's offset; seekable files get the offset moved by the default in [`File::seek`] which asks this for `SEEK_END/DATA/HOLE`.
+    fn seek_end(&self, file: &File, whence: i32, offset: i64) -> Result<u64, Errno> {
+        Err(Errno::EINVAL)
+    }
+    /// The readiness bits now.
+    fn poll(&self, file: &File) -> Events {
+        Events::READ | Events::WRITE
+    }
+    /// Whose changes to wait for; `None` for files that are always ready (`epoll_ctl` answers `EPERM` for those).
+    fn pollee(&self) -> Option<&Pollee> {
+        None
+    }
+    /// `ioctl(2)`; `ENOTTY` for unknown commands. Returns the call's result.
+    fn ioctl(&self, file: &File, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+        Err(Errno::ENOTTY)
+    }
+    /// The memory that `mmap(2)` of `len` bytes at `offset` shows (both page aligned). `writable_shared` when stores reach the file.
+    fn mmap(&self, file: &File, offset: u64, len: u64, writable_shared: bool) -> Result<Mappable, Errno> {
+        Err(Errno::ENODEV)
+    }
+    /// Directory entries from `cookie` on (0 is the start; the offset kept in the description). `sink` returns false when it is full.
+    fn read_dir(&self, file: &File, caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&crate::inode::DirEntry) -> bool) -> Result<(), Errno> {
+        Err(Errno::ENOTDIR)
+    }
+    /// `fsync(2)`, or `fdatasync(2)` when `data_only`; reaches the host.
+    fn sync(&self, file: &File, data_only: bool) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+    /// `fallocate(2)`.
+    fn allocate(&self, file: &File, caller: &dyn Caller, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// `ftruncate(2)`.
+    fn truncate(&self, file: &File, caller: &dyn Caller, len: u64) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+    /// Called at every `close(2)` of a descriptor of this description (`flush` in Linux).
+    fn flush(&self, file: &File) -> Result<(), Errno> {
+        Ok(())
+    }
+    /// Called once, when the last reference to the description goes.
+    fn release(&self, file: &File) {}
+    /// Called when status flags change (`O_ASYNC`, `O_NONBLOCK`).
+    fn set_flags(&self, file: &File, flags: u32) -> Result<(), Errno> {
+        Ok(())
+    }
+    /// The host descriptor that stands directly behind the data, for splice-like fast paths.
+    fn host_fd(&self) -> Option<Arc<OwnedFd>> {
+        None
+    }
+    /// Text for `/proc/PID/fdinfo/N` after the standard lines.
+    fn fdinfo(&self, file: &File) -> String {
+        String::new()
+    }
+}
+
+/// An open file description: shared by `dup` and `fork`, carries offset and status flags.
+pub struct File {
+    ops: Box<dyn FileOps>,
+    /// What was opened: mount and dentry (anonymous files have a path on an internal mount).
+    path: crate::vfs::Path,
+    /// The inode, fixed at open.
+    inode: Arc<dyn Inode>,
+    /// `O_ACCMODE` and the creation flags that stick (`O_PATH`, `O_DIRECTORY`, `O_TMPFILE`…) with the changeable ones (`O_APPEND`, `O_NONBLOCK`, `O_ASYNC`, `O_DIRECT`, `O_NOATIME`).
+    flags: AtomicU32,
+    /// The offset; held while a positioned read or write runs, as Linux's `f_pos_lock` is. No guest memory is touched under it.
+    offset: Mutex<u64, { sync::level::FILE_OFFSET }>,
+    /// Unique in the sandbox, never reused.
+    id: u64,
+}
+
+/// Status flags that `fcntl(F_SETFL)` may change.
+pub const SETFL_MASK: u32 = 0o2000 /* APPEND */ | 0o4000 /* NONBLOCK */ | 0o20000 /* ASYNC */ | 0o40000 /* DIRECT */ | 0o1000000 /* NOATIME */;
+
+impl File {
+    /// A new description. `flags` are open(2)'s, without `O_CREAT|O_EXCL|O_NOCTTY|O_TRUNC|O_CLOEXEC`.
+    pub fn new(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32) -> Arc<Self> {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        Arc::new(Self { ops, path, inode, flags: AtomicU32::new(flags), offset: Mutex::new(0), id: NEXT.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// What the file does.
+    pub fn ops(&self) -> &dyn FileOps {
+        &*self.ops
+    }
+    /// The operations as a concrete type.
+    pub fn downcast<T: FileOps>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref()
+    }
+    /// Mount and dentry of the opened file.
+    pub fn path(&self) -> &crate::vfs::Path {
+        &self.path
+    }
+    /// The inode.
+    pub fn inode(&self) -> &Arc<dyn Inode> {
+        &self.inode
+    }
+    /// The status flags now.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+    /// A number unique among all descriptions of the sandbox.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+    /// Opened for reading.
+    pub fn readable(&self) -> bool {
+        matches!(self.flags() & 0o10000003, 0 | 2)
+    }
+    /// Opened for writing.
+    pub fn writable(&self) -> bool {
+        matches!(self.flags() & 0o10000003, 1 | 2)
+    }
+    /// `O_NONBLOCK` is set.
+    pub fn nonblocking(&self) -> bool {
+        self.flags() & 0o4000 != 0
+    }
+    /// `O_PATH`: nothing but the name is open.
+    pub fn is_path(&self) -> bool {
+        self.flags() & 0o10000000 != 0
+    }
+    /// `F_SETFL`: replaces the changeable flags.
+    pub fn set_status_flags(&self, flags: u32) -> Result<(), Errno> {
+        self.ops.set_flags(self, flags & SETFL_MASK)?;
+        let old = self.flags() & !SETFL_MASK;
+        self.flags.store(old | (flags & SETFL_MASK), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// `read(2)`: at the offset and past it, or from the stream.
+    pub fn read(&self, buf: &mut [u8]) -> Result<usize, Errno> {
+        if !self.readable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.seekable() {
+            return self.ops.read(self, buf, Pos::Stream);
+        }
+        let mut offset = self.offset.lock();
+        let n = self.ops.read(self, buf, Pos::At(*offset))?;
+        *offset = offset.saturating_add(n as u64);
+        Ok(n)
+    }
+
+    /// `pread(2)`: `ESPIPE` on a stream.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        if !self.readable() {
+            return Err(Errno::EBADF);
+        }
+        self.ops.read(self, buf, Pos::At(offset))
+    }
+
+    /// `write(2)`: at the offset, at the end with `O_APPEND`, or to the stream.
+    pub fn write(&self, caller: &dyn Caller, buf: &[u8]) -> Result<usize, Errno> {
+        if !self.writable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.seekable() {
+            return Ok(self.ops.write(self, caller, buf, Pos::Stream)?.0);
+        }
+        let mut offset = self.offset.lock();
+        let pos = if self.flags() & 0o2000 != 0 { Pos::Append } else { Pos::At(*offset) };
+        let (n, end) = self.ops.write(self, caller, buf, pos)?;
+        *offset = end;
+        Ok(n)
+    }
+
+    /// `pwrite(2)`; with `O_APPEND` Linux appends all the same.
+    pub fn write_at(&self, caller: &dyn Caller, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        if !self.writable() {
+            return Err(Errno::EBADF);
+        }
+        let pos = if self.flags() & 0o2000 != 0 { Pos::Append } else { Pos::At(offset) };
+        Ok(self.ops.write(self, caller, buf, pos)?.0)
+    }
+
+    /// `lseek(2)`.
+    pub fn seek(&self, whence: i32, delta: i64) -> Result<u64, Errno> {
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let mut offset = self.offset.lock();
+        let new = match whence {
+            0 => u64::try_from(delta).map_err(|_| Errno::EINVAL)?,
+            1 => offset.checked_add_signed(delta).ok_or(Errno::EINVAL)?,
+            _ => self.ops.seek_end(self, whence, delta)?,
+        };
+        if i64::try_from(new).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        *offset = new;
+        Ok(new)
+    }
+
+    /// The offset now.
+    pub fn offset(&self) -> u64 {
+        *self.offset.lock()
+    }
+
+    /// Runs `f` with the offset locked and stores what it leaves there (`getdents64`, `sendfile`).
+    pub fn with_offset<R>(&self, f: impl FnOnce(&mut u64) -> R) -> R {
+        f(&mut self.offset.lock())
+    }
+
+    /// The readiness bits now.
+    pub fn poll(&self) -> Events {
+        self.ops.poll(self)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.ops.release(self);
+    }
+}

@@ -1,7 +1,8 @@
 //! Inodes and filesystems: what a name leads to.
 
-use crate::file::{File, FileOps};
+use crate::file::FileOps;
 use crate::Caller;
+use crate::vfs::perm::Owner;
 use abi::Errno;
 use std::any::Any;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub enum NodeKind {
     Fifo,
     /// `S_IFSOCK`
     Socket,
+    /// No type bits: what `eventfd`, `epoll_create` and their like open.
+    Anonymous,
 }
 
 impl NodeKind {
@@ -36,6 +39,7 @@ impl NodeKind {
             Self::BlockDevice(_) => 0o060000,
             Self::Fifo => 0o010000,
             Self::Socket => 0o140000,
+            Self::Anonymous => 0,
         }
     }
     /// `d_type` of `getdents64(2)`.
@@ -98,13 +102,14 @@ pub struct DirEntry<'a> {
 /// Where a symbolic link leads.
 pub enum Follow {
     /// A text to walk.
-    Text(Vec<u8>),
+    Text(Arc<[u8]>),
     /// A magic link (`/proc/PID/fd/N`, `exe`, `cwd`, `root`): straight there.
     Jump(crate::vfs::Path),
 }
 
 /// An inode. Names are bytes without `/` and NUL, at most 255. `.` and `..` never arrive here. Permission, sticky bits, mount flags and name
-/// length were checked by the VFS, which also holds the parent's lock for operations that change a directory.
+/// length were checked by the VFS, which also holds the parent's lock for operations that change a directory (and the superblock's rename lock for
+/// renames between directories), but a filesystem below an overlay is called without: keep your own structures consistent.
 #[allow(unused_variables)]
 pub trait Inode: Send + Sync + Any {
     /// For the kernel's own downcasts.
@@ -113,6 +118,14 @@ pub trait Inode: Send + Sync + Any {
     fn kind(&self) -> NodeKind;
     /// The attributes now.
     fn attr(&self) -> Result<Attr, Errno>;
+    /// Mode and owner alone: what a permission check needs. Override where it is cheaper than [`Inode::attr`]; the walk asks once per component.
+    fn owner(&self) -> Result<Owner, Errno> {
+        self.attr().map(|attr| Owner::from(&attr))
+    }
+    /// Whether the caller may (`MAY_READ|MAY_WRITE|MAY_EXEC`); mount flags were checked. Override for rules of one's own (procfs), or to ask elsewhere.
+    fn permission(&self, caller: &dyn Caller, cred: &crate::Cred, mask: u32) -> Result<(), Errno> {
+        crate::vfs::perm::generic(self.owner()?, self.kind() == NodeKind::Directory, cred, mask)
+    }
     /// Changes attributes; truncation included (pages past the end are gone from every mapping afterwards, see `Mappable`).
     fn set_attr(&self, caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
         Err(Errno::EPERM)
@@ -166,7 +179,7 @@ pub trait Inode: Send + Sync + Any {
     /// What `readlink(2)` says; differs from [`Inode::follow`] for magic links.
     fn readlink(&self, caller: &dyn Caller) -> Result<Vec<u8>, Errno> {
         match self.follow(caller)? {
-            Follow::Text(text) => Ok(text),
+            Follow::Text(text) => Ok(text.to_vec()),
             Follow::Jump(_) => Err(Errno::EINVAL),
         }
     }
@@ -214,6 +227,12 @@ pub trait FileSystem: Send + Sync + Any {
     fn sync(&self) -> Result<(), Errno> {
         Ok(())
     }
-    /// Unused here; keeps descriptions that lie on it listed when needed.
-    fn on_open(&self, _file: &Arc<File>) {}
+    /// How many unused dentries to keep. Each keeps its inode (and what that holds: a gofer handle, a descriptor). 0 for filesystems whose lookups cost nothing.
+    fn dentry_limit(&self) -> usize {
+        16384
+    }
+    /// Whether it can never be written (`squashfs`-like); mount flags apply besides.
+    fn readonly(&self) -> bool {
+        false
+    }
 }

@@ -1,32 +1,29 @@
-//! Names: mounts, dentries, the walk.
+//! Names: dentries, mounts, the walk, and every call that takes a path.
+//!
+//! ```text
+//!   Lookup ──resolve──► Path { mount, dentry } ──► Inode          (walk.rs; one step per component, cached)
+//!     │                   │        │
+//!     │                   │        └ Superblock: cache bound, rename order   (dentry.rs)
+//!     │                   └ MountNamespace: the tree of mounts               (mount.rs, namespace.rs)
+//!     └ open, mkdir, rename, … : checks in Linux's order, then one Inode call (open.rs, create.rs, remove.rs, rename.rs, attrs.rs, xattr.rs)
+//! ```
+//!
+//! Lock order: the namespace's tree, then a superblock's rename lock, then directories (ancestors first), then whatever the filesystem takes, then
+//! a dentry's children and link.
 
-use crate::inode::Inode;
-use std::sync::Arc;
+mod dentry;
+mod device;
+mod mount;
+mod namespace;
+mod pathname;
+pub mod perm;
+mod vnode;
+mod walk;
 
-/// A place in the tree of mounts: which mount, and which dentry in it.
-#[derive(Clone)]
-pub struct Path {
-    /// The mount.
-    pub mount: Arc<Mount>,
-    /// The dentry in the mount's filesystem.
-    pub dentry: Arc<Dentry>,
-}
-
-/// A filesystem attached to the tree.
-pub struct Mount {}
-
-/// A name in a directory, and the inode it leads to.
-pub struct Dentry {
-    inode: Option<Arc<dyn Inode>>,
-}
-
-impl Dentry {
-    /// The inode; `None` for a negative dentry.
-    pub fn inode(&self) -> Option<&Arc<dyn Inode>> {
-        self.inode.as_ref()
-    }
-}
-
-/// What the VFS keeps for each inode, whatever its filesystem.
-#[derive(Default)]
-pub struct Vnode {}
+pub use dentry::{Dentry, DirWrite, Superblock};
+pub use device::{Device, DeviceRegistry, devices};
+pub use mount::{Mount, MountFlags, Path, Propagation};
+pub use namespace::{MountInfo, MountNamespace, PropagationType, UmountFlags};
+pub use pathname::{PathText, path_text};
+pub use vnode::{MappingObserver, Slot, Vnode, WATCHES, Watches, event, notify, notify_child, notify_self};
+pub use walk::{LastKind, Lookup, LookupFlags, Parent, Resolve, may_search};

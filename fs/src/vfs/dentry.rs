@@ -1,0 +1,468 @@
+//! Dentries: the cache of names, one tree per mounted filesystem.
+//!
+//! A dentry always leads to an inode; a name known to be absent is only a mark in its parent's map. Parents are held by their children, children by
+//! whoever uses them and by the superblock's bounded list (second chance), so that a guest cannot grow the cache: a dentry that falls out of the list and has
+//! no user disappears from its parent's map. While anybody holds a dentry, its name leads to that very dentry.
+//!
+//! ```text
+//!   lookup hit:   parent.children (read) ──Weak──► child           no other lock, no allocation
+//!   lookup miss:  parent.order (read) → Inode::lookup → children (write) → superblock list
+//!   create, unlink, rename: parent.order (write) → Inode::… → children (write)
+//! ```
+
+use crate::inode::{FileSystem, Inode, NodeKind};
+use crate::{Attr, Caller};
+use abi::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, level};
+
+/// How many absent names a superblock remembers.
+const NEGATIVE_LIMIT: usize = 8192;
+
+/// A filesystem in use: its cache of dentries and its order of renames. Every mount of it shares one.
+pub struct Superblock {
+    fs: Arc<dyn FileSystem>,
+    root: Mutex<Weak<Dentry>, { level::DENTRY_LIST }>,
+    /// Recently used dentries, kept alive; the front goes first unless it was used since.
+    recent: Mutex<VecDeque<Arc<Dentry>>, { level::DENTRY_LIST }>,
+    limit: usize,
+    absent: Mutex<VecDeque<(Weak<Dentry>, Arc<[u8]>)>, { level::DENTRY_LIST }>,
+    /// Held by a rename that changes the shape of the tree (`s_vfs_rename_mutex`).
+    pub(super) rename: Mutex<(), { level::SUPERBLOCK_RENAME }>,
+    /// Even when no rename is under way; scoped walks with `..` compare it.
+    pub(super) rename_seq: AtomicU64,
+    /// Mounts of this filesystem. Without any the list keeps nothing.
+    pub(super) mounts: AtomicUsize,
+    readonly: AtomicBool,
+}
+
+impl Superblock {
+    /// Puts a filesystem into use. Make one per filesystem: two would cache its names apart.
+    pub fn new(fs: Arc<dyn FileSystem>) -> Arc<Self> {
+        let limit = fs.dentry_limit();
+        Arc::new(Self {
+            fs,
+            root: Mutex::new(Weak::new()),
+            recent: Mutex::new(VecDeque::new()),
+            limit,
+            absent: Mutex::new(VecDeque::new()),
+            rename: Mutex::new(()),
+            rename_seq: AtomicU64::new(0),
+            mounts: AtomicUsize::new(0),
+            readonly: AtomicBool::new(false),
+        })
+    }
+
+    /// The filesystem.
+    pub fn fs(&self) -> &Arc<dyn FileSystem> {
+        &self.fs
+    }
+
+    /// Mounted read-only as a whole (`remount,ro` without `bind`).
+    pub fn readonly(&self) -> bool {
+        self.readonly.load(Ordering::Relaxed)
+    }
+
+    /// Changes [`Superblock::readonly`].
+    pub fn set_readonly(&self, readonly: bool) {
+        self.readonly.store(readonly, Ordering::Relaxed);
+    }
+
+    /// The dentry of the filesystem's root. The caller keeps it (a mount does).
+    pub(super) fn root(self: &Arc<Self>) -> Arc<Dentry> {
+        let inode = self.fs.root();
+        let fresh = Dentry::new(self.clone(), inode, None, Arc::from(&b"/"[..]));
+        let mut root = self.root.lock();
+        match root.upgrade() {
+            Some(first) => first,
+            None => {
+                *root = Arc::downgrade(&fresh);
+                fresh
+            }
+        }
+    }
+
+    /// Keeps `dentry` for a while; what falls out is dropped here, with no lock held.
+    fn keep(&self, dentry: &Arc<Dentry>) {
+        if self.limit == 0 || self.mounts.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut out = None;
+        {
+            let mut recent = self.recent.lock();
+            recent.push_back(dentry.clone());
+            if recent.len() > self.limit {
+                // Second chance, bounded: a list of nothing but used dentries gives up its oldest.
+                for _ in 0..16 {
+                    let Some(oldest) = recent.pop_front() else { break };
+                    if oldest.state.fetch_and(!USED, Ordering::Relaxed) & USED == 0 {
+                        out = Some(oldest);
+                        break;
+                    }
+                    recent.push_back(oldest);
+                }
+                if out.is_none() {
+                    out = recent.pop_front();
+                }
+            }
+        }
+        drop(out);
+    }
+
+    /// Remembers that `name` is absent in `dir` and returns the mark that must go to keep the bound.
+    fn keep_absent(&self, dir: &Arc<Dentry>, name: &Arc<[u8]>) {
+        let out = {
+            let mut absent = self.absent.lock();
+            absent.push_back((Arc::downgrade(dir), name.clone()));
+            if absent.len() > NEGATIVE_LIMIT { absent.pop_front() } else { None }
+        };
+        let Some((dir, name)) = out else { return };
+        let Some(dir) = dir.upgrade() else { return };
+        {
+            let mut children = dir.children.write();
+            if matches!(children.get(&name), Some(Child::Absent)) {
+                children.remove(&name);
+            }
+        }
+        drop(dir);
+    }
+
+    /// Drops everything the cache keeps (last unmount, `drop_caches`).
+    pub fn shrink(&self) {
+        let recent = std::mem::take(&mut *self.recent.lock());
+        drop(recent);
+        let absent = std::mem::take(&mut *self.absent.lock());
+        for (dir, name) in absent {
+            let Some(dir) = dir.upgrade() else { continue };
+            let mut children = dir.children.write();
+            if matches!(children.get(&name), Some(Child::Absent)) {
+                children.remove(&name);
+            }
+            drop(children);
+        }
+    }
+}
+
+/// `state`: used since the list last looked.
+const USED: u32 = 1;
+/// `state`: no longer in its parent (unlinked, or found stale).
+const DELETED: u32 = 2;
+/// `state`: its children may be used without asking the filesystem.
+const CACHEABLE: u32 = 4;
+/// `state`: the name is a text of its own, not a path (`pipe:[7]`).
+const PSEUDO: u32 = 8;
+
+/// What a directory's dentry knows of one name.
+enum Child {
+    Present(Weak<Dentry>),
+    Absent,
+}
+
+struct Link {
+    parent: Option<Arc<Dentry>>,
+    name: Arc<[u8]>,
+}
+
+/// A name in a directory and the inode it leads to.
+pub struct Dentry {
+    superblock: Arc<Superblock>,
+    inode: Arc<dyn Inode>,
+    kind: NodeKind,
+    link: RwLock<Link, { level::DENTRY_LINK }>,
+    children: RwLock<HashMap<Arc<[u8]>, Child>, { level::DENTRY_CHILDREN }>,
+    /// Orders changes of this directory against each other and against lookups that miss the cache (`i_rwsem`).
+    order: RwLock<(), { level::DIRECTORY }>,
+    state: AtomicU32,
+    /// Mounts that sit on this dentry, in any namespace.
+    mounted: AtomicU32,
+}
+
+/// The right to change a directory.
+pub type DirWrite<'a> = RwLockWriteGuard<'a, (), { level::DIRECTORY }>;
+type DirRead<'a> = RwLockReadGuard<'a, (), { level::DIRECTORY }>;
+
+impl Dentry {
+    fn new(superblock: Arc<Superblock>, inode: Arc<dyn Inode>, parent: Option<Arc<Dentry>>, name: Arc<[u8]>) -> Arc<Self> {
+        let state = if inode.cacheable() { CACHEABLE } else { 0 };
+        Arc::new(Self {
+            superblock,
+            kind: inode.kind(),
+            inode,
+            link: RwLock::new(Link { parent, name }),
+            children: RwLock::new(HashMap::new()),
+            order: RwLock::new(()),
+            state: AtomicU32::new(state),
+            mounted: AtomicU32::new(0),
+        })
+    }
+
+    /// A dentry outside every tree: anonymous files (`pseudo`, whose name is the whole text that `/proc/PID/fd` shows) and files made by
+    /// `O_TMPFILE` (whose name is shown after `/`, as deleted).
+    pub fn detached(superblock: &Arc<Superblock>, inode: Arc<dyn Inode>, name: &[u8], pseudo: bool) -> Arc<Self> {
+        let dentry = Self::new(superblock.clone(), inode, None, Arc::from(name));
+        dentry.state.fetch_or(if pseudo { PSEUDO } else { DELETED }, Ordering::Relaxed);
+        dentry
+    }
+
+    /// The inode.
+    pub fn inode(&self) -> &Arc<dyn Inode> {
+        &self.inode
+    }
+
+    /// The file type, without asking the inode.
+    pub fn kind(&self) -> NodeKind {
+        self.kind
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == NodeKind::Directory
+    }
+
+    /// The superblock.
+    pub fn superblock(&self) -> &Arc<Superblock> {
+        &self.superblock
+    }
+
+    /// The name now; `/` for a filesystem's root.
+    pub fn name(&self) -> Arc<[u8]> {
+        self.link.read().name.clone()
+    }
+
+    /// The parent now; `None` for roots and detached dentries.
+    pub fn parent(&self) -> Option<Arc<Dentry>> {
+        self.link.read().parent.clone()
+    }
+
+    /// Parent and name of one moment.
+    pub fn link(&self) -> (Option<Arc<Dentry>>, Arc<[u8]>) {
+        let link = self.link.read();
+        (link.parent.clone(), link.name.clone())
+    }
+
+    /// Whether the name is gone: unlinked, removed, or stale.
+    pub fn deleted(&self) -> bool {
+        self.state.load(Ordering::Acquire) & DELETED != 0
+    }
+
+    /// Whether [`Dentry::name`] is a whole text (`socket:[12]`) rather than a component.
+    pub fn pseudo(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & PSEUDO != 0
+    }
+
+    /// Whether any mount sits here.
+    pub fn is_mountpoint(&self) -> bool {
+        self.mounted.load(Ordering::Acquire) != 0
+    }
+
+    pub(super) fn mounted_add(&self) {
+        self.mounted.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn mounted_sub(&self) {
+        self.mounted.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// The attributes now.
+    pub fn attr(&self) -> Result<Attr, Errno> {
+        self.inode.attr()
+    }
+
+    /// Takes the right to change this directory; `ENOENT` when it was removed.
+    pub fn lock_dir(&self) -> Result<DirWrite<'_>, Errno> {
+        let guard = self.order.write();
+        if self.deleted() { Err(Errno::ENOENT) } else { Ok(guard) }
+    }
+
+    /// As [`Dentry::lock_dir`], while the lock of another directory is held (a rename, which holds the superblock's rename lock and goes from ancestors down).
+    pub(super) fn lock_second_dir(&self) -> Result<DirWrite<'_>, Errno> {
+        let guard = self.order.write_nested();
+        if self.deleted() { Err(Errno::ENOENT) } else { Ok(guard) }
+    }
+
+    /// The child, from the cache only: `None` when the cache does not know, `Some(None)` when it knows that there is none.
+    #[inline]
+    pub(super) fn cached(&self, name: &[u8]) -> Option<Option<Arc<Dentry>>> {
+        if self.state.load(Ordering::Relaxed) & CACHEABLE == 0 {
+            return None;
+        }
+        self.known(name)
+    }
+
+    fn known(&self, name: &[u8]) -> Option<Option<Arc<Dentry>>> {
+        let children = self.children.read();
+        match children.get(name)? {
+            Child::Absent => Some(None),
+            Child::Present(weak) => {
+                let child = weak.upgrade()?;
+                if child.state.load(Ordering::Relaxed) & USED == 0 {
+                    child.state.fetch_or(USED, Ordering::Relaxed);
+                }
+                Some(Some(child))
+            }
+        }
+    }
+
+    /// The child called `name`: from the cache, or from the filesystem. `None` when there is none.
+    pub fn child(self: &Arc<Self>, caller: &dyn Caller, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
+        if let Some(known) = self.cached(name) {
+            return Ok(known);
+        }
+        let order: DirRead<'_> = self.order.read();
+        let found = self.child_ordered(caller, name);
+        drop(order);
+        found
+    }
+
+    /// As [`Dentry::child`], with this directory's order held.
+    pub fn child_ordered(self: &Arc<Self>, caller: &dyn Caller, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
+        if self.deleted() {
+            return Err(Errno::ENOENT);
+        }
+        let cacheable = self.state.load(Ordering::Relaxed) & CACHEABLE != 0;
+        if let Some(known) = self.known(name) {
+            if cacheable || self.inode.revalidate(caller, name, known.as_ref().map(|d| d.inode())) {
+                return Ok(known);
+            }
+            match known {
+                Some(stale) => self.forget(&stale),
+                None => self.unmark_absent(name),
+            }
+        }
+        match self.inode.lookup(caller, name) {
+            Ok(inode) => Ok(Some(self.insert(name, inode))),
+            Err(Errno::ENOENT) => {
+                if cacheable {
+                    self.mark_absent(name);
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Enters `inode` as the child `name`, with the order held. If another lookup was faster its dentry is returned.
+    pub fn insert(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
+        let name: Arc<[u8]> = Arc::from(name);
+        let dentry = Self::new(self.superblock.clone(), inode, Some(self.clone()), name.clone());
+        let other = {
+            let mut children = self.children.write();
+            match children.get(&name) {
+                Some(Child::Present(weak)) if weak.strong_count() != 0 => weak.upgrade(),
+                _ => None,
+            }
+            .or_else(|| {
+                children.insert(name, Child::Present(Arc::downgrade(&dentry)));
+                None
+            })
+        };
+        if let Some(other) = other {
+            return other;
+        }
+        if self.state.load(Ordering::Relaxed) & CACHEABLE != 0 {
+            self.superblock.keep(&dentry);
+        }
+        dentry
+    }
+
+    /// Remembers that there is no child `name`, with the order held.
+    pub fn mark_absent(self: &Arc<Self>, name: &[u8]) {
+        if self.state.load(Ordering::Relaxed) & CACHEABLE == 0 || self.superblock.limit == 0 {
+            return;
+        }
+        let name: Arc<[u8]> = Arc::from(name);
+        let fresh = {
+            let mut children = self.children.write();
+            match children.get(&name) {
+                Some(Child::Present(weak)) if weak.strong_count() != 0 => false,
+                Some(Child::Absent) => false,
+                _ => {
+                    children.insert(name.clone(), Child::Absent);
+                    true
+                }
+            }
+        };
+        if fresh {
+            self.superblock.keep_absent(self, &name);
+        }
+    }
+
+    fn unmark_absent(&self, name: &[u8]) {
+        let mut children = self.children.write();
+        if matches!(children.get(name), Some(Child::Absent)) {
+            children.remove(name);
+        }
+    }
+
+    /// Takes `child` out of this directory and marks it deleted, with the order held for writing (or because it was found stale).
+    pub fn forget(&self, child: &Arc<Dentry>) {
+        child.state.fetch_or(DELETED, Ordering::AcqRel);
+        let name = child.name();
+        self.remove_entry(&name, Arc::as_ptr(child));
+    }
+
+    /// Undoes [`Dentry::forget`]'s mark for a dentry that got a name (`linkat` of an `O_TMPFILE` file keeps it deleted in Linux; renames use this).
+    pub(super) fn set_link(&self, parent: Arc<Dentry>, name: Arc<[u8]>) {
+        let old = {
+            let mut link = self.link.write();
+            std::mem::replace(&mut *link, Link { parent: Some(parent), name })
+        };
+        drop(old);
+    }
+
+    /// Enters an existing dentry under its current name, replacing what is there.
+    pub(super) fn enter(&self, child: &Arc<Dentry>) {
+        let name = child.name();
+        self.children.write().insert(name, Child::Present(Arc::downgrade(child)));
+    }
+
+    /// Removes the entry `name` if it is `child` or no longer leads anywhere.
+    pub(super) fn remove_entry(&self, name: &[u8], child: *const Dentry) {
+        let mut children = self.children.write();
+        if let Some(Child::Present(weak)) = children.get(name)
+            && weak.as_ptr() == child
+        {
+            children.remove(name);
+        }
+    }
+
+    /// Whether `ancestor` is this dentry or above it.
+    pub fn is_below(self: &Arc<Self>, ancestor: &Arc<Dentry>) -> bool {
+        let mut at = Some(self.clone());
+        while let Some(dentry) = at {
+            if Arc::ptr_eq(&dentry, ancestor) {
+                return true;
+            }
+            at = dentry.parent();
+        }
+        false
+    }
+}
+
+impl Dentry {
+    /// Removes the entry `name` when it leads to a dentry that is gone.
+    fn remove_dead(&self, name: &[u8]) {
+        let mut children = self.children.write();
+        if let Some(Child::Present(weak)) = children.get(name)
+            && weak.strong_count() == 0
+        {
+            children.remove(name);
+        }
+    }
+}
+
+impl Drop for Dentry {
+    fn drop(&mut self) {
+        let link = self.link.get_mut();
+        let (mut parent, mut name) = (link.parent.take(), link.name.clone());
+        // A chain of parents that nobody else holds ends here in a loop: a deep tree must not become deep recursion.
+        while let Some(dir) = parent {
+            dir.remove_dead(&name);
+            let Some(mut last) = Arc::into_inner(dir) else { break };
+            let link = last.link.get_mut();
+            (parent, name) = (link.parent.take(), link.name.clone());
+        }
+    }
+}

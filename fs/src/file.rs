@@ -2,8 +2,11 @@
 
 use crate::inode::Inode;
 use crate::pollee::{Events, Pollee};
-use crate::Caller;
+use crate::vfs::perm::{self, Owner};
+use crate::vfs::{event, notify};
+use crate::{Caller, DirEntry, NodeKind, SetAttr};
 use abi::Errno;
+use abi::fcntl::OpenFlags;
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -52,6 +55,12 @@ pub trait FileOps: Send + Sync + Any {
     /// For the kernel's own downcasts (sockets, epoll, ttys, pidfds …).
     fn as_any(&self) -> &dyn Any;
 
+    /// Whether `open(2)` must still wait for this description (a FIFO without a partner): the caller waits on [`FileOps::pollee`] until it is false, and drops the
+    /// description if it is interrupted. Never true after an open with `O_NONBLOCK`.
+    fn open_pending(&self, file: &File) -> bool {
+        false
+    }
+
     /// Whether the file has positions. Streams answer `ESPIPE` to `lseek` and `pread`.
     fn seekable(&self) -> bool {
         false
@@ -84,7 +93,8 @@ pub trait FileOps: Send + Sync + Any {
     fn mmap(&self, file: &File, offset: u64, len: u64, writable_shared: bool) -> Result<Mappable, Errno> {
         Err(Errno::ENODEV)
     }
-    /// Directory entries from `cookie` on (0 is the start; the offset kept in the description). `sink` returns false when it is full.
+    /// Directory entries after the one with `cookie`, or from the start if `cookie` is 2 or less. Neither `.` nor `..`: [`File::read_dir`] gives those, with the
+    /// cookies 1 and 2; every cookie given here is above 2. `sink` returns false when it is full, and has not taken the entry then.
     fn read_dir(&self, file: &File, caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&crate::inode::DirEntry) -> bool) -> Result<(), Errno> {
         Err(Errno::ENOTDIR)
     }
@@ -131,18 +141,35 @@ pub struct File {
     flags: AtomicU32,
     /// The offset; held while a positioned read or write runs, as Linux's `f_pos_lock` is. No guest memory is touched under it.
     offset: Mutex<u64, { sync::level::FILE_OFFSET }>,
+    /// Whether the inode's count of writers includes this description.
+    counted: bool,
     /// Unique in the sandbox, never reused.
     id: u64,
 }
 
+/// `O_APPEND`
+pub const O_APPEND: u32 = OpenFlags::O_APPEND.bits();
+/// `O_NONBLOCK`
+pub const O_NONBLOCK: u32 = OpenFlags::O_NONBLOCK.bits();
+/// `O_NOATIME`
+pub const O_NOATIME: u32 = OpenFlags::O_NOATIME.bits();
+/// `O_PATH`
+pub const O_PATH: u32 = OpenFlags::O_PATH.bits();
+
 /// Status flags that `fcntl(F_SETFL)` may change.
-pub const SETFL_MASK: u32 = 0o2000 /* APPEND */ | 0o4000 /* NONBLOCK */ | 0o20000 /* ASYNC */ | 0o40000 /* DIRECT */ | 0o1000000 /* NOATIME */;
+pub const SETFL_MASK: u32 = OpenFlags::SETFL.bits();
 
 impl File {
     /// A new description. `flags` are open(2)'s, without `O_CREAT|O_EXCL|O_NOCTTY|O_TRUNC|O_CLOEXEC`.
     pub fn new(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32) -> Arc<Self> {
+        Self::counted(ops, path, inode, flags, false)
+    }
+
+    /// As [`File::new`]; `counted` says that [`crate::vfs::Vnode::get_write`] was called for it.
+    pub(crate) fn counted(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32, counted: bool) -> Arc<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-        Arc::new(Self { ops, path, inode, flags: AtomicU32::new(flags), offset: Mutex::new(0), id: NEXT.fetch_add(1, Ordering::Relaxed) })
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { ops, path, inode, flags: AtomicU32::new(flags), offset: Mutex::new(0), counted, id })
     }
 
     /// What the file does.
@@ -179,11 +206,11 @@ impl File {
     }
     /// `O_NONBLOCK` is set.
     pub fn nonblocking(&self) -> bool {
-        self.flags() & 0o4000 != 0
+        self.flags() & O_NONBLOCK != 0
     }
     /// `O_PATH`: nothing but the name is open.
     pub fn is_path(&self) -> bool {
-        self.flags() & 0o10000000 != 0
+        self.flags() & O_PATH != 0
     }
     /// `F_SETFL`: replaces the changeable flags.
     pub fn set_status_flags(&self, flags: u32) -> Result<(), Errno> {
@@ -198,12 +225,17 @@ impl File {
         if !self.readable() {
             return Err(Errno::EBADF);
         }
-        if !self.ops.seekable() {
-            return self.ops.read(self, buf, Pos::Stream);
+        let n = if self.ops.seekable() {
+            let mut offset = self.offset.lock();
+            let n = self.ops.read(self, buf, Pos::At(*offset))?;
+            *offset = offset.saturating_add(n as u64);
+            n
+        } else {
+            self.ops.read(self, buf, Pos::Stream)?
+        };
+        if n != 0 {
+            notify(&self.path.dentry, event::ACCESS);
         }
-        let mut offset = self.offset.lock();
-        let n = self.ops.read(self, buf, Pos::At(*offset))?;
-        *offset = offset.saturating_add(n as u64);
         Ok(n)
     }
 
@@ -215,34 +247,123 @@ impl File {
         if !self.readable() {
             return Err(Errno::EBADF);
         }
-        self.ops.read(self, buf, Pos::At(offset))
+        let n = self.ops.read(self, buf, Pos::At(offset))?;
+        if n != 0 {
+            notify(&self.path.dentry, event::ACCESS);
+        }
+        Ok(n)
     }
 
-    /// `write(2)`: at the offset, at the end with `O_APPEND`, or to the stream.
+    /// `write(2)`: at the offset, at the end with `O_APPEND`, or to the stream. `EFBIG` past `RLIMIT_FSIZE` (the caller adds SIGXFSZ).
     pub fn write(&self, caller: &dyn Caller, buf: &[u8]) -> Result<usize, Errno> {
         if !self.writable() {
             return Err(Errno::EBADF);
         }
         if !self.ops.seekable() {
-            return Ok(self.ops.write(self, caller, buf, Pos::Stream)?.0);
+            let n = self.ops.write(self, caller, buf, Pos::Stream)?.0;
+            notify(&self.path.dentry, event::MODIFY);
+            return Ok(n);
         }
         let mut offset = self.offset.lock();
-        let pos = if self.flags() & 0o2000 != 0 { Pos::Append } else { Pos::At(*offset) };
-        let (n, end) = self.ops.write(self, caller, buf, pos)?;
+        let pos = if self.flags() & O_APPEND != 0 { Pos::Append } else { Pos::At(*offset) };
+        let (n, end) = self.write_checked(caller, buf, pos)?;
         *offset = end;
+        drop(offset);
+        notify(&self.path.dentry, event::MODIFY);
         Ok(n)
     }
 
     /// `pwrite(2)`; with `O_APPEND` Linux appends all the same.
     pub fn write_at(&self, caller: &dyn Caller, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+        let pos = if self.flags() & O_APPEND != 0 { Pos::Append } else { Pos::At(offset) };
+        self.write_pos(caller, buf, pos)
+    }
+
+    /// `pwritev2(2)` with `RWF_APPEND` or `RWF_NOAPPEND` decided by the caller: [`Pos::Append`] or [`Pos::At`].
+    pub fn write_pos(&self, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<usize, Errno> {
         if !self.ops.seekable() {
             return Err(Errno::ESPIPE);
         }
         if !self.writable() {
             return Err(Errno::EBADF);
         }
-        let pos = if self.flags() & 0o2000 != 0 { Pos::Append } else { Pos::At(offset) };
-        Ok(self.ops.write(self, caller, buf, pos)?.0)
+        let n = self.write_checked(caller, buf, pos)?.0;
+        notify(&self.path.dentry, event::MODIFY);
+        Ok(n)
+    }
+
+    /// What holds for every write to a regular file: size limits, and the setuid bit that a stranger's write clears.
+    fn write_checked(&self, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+        if self.inode.kind() != NodeKind::Regular || buf.is_empty() {
+            return self.ops.write(self, caller, buf, pos);
+        }
+        let limit = caller.file_size_limit().min(i64::MAX as u64);
+        let mut buf = buf;
+        let start = match pos {
+            Pos::At(start) => start,
+            _ if limit == i64::MAX as u64 => 0,
+            _ => self.inode.attr()?.size,
+        };
+        if start >= limit {
+            return Err(Errno::EFBIG);
+        }
+        if let Some(short) = buf.get(..usize::try_from(limit.saturating_sub(start)).unwrap_or(usize::MAX)) {
+            buf = short;
+        }
+        let owner = self.inode.owner()?;
+        if owner.mode & 0o6000 != 0 {
+            self.clear_suid(caller, owner)?;
+        }
+        self.ops.write(self, caller, buf, pos)
+    }
+
+    #[cold]
+    fn clear_suid(&self, caller: &dyn Caller, owner: Owner) -> Result<(), Errno> {
+        match perm::without_suid(owner, &caller.cred()) {
+            Some(mode) => self.inode.set_attr(caller, &SetAttr { mode: Some(mode), ctime: caller.now_ns(), ..SetAttr::default() }),
+            None => Ok(()),
+        }
+    }
+
+    /// `getdents64(2)`: `.` and `..`, then what the filesystem gives, from the offset on. `sink` returns false when it is full.
+    pub fn read_dir(&self, caller: &dyn Caller, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+        if !self.readable() {
+            return Err(Errno::EBADF);
+        }
+        if self.inode.kind() != NodeKind::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        if self.path.dentry.deleted() {
+            return Err(Errno::ENOENT);
+        }
+        let mut offset = self.offset.lock();
+        let kind = NodeKind::Directory.dirent_type();
+        if *offset == 0 {
+            if !sink(&DirEntry { name: b".", ino: self.inode.attr()?.ino, kind, cookie: 1 }) {
+                return Ok(());
+            }
+            *offset = 1;
+        }
+        if *offset == 1 {
+            let parent = self.path.dentry.parent();
+            let ino = parent.as_ref().map_or(&self.inode, |p| p.inode()).attr()?.ino;
+            if !sink(&DirEntry { name: b"..", ino, kind, cookie: 2 }) {
+                return Ok(());
+            }
+            *offset = 2;
+        }
+        let mut last = *offset;
+        let result = self.ops.read_dir(self, caller, *offset, &mut |entry| {
+            let taken = sink(entry);
+            if taken {
+                last = entry.cookie;
+            }
+            taken
+        });
+        *offset = last;
+        drop(offset);
+        notify(&self.path.dentry, event::ACCESS);
+        result
     }
 
     /// `lseek(2)`.
@@ -282,5 +403,11 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         self.ops.release(self);
+        if self.counted {
+            self.inode.vnode().put_write();
+        }
+        if !self.is_path() {
+            notify(&self.path.dentry, if self.writable() { event::CLOSE_WRITE } else { event::CLOSE_NOWRITE });
+        }
     }
 }

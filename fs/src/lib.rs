@@ -16,8 +16,10 @@
 //! 3. **The caller is an argument.** Credentials, umask, root and current directory come from [`Caller`]; there is no current task.
 #![forbid(unsafe_code)]
 
+pub mod anon;
 pub mod file;
 pub mod inode;
+pub mod meta;
 pub mod pollee;
 pub mod vfs;
 

@@ -22,6 +22,16 @@ macro_rules! levels {
 levels! {
     /// The sandbox's table of containers and everything the control socket orders.
     CONTAINERS = 1000,
+    /// A file description's offset: held while a read or write of a file with positions runs, whatever it reads (Linux: f_pos_lock).
+    FILE_OFFSET = 1100,
+    /// The mounts of a namespace.
+    MOUNTS = 1200,
+    /// Renames that change the shape of one filesystem's tree (Linux: s_vfs_rename_mutex).
+    SUPERBLOCK_RENAME = 1300,
+    /// Changes of one directory, and lookups in it that miss the cache (Linux: i_rwsem of a directory); ancestors before descendants.
+    DIRECTORY = 1400,
+    /// An overlay's copy-up and its view of one directory.
+    OVERLAY = 1500,
     /// Task tables, parents and children, process groups and sessions of all PID namespaces (Linux: tasklist_lock).
     TASKS = 2000,
     /// One thread group: its threads, its group-wide stop and exit.
@@ -34,16 +44,16 @@ levels! {
     FD_TABLE = 3000,
     /// Working directory, root, umask.
     FS_CONTEXT = 3200,
-    /// The mounts of a namespace.
-    MOUNTS = 4000,
-    /// Renames between directories of one file system.
-    RENAME = 4200,
-    /// A directory entry and its children.
-    DENTRY = 4400,
+    /// What is mounted on what: a mount's children and its place.
+    MOUNT_LINKS = 4000,
+    /// The bounded list of unused dentries of one filesystem.
+    DENTRY_LIST = 4200,
+    /// A dentry's children.
+    DENTRY_CHILDREN = 4400,
+    /// A dentry's parent and name.
+    DENTRY_LINK = 4500,
     /// An inode's attributes or data.
     INODE = 4600,
-    /// A file description's offset and flags.
-    FILE = 4800,
     /// The VMAs of an address space (Linux: mmap_lock).
     MM = 5000,
     /// A queue of futex waiters.

@@ -44,6 +44,8 @@ levels! {
     FD_TABLE = 3000,
     /// Working directory, root, umask.
     FS_CONTEXT = 3200,
+    /// The VMAs of an address space (Linux: mmap_lock). Files are asked for their memory, and dropped, under it.
+    MM = 3600,
     /// What is mounted on what: a mount's children and its place.
     MOUNT_LINKS = 4000,
     /// The bounded list of unused dentries of one filesystem.
@@ -54,8 +56,6 @@ levels! {
     DENTRY_LINK = 4500,
     /// An inode's attributes or data.
     INODE = 4600,
-    /// The VMAs of an address space (Linux: mmap_lock).
-    MM = 5000,
     /// A queue of futex waiters.
     FUTEX = 5400,
     /// Tables of a network stack: bound ports, listeners.

@@ -73,6 +73,14 @@ pub trait FileOps: Send + Sync + Any {
     fn write(&self, file: &File, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
         Err(Errno::EINVAL)
     }
+    /// A blocking `write(2)` goes on until all is written (pipes, stream sockets): after a short count the caller waits and continues with the rest.
+    fn writes_all(&self) -> bool {
+        false
+    }
+    /// Whether `splice(2)` may read from or write to it by way of `read` and `write`. Files whose reads are not bytes (eventfd, epoll, inotify…) say no.
+    fn spliceable(&self) -> bool {
+        true
+    }
     /// `lseek(2)` with the description's offset; seekable files get the offset moved by the default in [`File::seek`] which asks this for `SEEK_END/DATA/HOLE`.
     fn seek_end(&self, file: &File, whence: i32, offset: i64) -> Result<u64, Errno> {
         Err(Errno::EINVAL)

@@ -20,7 +20,11 @@ pub mod anon;
 pub mod file;
 pub mod inode;
 pub mod meta;
+pub mod pipe;
 pub mod pollee;
+pub mod splice;
+#[cfg(test)]
+mod testing;
 pub mod vfs;
 
 pub use file::{File, FileOps, Mappable, Pos, UserMemory};

@@ -70,6 +70,14 @@ levels! {
     TIMERS = 7600,
     /// A platform's own tables.
     PLATFORM = 8000,
+    /// A gofer client's free connections.
+    GOFER_CHANNELS = 8200,
+    /// In the gofer: a directory being read.
+    GOFER_STREAM = 8400,
+    /// In the gofer: the table of nodes.
+    GOFER_TABLE = 8600,
+    /// In the gofer: connections that wait for a thread.
+    GOFER_POOL = 8800,
 }
 
 /// Nothing is locked while a leaf is held: two leaves do not nest.

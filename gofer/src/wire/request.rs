@@ -352,11 +352,11 @@ pub enum Request<'a> {
     /// [`Op::StatFs`]
     StatFs { node: u64 },
     /// [`Op::Fsync`]
-    Fsync { node: u64, data_only: bool },
+    Fsync { node: u64 },
     /// [`Op::Connect`]
     Connect { node: u64, kind: SocketKind },
-    /// [`Op::Bind`]; `backlog` > 0 also listens
-    Bind { dir: u64, kind: SocketKind, owner: Owner, backlog: u32, name: Name<'a> },
+    /// [`Op::Bind`]; listening is the caller's
+    Bind { dir: u64, kind: SocketKind, owner: Owner, name: Name<'a> },
 }
 
 /// The one fixed body all operations share: what an operation does not use is zero. 80 bytes on a socket cost nothing
@@ -445,7 +445,7 @@ impl<'a> Request<'a> {
                 (body.node, body.flags, body.access) = (dir, flags.bits(), access.raw());
                 body.split = u32::try_from(names.len()).map_err(|_| Malformed("too many names"))?;
             }
-            Request::GetAttr { node } | Request::ReadLink { node } | Request::ListXattr { node } | Request::StatFs { node } => body.node = node,
+            Request::GetAttr { node } | Request::ReadLink { node } | Request::ListXattr { node } | Request::StatFs { node } | Request::Fsync { node } => body.node = node,
             Request::SetAttr { node, .. } => body.node = node,
             Request::Open { node, access } => (body.node, body.access) = (node, access.raw()),
             Request::Create { dir, access, owner, name } => {
@@ -483,10 +483,9 @@ impl<'a> Request<'a> {
                 (body.node, body.flags) = (node, flags);
                 (body.split, tail) = (len(name)?, [name, value]);
             }
-            Request::Fsync { node, data_only } => (body.node, body.flags) = (node, u32::from(data_only)),
             Request::Connect { node, kind } => (body.node, body.kind) = (node, kind.raw()),
-            Request::Bind { dir, kind, owner, backlog, name } => {
-                (body.node, body.kind, body.owner, body.flags) = (dir, kind.raw(), owner, backlog);
+            Request::Bind { dir, kind, owner, name } => {
+                (body.node, body.kind, body.owner) = (dir, kind.raw(), owner);
                 tail = [name.as_bytes(), &[]];
             }
         }
@@ -591,14 +590,9 @@ impl<'a> Request<'a> {
             Op::ListXattr => Request::ListXattr { node: b.node },
             Op::RemoveXattr => Request::RemoveXattr { node: b.node, name: xattr_name(c.rest())? },
             Op::StatFs => Request::StatFs { node: b.node },
-            Op::Fsync => Request::Fsync { node: b.node, data_only: flag(b.flags)? },
+            Op::Fsync => Request::Fsync { node: b.node },
             Op::Connect => Request::Connect { node: b.node, kind: SocketKind::from_raw(b.kind)? },
-            Op::Bind => {
-                if b.flags > 4096 {
-                    return Err(Malformed("backlog out of range"));
-                }
-                Request::Bind { dir: b.node, kind: SocketKind::from_raw(b.kind)?, owner: b.owner.check()?, backlog: b.flags, name: Name::decode(c.rest())? }
-            }
+            Op::Bind => Request::Bind { dir: b.node, kind: SocketKind::from_raw(b.kind)?, owner: b.owner.check()?, name: Name::decode(c.rest())? },
         };
         cursor.end()?;
         request.check_unused(&b)?;
@@ -610,7 +604,7 @@ impl<'a> Request<'a> {
         let mut used = Body::default();
         used.node = if matches!(self, Request::Hello { .. } | Request::AddChannel | Request::Close) { 0 } else { body.node };
         match self {
-            Request::Hello { .. } | Request::Unlink { .. } | Request::Fsync { .. } => used.flags = body.flags,
+            Request::Hello { .. } | Request::Unlink { .. } => used.flags = body.flags,
             Request::Walk { .. } => (used.flags, used.access, used.split) = (body.flags, body.access, body.split),
             Request::Open { .. } => used.access = body.access,
             Request::Create { .. } | Request::TmpFile { .. } => (used.access, used.owner) = (body.access, body.owner),
@@ -625,7 +619,7 @@ impl<'a> Request<'a> {
             Request::ReadDir { .. } => (used.cookie, used.flags) = (body.cookie, body.flags),
             Request::SetXattr { .. } => (used.flags, used.split) = (body.flags, body.split),
             Request::Connect { .. } => used.kind = body.kind,
-            Request::Bind { .. } => (used.kind, used.owner, used.flags) = (body.kind, body.owner, body.flags),
+            Request::Bind { .. } => (used.kind, used.owner) = (body.kind, body.owner),
             Request::AddChannel
             | Request::Close
             | Request::GetAttr { .. }
@@ -634,7 +628,8 @@ impl<'a> Request<'a> {
             | Request::GetXattr { .. }
             | Request::ListXattr { .. }
             | Request::RemoveXattr { .. }
-            | Request::StatFs { .. } => {}
+            | Request::StatFs { .. }
+            | Request::Fsync { .. } => {}
         }
         if used == *body { Ok(()) } else { Err(Malformed("a field that is not used is not zero")) }
     }

@@ -25,10 +25,13 @@ pub type Result<T, E = Errno> = core::result::Result<T, E>;
 
 pub mod memory_file;
 pub mod mock;
+pub mod ptrace;
 mod registers;
+pub mod stub;
 
 pub use memory_file::MemoryFile;
 pub use registers::Registers;
+pub use stub::raw::{current_cpu, rdtsc};
 
 bitflags::bitflags! {
     /// What guest code may do with a page (mprotect(2)).

@@ -1,0 +1,260 @@
+//! Running one guest thread under ptrace.
+//!
+//! The host's copy of the registers is written only when the sentry changed them, and after a system call that only returned something only
+//! that one: each ptrace request costs about a microsecond.
+
+use std::sync::Arc;
+
+use abi::x86::UserRegs;
+use abi::{Errno, Result};
+
+use super::AddressSpace;
+use super::interrupt::Interruption;
+use super::sys::{RAX_OFFSET, Stop, Tracee, xstate_max};
+use crate::stub::{self, INTERRUPT, TASK_END};
+use crate::{Access, Event, Interrupter, Registers};
+
+const SI_KERNEL: i32 = 0x80;
+const FPE_INTDIV: i32 = 1;
+const FPE_INTOVF: i32 = 2;
+const CODE_64: u64 = 0x33;
+const CODE_32: u64 = 0x23;
+const DATA_SEGMENT: u64 = 0x2b;
+/// The flags a program may change: CF PF AF ZF SF TF DF OF NT AC ID. The kernel checks again.
+const USER_FLAGS: u64 = 0x24_4dd5;
+const INTERRUPT_FLAG: u64 = 0x200;
+const RESERVED_FLAG: u64 = 2;
+
+/// See the module.
+pub struct Context {
+    space: Arc<AddressSpace>,
+    tracee: Tracee,
+    interruption: Arc<Interruption>,
+    /// What the host has, if `known`.
+    host: UserRegs,
+    known: bool,
+    dead: bool,
+}
+
+impl Context {
+    /// Takes over a parked guest thread. If that fails the context is dead, and the first switch says so.
+    pub fn new(space: Arc<AddressSpace>, tid: i32) -> Context {
+        let tracee = Tracee(tid);
+        let attached = tracee.attach();
+        if let Err(error) = attached {
+            log::warn!("guest thread {tid} of stub {} cannot be traced: {error}", space.process().pid());
+        }
+        let interruption = Arc::new(Interruption::new(space.process().pid(), tid));
+        let mut context = Context { space, tracee, interruption, host: UserRegs::default(), known: false, dead: attached.is_err() };
+        // A thread that ran for another task before has that one's state.
+        crate::Context::reset_fp_state(&mut context);
+        context
+    }
+
+    fn died(&mut self) -> Event {
+        self.dead = true;
+        Event::Died
+    }
+
+    /// Makes the host's registers those wanted.
+    fn push(&mut self, want: &UserRegs) -> Result<()> {
+        if self.known {
+            // The kernel would undo a call that seems to have been interrupted, if it is given such a result beside a call's number.
+            let restart = matches!(want.rax as i64, -516..=-512);
+            let only_rax = UserRegs { rax: self.host.rax, orig_rax: self.host.orig_rax, ..*want } == self.host;
+            if only_rax && (self.host.orig_rax == u64::MAX || !restart) {
+                if want.rax != self.host.rax {
+                    self.tracee.set_register(RAX_OFFSET, want.rax)?;
+                    self.host.rax = want.rax;
+                }
+                return Ok(());
+            }
+        }
+        self.tracee.set_registers(want)?;
+        self.host = *want;
+        self.known = true;
+        Ok(())
+    }
+
+    fn fetch(&mut self, regs: &mut Registers) -> Result<()> {
+        self.tracee.registers(&mut self.host)?;
+        self.known = true;
+        regs.user = self.host;
+        Ok(())
+    }
+
+    /// What a signal that the processor caused means; `None` for one that somebody sent.
+    fn signal(&mut self, signo: i32, regs: &mut Registers) -> Result<Option<Event>> {
+        let (code, addr, nr) = self.tracee.siginfo()?;
+        if code <= 0 {
+            return Ok(None);
+        }
+        self.fetch(regs)?;
+        let trapno = match (signo, code) {
+            (libc::SIGILL, _) => 6,
+            (libc::SIGFPE, FPE_INTDIV) => 0,
+            (libc::SIGFPE, FPE_INTOVF) => 4,
+            (libc::SIGFPE, _) => 19,
+            (libc::SIGTRAP, SI_KERNEL) => 3,
+            (libc::SIGTRAP, _) => 1,
+            (libc::SIGBUS, libc::BUS_ADRALN) => 17,
+            (libc::SIGSEGV | libc::SIGBUS, _) => {
+                let access = if code != SI_KERNEL && addr == regs.user.rip { Access::Execute } else { Access::Unknown };
+                return Ok(Some(Event::Fault { signo, code, addr, access }));
+            }
+            (libc::SIGSYS, _) => {
+                // A call through the vsyscall page, which the host would have emulated, but for the filter. It looks as if it had returned to
+                // the caller with the number as its result.
+                regs.user.orig_rax = nr as u64;
+                regs.user.rax = Errno::ENOSYS.to_return() as u64;
+                return Ok(Some(Event::Syscall));
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Event::Exception { signo, code, addr, trapno }))
+    }
+
+    /// The way in was `syscall` in 64-bit mode: then the processor has put the return address into rcx and the flags into r11. A guest that
+    /// prepares its registers so and uses another entry is served as if it had not; that is all it gains. (Processors with FRED leave the two
+    /// alone, and the host is asked.)
+    fn is_64bit_call(&self) -> bool {
+        let r = &self.host;
+        r.cs == CODE_64 && ((r.rcx == r.rip && r.r11 == r.eflags) || self.tracee.is_64bit_call())
+    }
+
+    fn run(&mut self, regs: &mut Registers) -> Result<Event> {
+        loop {
+            if !self.interruption.begin() {
+                if !self.known {
+                    self.fetch(regs)?;
+                }
+                return Ok(Event::Interrupted);
+            }
+            if let Err(error) = self.tracee.emulate() {
+                self.interruption.end();
+                return Err(error);
+            }
+            let stop = self.tracee.wait();
+            self.interruption.end();
+            self.known = false;
+            match stop {
+                Stop::Syscall => {
+                    self.fetch(regs)?;
+                    return Ok(if self.is_64bit_call() { Event::Syscall } else { Event::Syscall32 });
+                }
+                Stop::Signal(INTERRUPT) => {
+                    if self.interruption.received() {
+                        self.fetch(regs)?;
+                        return Ok(Event::Interrupted);
+                    }
+                }
+                Stop::Signal(signo) => {
+                    if let Some(event) = self.signal(signo, regs)? {
+                        return Ok(event);
+                    }
+                }
+                Stop::Event => {}
+                Stop::Gone => return Err(Errno::ESRCH),
+            }
+        }
+    }
+}
+
+/// The nearest registers that a program may have.
+fn sanitised(user: &UserRegs) -> UserRegs {
+    let selector = |value: u64| if value & 3 == 3 { value & 0xffff } else { 0 };
+    UserRegs {
+        orig_rax: u64::MAX,
+        cs: if user.cs == CODE_32 { CODE_32 } else { CODE_64 },
+        ss: DATA_SEGMENT,
+        ds: selector(user.ds),
+        es: selector(user.es),
+        fs: selector(user.fs),
+        gs: selector(user.gs),
+        eflags: user.eflags & USER_FLAGS | INTERRUPT_FLAG | RESERVED_FLAG,
+        ..*user
+    }
+}
+
+impl crate::Context for Context {
+    fn switch(&mut self, regs: &mut Registers) -> Event {
+        if self.dead {
+            return Event::Died;
+        }
+        if regs.user.fs_base >= TASK_END || regs.user.gs_base >= TASK_END {
+            return Event::Fault { signo: libc::SIGSEGV, code: SI_KERNEL, addr: 0, access: Access::Unknown };
+        }
+        let outcome = self.push(&sanitised(&regs.user)).and_then(|()| self.run(regs));
+        outcome.unwrap_or_else(|_| self.died())
+    }
+
+    fn fp_state(&mut self) -> Result<Vec<u8>> {
+        let mut image = vec![0; xstate_max()];
+        self.tracee.xstate(&mut image)?;
+        Ok(image)
+    }
+
+    fn set_fp_state(&mut self, image: &[u8]) -> Result<()> {
+        // The kernel takes an image of exactly the size that it gives.
+        let mut whole = vec![0; xstate_max()];
+        self.tracee.xstate(&mut whole)?;
+        if image.len() > whole.len() && image.get(whole.len()..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+            return Err(Errno::EINVAL);
+        }
+        whole.fill(0);
+        let n = image.len().min(whole.len());
+        if n < LEGACY_LEN {
+            return Err(Errno::EINVAL);
+        }
+        whole[..n].copy_from_slice(&image[..n]);
+        if n < LEGACY_LEN + HEADER_LEN {
+            // An FXSAVE image alone: x87 and SSE are in it, all else is initial.
+            whole[LEGACY_LEN] = 3;
+        }
+        self.tracee.set_xstate(&whole).map_err(|e| if e == Errno::ESRCH { e } else { Errno::EINVAL })
+    }
+
+    fn reset_fp_state(&mut self) {
+        let mut image = vec![0; xstate_max()];
+        if self.tracee.xstate(&mut image).is_err() {
+            return;
+        }
+        image.fill(0);
+        // Control words as a new program has them; no component is marked as in use.
+        image[..2].copy_from_slice(&0x37fu16.to_ne_bytes());
+        image[24..28].copy_from_slice(&0x1f80u32.to_ne_bytes());
+        let _ = self.tracee.set_xstate(&image);
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        Interrupter::new(self.interruption.clone())
+    }
+}
+
+/// The FXSAVE part of an XSAVE image, and the header behind it.
+const LEGACY_LEN: usize = 512;
+const HEADER_LEN: usize = 64;
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.interruption.gone();
+        if self.dead {
+            return;
+        }
+        if Arc::strong_count(&self.space) == 1 {
+            // The address space goes with its last thread: one call for both.
+            let _ = self.tracee.detach(libc::SIGKILL);
+            return;
+        }
+        let process = self.space.process();
+        let park = process.return_thread(self.tracee.0);
+        let regs = UserRegs {
+            rip: if park { stub::parked_pc() } else { stub::exit_pc() },
+            ..sanitised(&UserRegs::default())
+        };
+        if self.tracee.set_registers(&regs).and_then(|()| self.tracee.detach(0)).is_err() {
+            // It is dying. Nobody else may wait for a traced thread.
+            self.tracee.wait();
+        }
+    }
+}

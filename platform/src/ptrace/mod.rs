@@ -1,0 +1,172 @@
+//! The ptrace platform: guest threads are host threads of stub processes, each traced by its task's own sentry thread with `PTRACE_SYSEMU`,
+//! which stops them at every system call without the host executing it. It works on every Linux that lets a process trace its children, and is
+//! what the other platforms are checked against.
+
+mod context;
+mod interrupt;
+mod sys;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use abi::{Errno, Iovec};
+
+use crate::stub::{self, HostVdso, Pool, Process};
+use crate::{Entry, Fault, MemoryFile, Order, Result};
+use context::Context;
+
+/// See the module.
+pub struct Ptrace {
+    shared: Arc<Shared>,
+    vdso: Option<Range<u64>>,
+}
+
+struct Shared {
+    memory: Arc<MemoryFile>,
+    pool: Pool,
+}
+
+impl Ptrace {
+    /// Forks the zygote, then starts the thread that keeps stubs ready. To be called while this process has one thread, which must live as
+    /// long as the sandbox, and after everything that stubs are to inherit has been set up: namespaces, root directory, user.
+    pub fn new(vdso: &HostVdso) -> Result<Ptrace> {
+        let memory = Arc::new(MemoryFile::new()?);
+        let mut pool = Pool::new(vdso)?;
+        pool.start()?;
+        Ok(Ptrace { shared: Arc::new(Shared { memory, pool }), vdso: vdso.image() })
+    }
+}
+
+impl crate::Platform for Ptrace {
+    fn name(&self) -> &'static str {
+        "ptrace"
+    }
+    fn memory_file(&self) -> &Arc<MemoryFile> {
+        &self.shared.memory
+    }
+    fn new_address_space(&self) -> Result<Arc<dyn crate::AddressSpace>> {
+        Ok(AddressSpace::new(self.shared.clone(), self.shared.pool.take()?))
+    }
+    fn user_range(&self) -> Range<u64> {
+        stub::USER
+    }
+    fn host_vdso(&self) -> Option<Range<u64>> {
+        self.vdso.clone()
+    }
+}
+
+/// A stub process.
+pub struct AddressSpace {
+    shared: Arc<Shared>,
+    /// Always there, until drop takes it.
+    process: Option<Process>,
+}
+
+impl AddressSpace {
+    fn new(shared: Arc<Shared>, process: Process) -> Arc<AddressSpace> {
+        Arc::new(AddressSpace { shared, process: Some(process) })
+    }
+
+    fn process(&self) -> &Process {
+        match &self.process {
+            Some(process) => process,
+            None => unreachable!("only drop takes the process"),
+        }
+    }
+}
+
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            self.shared.pool.bury(process);
+        }
+    }
+}
+
+fn one(addr: u64, len: usize) -> [Iovec; 1] {
+    [Iovec { iov_base: addr, iov_len: len as u64 }]
+}
+
+impl crate::AddressSpace for AddressSpace {
+    fn apply(&self, orders: &[Order]) -> Result<()> {
+        stub::apply(self.process(), &self.shared.memory, orders)
+    }
+
+    fn fork(&self) -> Result<Arc<dyn crate::AddressSpace>> {
+        Ok(AddressSpace::new(self.shared.clone(), self.process().fork()?))
+    }
+
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Fault> {
+        self.readv(&one(addr, buf.len()), buf)
+    }
+
+    fn write(&self, addr: u64, buf: &[u8]) -> Result<usize, Fault> {
+        self.writev(&one(addr, buf.len()), buf)
+    }
+
+    fn readv(&self, remote: &[Iovec], buf: &mut [u8]) -> Result<usize, Fault> {
+        stub::read(self.process().pid(), remote, buf)
+    }
+
+    fn writev(&self, remote: &[Iovec], buf: &[u8]) -> Result<usize, Fault> {
+        stub::write(self.process().pid(), remote, buf)
+    }
+
+    fn compare_exchange_u32(&self, addr: u64, old: u32, new: u32) -> Result<Result<u32, u32>, Fault> {
+        let fault = Fault { addr };
+        if !addr.is_multiple_of(4) || !stub::USER.contains(&addr) {
+            return Err(fault);
+        }
+        self.process().compare_exchange(addr, old, new).map_err(|_| fault)
+    }
+
+    fn load_u32(&self, addr: u64) -> Result<u32, Fault> {
+        let mut bytes = [0; 4];
+        match self.read(addr, &mut bytes)? {
+            4 => Ok(u32::from_ne_bytes(bytes)),
+            n => Err(Fault { addr: addr.wrapping_add(n as u64) }),
+        }
+    }
+
+    fn mincore(&self, start: u64, len: u64, resident: &mut [u8]) -> Result<()> {
+        stub::mincore(self.process(), start, len, resident)
+    }
+
+    fn rss(&self, mapped: &[Range<u64>]) -> u64 {
+        const CHUNK: u64 = 64 << 20;
+        let mut resident = vec![0; (CHUNK / abi::PAGE_SIZE) as usize];
+        let mut pages = 0;
+        for range in mapped {
+            let mut at = range.start;
+            while at < range.end {
+                let len = CHUNK.min(range.end - at);
+                let count = (len / abi::PAGE_SIZE) as usize;
+                if self.mincore(at, len, &mut resident).is_ok() {
+                    pages += resident.iter().take(count).filter(|byte| **byte & 1 != 0).count() as u64;
+                }
+                at += len;
+            }
+        }
+        pages
+    }
+
+    fn cpu_time(&self) -> u64 {
+        stub::cpu_time(self.process().pid())
+    }
+
+    fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()> {
+        let tid = self.process().take_thread()?;
+        let space = self.clone();
+        let body = move || entry(Box::new(Context::new(space, tid)));
+        sync::thread::spawn(sync::thread::Builder::new(name), body).map(drop).map_err(|_| {
+            self.process().return_thread(tid);
+            Errno::EAGAIN
+        })
+    }
+
+    fn enter(self: Arc<Self>, entry: Entry) -> Result<()> {
+        let tid = self.process().take_thread()?;
+        entry(Box::new(Context::new(self, tid)));
+        Ok(())
+    }
+}

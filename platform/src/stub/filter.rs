@@ -1,0 +1,276 @@
+//! The seccomp filters of a stub's threads, as data: what is allowed, under which conditions, and why. From it come the programs that the
+//! stub installs, the tests, and the listing in the documentation.
+
+use super::{layout::*, text};
+
+/// A filter.
+#[derive(Debug)]
+pub struct FilterSpec {
+    /// The kind of thread.
+    pub thread: &'static str,
+    /// What happens to every other call.
+    pub default: Action,
+    /// The calls that are not treated so. A call with several entries is allowed if one of them fits.
+    pub rules: &'static [Rule],
+}
+
+/// What a filter does with a call.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The host executes it.
+    Allow,
+    /// SIGSYS, which the tracer sees; without one the process dies.
+    Trap,
+    /// The process dies.
+    Kill,
+}
+
+/// One line of a filter.
+#[derive(Debug)]
+pub struct Rule {
+    /// The call.
+    pub name: &'static str,
+    /// Its number.
+    pub nr: i64,
+    /// What must hold of its arguments.
+    pub when: &'static [When],
+    /// What then happens.
+    pub action: Action,
+    /// Why it is there.
+    pub reason: &'static str,
+}
+
+/// A condition on a call.
+#[derive(Copy, Clone, Debug)]
+pub enum When {
+    /// The argument (from 0) is this.
+    Is(u8, u64),
+    /// The argument is below this.
+    Below(u8, u64),
+    /// The `syscall` instruction is the one of the parked guest thread.
+    AtParked,
+    /// The `syscall` instruction is the one that ends a guest thread.
+    AtExit,
+}
+
+use When::{AtExit, AtParked, Below, Is};
+
+macro_rules! rules {
+    ($($action:ident $name:ident($($when:expr),*): $reason:literal,)*) => {
+        &[$(Rule { name: stringify!($name), nr: rules!(@nr $name), when: &[$($when),*], action: Action::$action, reason: $reason }),*]
+    };
+    (@nr $name:ident) => { paste_nr::$name };
+}
+
+/// The numbers under the calls' own names.
+#[allow(non_upper_case_globals)]
+mod paste_nr {
+    macro_rules! numbers { ($($name:ident = $from:ident,)*) => { $(pub const $name: i64 = libc::$from;)* } }
+    numbers! {
+        sendto = SYS_sendto, recvmsg = SYS_recvmsg, mmap = SYS_mmap, munmap = SYS_munmap, mprotect = SYS_mprotect, mremap = SYS_mremap,
+        madvise = SYS_madvise, mlock2 = SYS_mlock2, munlock = SYS_munlock, mincore = SYS_mincore, clone = SYS_clone,
+        close_range = SYS_close_range, dup2 = SYS_dup2, prctl = SYS_prctl, seccomp = SYS_seccomp, pause = SYS_pause, exit = SYS_exit,
+        exit_group = SYS_exit_group, gettimeofday = SYS_gettimeofday, time = SYS_time, getcpu = SYS_getcpu,
+    }
+}
+
+const SHARED_FIXED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+
+/// The helper, and with it every thread of a stub: a guest thread's own filter comes on top.
+pub const HELPER: FilterSpec = FilterSpec {
+    thread: "stub helper",
+    default: Action::Kill,
+    rules: rules! {
+        Allow recvmsg(Is(0, SOCKET_FD)): "waits for orders; receives the file of a mapping",
+        Allow sendto(Is(0, SOCKET_FD)): "answers them",
+        Allow mmap(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
+        Allow munmap(Below(0, BASE), Below(1, BASE + 1)): "ordered: guest memory; once, the image that the zygote was forked from",
+        Allow mprotect(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
+        Allow madvise(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
+        Allow mremap(Below(0, BASE), Below(1, BASE), Below(2, BASE), Below(4, BASE)): "ordered: guest memory",
+        Allow clone(Is(0, text::FORK_FLAGS)): "ordered: a guest process forks, or a new one is needed",
+        Allow clone(Is(0, text::THREAD_FLAGS)): "ordered: a guest thread",
+        Allow close_range(Is(0, DONATED_FD)): "the file of a mapping is closed as soon as it is mapped",
+        Allow prctl(Is(0, libc::PR_SET_PDEATHSIG as u64), Is(1, libc::SIGKILL as u64)): "a forked stub dies with the sentry",
+        Allow mmap(Is(0, ORDERS), Is(1, 4096), Is(2, libc::PROT_READ as u64), Is(3, SHARED_FIXED), Is(4, BOOK_FD)): "a forked stub's own orders, read-only",
+        Allow dup2(Is(0, DONATED_FD), Is(1, SOCKET_FD)): "a forked stub's own socket",
+        Allow seccomp(Is(0, 1), Is(1, 0), Is(2, GUEST_PROGRAM)): "a guest thread's filter, from read-only memory",
+        Allow mincore(Below(0, BASE), Is(2, VECTOR)): "ordered: mincore, resident sizes",
+        Allow mlock2(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
+        Allow munlock(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
+        Allow pause(): "a guest thread that waits to be traced",
+        Allow exit(): "a guest thread whose task is gone",
+        Allow exit_group(): "the sentry is gone",
+        Trap gettimeofday(): "vsyscall page: the host emulates it only past the filters, and a killed stub would be the guest's loss",
+        Trap time(): "as gettimeofday",
+        Trap getcpu(): "as gettimeofday",
+    },
+};
+
+/// A guest thread on ptrace. While it is traced its calls never get as far as a filter; this one is for the moments before and after.
+pub const GUEST: FilterSpec = FilterSpec {
+    thread: "stub guest thread (ptrace)",
+    default: Action::Trap,
+    rules: rules! {
+        Allow pause(AtParked): "waits to be traced, before its first guest instruction and after its last",
+        Allow exit(AtExit): "ends, when its task has",
+    },
+};
+
+/// One instruction of a filter program (`struct sock_filter`).
+pub type Instruction = [u8; 8];
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> Instruction {
+    let mut bytes = [0; 8];
+    bytes[..2].copy_from_slice(&(code as u16).to_ne_bytes());
+    bytes[2] = jt;
+    bytes[3] = jf;
+    bytes[4..].copy_from_slice(&k.to_ne_bytes());
+    bytes
+}
+
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const GREATER: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K;
+const AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+/// Offsets in `struct seccomp_data`.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const POINTER: u32 = 8;
+const ARGS: u32 = 16;
+
+/// "Jump to the rule's end", filled in when its length is known.
+const NEXT: u8 = 0xff;
+
+fn ret(action: Action) -> Instruction {
+    let value = match action {
+        Action::Allow => libc::SECCOMP_RET_ALLOW,
+        Action::Trap => libc::SECCOMP_RET_TRAP,
+        Action::Kill => libc::SECCOMP_RET_KILL_PROCESS,
+    };
+    instruction(RETURN, 0, 0, value)
+}
+
+fn is(offset: u32, value: u64, rule: &mut Vec<Instruction>) {
+    rule.push(instruction(LOAD, 0, 0, offset));
+    rule.push(instruction(EQUAL, 0, NEXT, value as u32));
+    rule.push(instruction(LOAD, 0, 0, offset + 4));
+    rule.push(instruction(EQUAL, 0, NEXT, (value >> 32) as u32));
+}
+
+fn below(offset: u32, value: u64, rule: &mut Vec<Instruction>) {
+    let (high, low) = ((value >> 32) as u32, value as u32);
+    rule.push(instruction(LOAD, 0, 0, offset + 4));
+    rule.push(instruction(GREATER, NEXT, 0, high));
+    rule.push(instruction(EQUAL, 0, 2, high));
+    rule.push(instruction(LOAD, 0, 0, offset));
+    rule.push(instruction(AT_LEAST, NEXT, 0, low));
+}
+
+impl FilterSpec {
+    /// The filter as the kernel takes it.
+    pub fn program(&self) -> Vec<Instruction> {
+        let mut program = vec![instruction(LOAD, 0, 0, ARCH), instruction(EQUAL, 1, 0, AUDIT_ARCH_X86_64), ret(self.default)];
+        for rule in self.rules {
+            let mut code = vec![instruction(LOAD, 0, 0, NR), instruction(EQUAL, 0, NEXT, rule.nr as u32)];
+            for when in rule.when {
+                match *when {
+                    Is(arg, value) => is(ARGS + 8 * u32::from(arg), value, &mut code),
+                    Below(arg, value) => below(ARGS + 8 * u32::from(arg), value, &mut code),
+                    AtParked => is(POINTER, text::parked(), &mut code),
+                    AtExit => is(POINTER, text::exited(), &mut code),
+                }
+            }
+            code.push(ret(rule.action));
+            let len = code.len();
+            for (at, instruction) in code.iter_mut().enumerate() {
+                for jump in &mut instruction[2..4] {
+                    if *jump == NEXT {
+                        *jump = (len - at - 1) as u8;
+                    }
+                }
+            }
+            program.append(&mut code);
+        }
+        program.push(ret(self.default));
+        program
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a program as the kernel does.
+    fn run(program: &[Instruction], data: &[u8; 64]) -> u32 {
+        let (mut pc, mut a) = (0, 0);
+        loop {
+            let i = program[pc];
+            let k = u32::from_ne_bytes(i[4..].try_into().unwrap());
+            let jump = |taken| usize::from(if taken { i[2] } else { i[3] });
+            pc += 1;
+            match u32::from(u16::from_ne_bytes([i[0], i[1]])) {
+                LOAD => a = u32::from_ne_bytes(data[k as usize..k as usize + 4].try_into().unwrap()),
+                EQUAL => pc += jump(a == k),
+                GREATER => pc += jump(a > k),
+                AT_LEAST => pc += jump(a >= k),
+                RETURN => return k,
+                code => panic!("{code}"),
+            }
+        }
+    }
+
+    fn call(nr: i64, args: [u64; 6], ip: u64, arch: u32) -> [u8; 64] {
+        let mut data = [0; 64];
+        data[..4].copy_from_slice(&(nr as u32).to_ne_bytes());
+        data[4..8].copy_from_slice(&arch.to_ne_bytes());
+        data[8..16].copy_from_slice(&ip.to_ne_bytes());
+        for (i, arg) in args.iter().enumerate() {
+            data[16 + 8 * i..24 + 8 * i].copy_from_slice(&arg.to_ne_bytes());
+        }
+        data
+    }
+
+    #[test]
+    fn the_helper_reaches_guest_memory_only() {
+        let program = HELPER.program();
+        let verdict = |nr, args| run(&program, &call(nr, args, 0, AUDIT_ARCH_X86_64));
+        let (allow, kill) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS);
+        assert_eq!(verdict(libc::SYS_mmap, [0x10000, 4096, 3, 0x32, !0, 0]), allow);
+        assert_eq!(verdict(libc::SYS_mmap, [BASE - 4096, 4096, 3, 0x32, !0, 0]), allow);
+        assert_eq!(verdict(libc::SYS_mmap, [0x7ffe_ffff_f000, 4096, 3, 0x32, !0, 0]), allow);
+        assert_eq!(verdict(libc::SYS_mmap, [BASE, 4096, 3, 0x32, !0, 0]), kill);
+        assert_eq!(verdict(libc::SYS_mmap, [1 << 63, 4096, 3, 0x32, !0, 0]), kill);
+        assert_eq!(verdict(libc::SYS_mmap, [ORDERS, 4096, 1, SHARED_FIXED, BOOK_FD, 4096]), allow);
+        assert_eq!(verdict(libc::SYS_mmap, [ORDERS, 4096, 3, SHARED_FIXED, BOOK_FD, 4096]), kill);
+        assert_eq!(verdict(libc::SYS_munmap, [TEXT, 4096, 0, 0, 0, 0]), kill);
+        assert_eq!(verdict(libc::SYS_mremap, [0x10000, 4096, 4096, 3, TEXT, 0]), kill);
+        assert_eq!(verdict(libc::SYS_clone, [text::FORK_FLAGS, 0, 0, 0, 0, 0]), allow);
+        assert_eq!(verdict(libc::SYS_clone, [text::FORK_FLAGS | 0x1000_0000, 0, 0, 0, 0, 0]), kill);
+        assert_eq!(verdict(libc::SYS_execve, [0; 6]), kill);
+        assert_eq!(verdict(libc::SYS_sendto, [3, 0, 0, 0, 0, 0]), kill);
+        assert_eq!(verdict(libc::SYS_time, [0; 6]), libc::SECCOMP_RET_TRAP);
+        assert_eq!(run(&program, &call(libc::SYS_mmap, [0x10000, 4096, 3, 0x32, !0, 0], 0, 0x4000_0003)), kill);
+    }
+
+    #[test]
+    fn a_guest_thread_gets_nothing() {
+        let program = GUEST.program();
+        for nr in 0..512 {
+            for ip in [0, text::parked(), text::exited()] {
+                let allowed = (nr, ip) == (libc::SYS_pause, text::parked()) || (nr, ip) == (libc::SYS_exit, text::exited());
+                let want = if allowed { libc::SECCOMP_RET_ALLOW } else { libc::SECCOMP_RET_TRAP };
+                assert_eq!(run(&program, &call(nr, [0; 6], ip, AUDIT_ARCH_X86_64)), want, "{nr} at {ip:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_fits_its_page() {
+        let programs = HELPER.program().len() + GUEST.program().len();
+        assert!(PROGRAMS as usize - DATA as usize + 8 * programs <= 4096, "{programs} instructions");
+        assert!(text::code().len() <= 4096, "{} bytes", text::code().len());
+    }
+}

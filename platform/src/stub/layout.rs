@@ -1,0 +1,98 @@
+//! Where things are in every stub process: one fixed area at the top of user space, everything below it is the guest's.
+//!
+//! | offset from [`BASE`] | what | rights | written by |
+//! |---|---|---|---|
+//! | `0x1_0000` | the host's vvar pages and vDSO | as the host maps them | the host |
+//! | `0x4_0000` | [`TEXT`]: the code of [`super::text`] | r-x | nobody, after the zygote's start |
+//! | `0x4_1000` | [`DATA`]: the result bytes, filter programs | r-- | nobody, after the zygote's start |
+//! | `0x5_0000` | [`ORDERS`]: this stub's page of the order book | r-- | the sentry, through its own mapping |
+//! | `0x6_0000` | [`SCRATCH`]: buffers the host writes to; nothing in it is believed | rw- | anybody |
+//!
+//! The filter of the helper, the only thread that may change mappings, refuses addresses from [`BASE`] up, so the area stays as it is.
+
+use std::ops::Range;
+
+/// The end of the guest's range and the start of the stub's own.
+pub const BASE: u64 = 0x7fff_ffe0_0000;
+/// The first address a guest may map: below it the host may refuse (vm.mmap_min_addr).
+pub const USER_START: u64 = 0x1_0000;
+/// What a guest may map.
+pub const USER: Range<u64> = USER_START..BASE;
+/// The end of user space (`TASK_SIZE_MAX` with four levels of page tables).
+pub const TASK_END: u64 = 0x7fff_ffff_f000;
+
+/// The vvar pages, then the vDSO.
+pub const VDSO: u64 = BASE + 0x1_0000;
+/// Room for them.
+pub const VDSO_ROOM: u64 = 0x3_0000;
+/// Read-execute: the stub's code, one page.
+pub const TEXT: u64 = BASE + 0x4_0000;
+/// Read-only: what the code and the host's kernel read, one page.
+pub const DATA: u64 = TEXT + 0x1000;
+/// Read-only: the orders.
+pub const ORDERS: u64 = BASE + 0x5_0000;
+/// Read-write.
+pub const SCRATCH: u64 = BASE + 0x6_0000;
+/// All of it.
+pub const SCRATCH_LEN: u64 = 0x3_0000;
+
+/// In [`DATA`]: byte *n* is *n*. A result leaves the stub as the address of its byte.
+pub const TABLE: u64 = DATA;
+/// In [`DATA`]: the `iovec` of every receive.
+pub const IOVEC: u64 = DATA + 0x100;
+/// In [`DATA`]: `sock_fprog` of the helper's filter.
+pub const HELPER_PROGRAM: u64 = DATA + 0x110;
+/// In [`DATA`]: `sock_fprog` of the guest threads' filter.
+pub const GUEST_PROGRAM: u64 = DATA + 0x120;
+/// In [`DATA`]: the filters' instructions, up to the page's end.
+pub const PROGRAMS: u64 = DATA + 0x130;
+
+/// In [`SCRATCH`]: the `msghdr` of every receive, its control buffer and its data.
+pub const MESSAGE: u64 = SCRATCH;
+/// Where a received byte goes.
+pub const MESSAGE_DATA: u64 = SCRATCH + 0xf00;
+/// Where a received descriptor's number goes.
+pub const MESSAGE_CONTROL: u64 = SCRATCH + 0x100;
+/// Room for it: 62 descriptors.
+pub const MESSAGE_CONTROL_LEN: u64 = 0x110;
+/// In [`SCRATCH`]: the stack on which the helper's own faults (an ordered compare-exchange at a bad address) are delivered. As large as any
+/// processor's state wants it (AMX: 11 KiB). The frame is never read.
+pub const FAULT_STACK: u64 = SCRATCH + 0x1000;
+/// Its size.
+pub const FAULT_STACK_LEN: u64 = 0xf000;
+/// In [`SCRATCH`]: where mincore(2) puts its answer.
+pub const VECTOR: u64 = SCRATCH + 0x1_0000;
+/// Its size: one byte per page.
+pub const VECTOR_LEN: u64 = 0x1_0000;
+
+/// The stub's descriptors: its end of the socket.
+pub const SOCKET_FD: u64 = 0;
+/// The order book, sealed against writing by anybody but the sentry's mapping.
+pub const BOOK_FD: u64 = 1;
+/// The first of those that come with an order, and go with it.
+pub const DONATED_FD: u64 = 2;
+
+/// In [`ORDERS`]: how many entries.
+pub const COUNT: usize = 0;
+/// In [`ORDERS`]: how many bytes of the last entry's value are wanted, least significant first.
+pub const VALUE_BYTES: usize = 4;
+/// In [`ORDERS`]: not zero if descriptors came with the orders.
+pub const DONATED: usize = 8;
+/// In [`ORDERS`]: the entries, each eight words: system call number (or one of the specials below), six arguments, not used.
+pub const ENTRIES: usize = 64;
+/// The size of an entry.
+pub const ENTRY_LEN: usize = 64;
+/// How many entries fit.
+pub const MAX_ENTRIES: usize = (4096 - ENTRIES) / ENTRY_LEN;
+
+/// Special entry: copy this process. Arguments: clone flags, offset of the child's page in the order book. Descriptor: the child's socket.
+pub const FORK: u64 = 0x1_0000;
+/// Special entry: a guest thread. Argument: clone flags.
+pub const THREAD: u64 = 0x1_0001;
+/// Special entry: compare and exchange a word. Arguments: address, old, new.
+pub const COMPARE_EXCHANGE: u64 = 0x1_0002;
+
+/// The answer to orders that were all carried out.
+pub const DONE: u8 = 0;
+/// The answer to a compare-exchange that found another value; four bytes of it follow.
+pub const DIFFERS: u8 = 255;

@@ -1,0 +1,237 @@
+//! One stub process as the sentry holds it: its pid, the sentry's end of its socket, its page of orders.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use abi::{Errno, Result};
+
+use super::layout::*;
+use super::order_book::{Entry, OrderPage};
+use super::text;
+
+/// How many guest threads without a task a stub keeps for the next spawn.
+const MAX_PARKED: usize = 16;
+
+/// See the module. Dropping it kills the process and waits until it is gone; no guest thread of it may be traced any more.
+pub struct Process {
+    pid: i32,
+    socket: OwnedFd,
+    page: OrderPage,
+    killed: AtomicBool,
+    channel: sync::Mutex<Channel, { sync::level::PLATFORM }>,
+}
+
+/// Who holds this may give orders.
+struct Channel {
+    /// The announcement of the first guest thread is still in the socket.
+    newborn: bool,
+    /// Guest threads that wait to be traced.
+    parked: Vec<i32>,
+}
+
+/// What came back for a batch of orders that did not fail.
+enum Answer {
+    Done(u64),
+    /// A compare-exchange found this instead.
+    Differs(u32),
+}
+
+/// What is left to say when the process is gone.
+const GONE: Errno = Errno::ESRCH;
+
+/// A connected pair of sockets: the sentry's end and the stub's.
+pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(|e| Errno::from_raw(e.raw_os_error()))
+}
+
+impl Process {
+    /// The zygote, once it says that it is ready.
+    pub fn zygote(pid: i32, socket: OwnedFd, page: OrderPage) -> Result<Process> {
+        let process = Process::new(pid, socket, page, false);
+        match process.byte() {
+            Ok(DONE) => Ok(process),
+            _ => Err(Errno::EIO),
+        }
+    }
+
+    fn new(pid: i32, socket: OwnedFd, page: OrderPage, newborn: bool) -> Process {
+        Process { pid, socket, page, killed: AtomicBool::new(false), channel: sync::Mutex::new(Channel { newborn, parked: Vec::new() }) }
+    }
+
+    /// The process, in the sentry's pid namespace. Not used again before this is dropped.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// One byte of an answer.
+    fn byte(&self) -> Result<u8> {
+        let mut byte = [0u8; 1];
+        loop {
+            // SAFETY: receives into one byte of ours.
+            match unsafe { libc::recv(self.socket.as_raw_fd(), byte.as_mut_ptr().cast(), 1, 0) } {
+                1 => return Ok(byte[0]),
+                -1 if errno() == Errno::EINTR => {}
+                _ => return Err(GONE),
+            }
+        }
+    }
+
+    fn value(&self, bytes: u32) -> Result<u64> {
+        (0..bytes).try_fold(0, |value, n| Ok(value | u64::from(self.byte()?) << (8 * n)))
+    }
+
+    /// Wakes the helper, with the descriptors that the orders need.
+    fn wake(&self, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let wake = [0u8; 1];
+        let mut iovec = libc::iovec { iov_base: wake.as_ptr().cast_mut().cast(), iov_len: 1 };
+        let mut control = [0u64; MESSAGE_CONTROL_LEN as usize / 8];
+        // SAFETY: all-zero bytes are an empty msghdr.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &mut iovec;
+        message.msg_iovlen = 1;
+        if !fds.is_empty() {
+            let len = size_of_val(fds) as u32;
+            message.msg_control = control.as_mut_ptr().cast();
+            // SAFETY: CMSG_SPACE and CMSG_LEN are arithmetic; the header is at the start of `control`, which has room for 62 descriptors, and
+            // there are at most MAX_DONATED.
+            unsafe {
+                message.msg_controllen = libc::CMSG_SPACE(len) as usize;
+                let header = libc::CMSG_FIRSTHDR(&message);
+                (*header).cmsg_level = libc::SOL_SOCKET;
+                (*header).cmsg_type = libc::SCM_RIGHTS;
+                (*header).cmsg_len = libc::CMSG_LEN(len) as usize;
+                for (n, fd) in fds.iter().enumerate() {
+                    libc::CMSG_DATA(header).cast::<i32>().add(n).write_unaligned(fd.as_raw_fd());
+                }
+            }
+        }
+        loop {
+            // SAFETY: `message` and all it points to live until the call returns; the kernel only reads them.
+            match unsafe { libc::sendmsg(self.socket.as_raw_fd(), &message, libc::MSG_NOSIGNAL) } {
+                1 => return Ok(()),
+                -1 => match errno() {
+                    Errno::EINTR => {}
+                    Errno::EPIPE | Errno::ECONNRESET => return Err(GONE),
+                    // Too many descriptors in flight or open: a refusal, nothing has been sent.
+                    error => return Err(error),
+                },
+                _ => return Err(GONE),
+            }
+        }
+    }
+
+    /// Has entries carried out; the value of the last, as far as it was asked for, or why one failed.
+    fn order(&self, _channel: &mut Channel, entries: &[Entry], fds: &[BorrowedFd<'_>], value_bytes: u32) -> Result<Answer> {
+        if entries.is_empty() || entries.len() > MAX_ENTRIES || fds.len() > MAX_DONATED {
+            return Err(Errno::EINVAL);
+        }
+        self.page.write(entries, !fds.is_empty(), value_bytes);
+        self.wake(fds)?;
+        match self.byte()? {
+            DONE => Ok(Answer::Done(self.value(value_bytes)?)),
+            DIFFERS => Ok(Answer::Differs(self.value(4)? as u32)),
+            errno => {
+                let failed = entries.len().saturating_sub(usize::from(self.byte()?));
+                let errno = Errno::from_raw(i32::from(errno));
+                log::debug!("stub {}: order {failed} of {}: {errno}: {:x?}", self.pid, entries.len(), entries.get(failed));
+                Err(errno)
+            }
+        }
+    }
+
+    /// The same for what can only be done or fail.
+    fn number(&self, channel: &mut Channel, entries: &[Entry], fds: &[BorrowedFd<'_>], value_bytes: u32) -> Result<u64> {
+        match self.order(channel, entries, fds, value_bytes)? {
+            Answer::Done(value) => Ok(value),
+            Answer::Differs(_) => Err(Errno::EIO),
+        }
+    }
+
+    /// Waits for the first guest thread of a new process, which every other answer comes after.
+    fn awaited(&self, channel: &mut Channel) -> Result<()> {
+        if std::mem::take(&mut channel.newborn) {
+            if self.byte()? == DONE {
+                channel.parked.push(self.value(3)? as i32);
+            } else {
+                // No thread: the next spawn asks again, and reports why not.
+                self.byte()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has up to [`MAX_ENTRIES`] system calls made in turn, until one fails. `fds` are numbers [`DONATED_FD`] and up there.
+    pub fn run(&self, entries: &[Entry], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let mut channel = self.channel.lock();
+        self.awaited(&mut channel)?;
+        self.number(&mut channel, entries, fds, 0).map(drop)
+    }
+
+    /// Has the helper compare and exchange a word of guest memory. `EFAULT` if it is not there or not writable.
+    pub fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<core::result::Result<u32, u32>> {
+        let mut channel = self.channel.lock();
+        self.awaited(&mut channel)?;
+        let entry = [COMPARE_EXCHANGE, addr, u64::from(old), u64::from(new), 0, 0, 0];
+        match self.order(&mut channel, &[entry], &[], 0)? {
+            Answer::Done(_) => Ok(Ok(old)),
+            Answer::Differs(found) => Ok(Err(found)),
+        }
+    }
+
+    /// A copy of the process as it is, without its guest threads but with one of its own.
+    pub fn fork(&self) -> Result<Process> {
+        let page = self.page.book().clone().page()?;
+        let (ours, theirs) = socket_pair()?;
+        let entry = [FORK, text::FORK_FLAGS, page.offset(), 0, 0, 0, 0];
+        let mut channel = self.channel.lock();
+        self.awaited(&mut channel)?;
+        let pid = self.number(&mut channel, &[entry], &[theirs.as_fd()], 3)?;
+        Ok(Process::new(pid as i32, ours, page, true))
+    }
+
+    /// A guest thread, parked or soon to be, for the caller to trace.
+    pub fn take_thread(&self) -> Result<i32> {
+        let mut channel = self.channel.lock();
+        self.awaited(&mut channel)?;
+        if let Some(tid) = channel.parked.pop() {
+            return Ok(tid);
+        }
+        let entry = [THREAD, text::THREAD_FLAGS, 0, 0, 0, 0, 0];
+        self.number(&mut channel, &[entry], &[], 3).map(|tid| tid as i32)
+    }
+
+    /// Gives back a guest thread that is parked. `false`: there are enough, it should exit.
+    pub fn return_thread(&self, tid: i32) -> bool {
+        let mut channel = self.channel.lock();
+        let room = channel.parked.len() < MAX_PARKED;
+        if room {
+            channel.parked.push(tid);
+        }
+        room
+    }
+
+    /// Kills every thread of it, now.
+    pub fn kill(&self) {
+        if !self.killed.swap(true, Ordering::Relaxed) {
+            // SAFETY: the pid is that of our child, which nobody else reaps.
+            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        // SAFETY: as for kill; the status is not wanted. Once this returns, nothing maps the page of orders any more.
+        while unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), libc::__WALL) } == -1 && errno() == Errno::EINTR {}
+    }
+}
+
+/// How many descriptors can come with one batch of orders.
+pub const MAX_DONATED: usize = 16;
+
+/// Why the last call of the C library failed.
+pub fn errno() -> Errno {
+    Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}

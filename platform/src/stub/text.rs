@@ -1,0 +1,368 @@
+//! The code of a stub process. It is copied from the binary's read-only data to [`layout::TEXT`] when the zygote starts, and the copy never
+//! changes afterwards.
+//!
+//! ```text
+//!   zygote ──▶ unmap the sentry's image ──▶ helper filter ──▶ loop ◀──────────────┐
+//!                                                              │ message           │
+//!                                                              ▼                   │
+//!                                    entries of the ORDER page, one by one ──▶ answer bytes
+//!                                      │ FORK                  │ THREAD
+//!                                      ▼                       ▼
+//!                          child: own ORDER page       guest filter ──▶ parked (in pause) ──▶ the tracer takes over
+//!                          and socket, first thread
+//! ```
+//!
+//! Rules that keep a guest thread, which may write [`layout::SCRATCH`] and jump anywhere in here with any registers, from misusing it:
+//!
+//! * The helper has no stack. What it works with is in its registers, in the ORDER page or here.
+//! * It reads nothing back from SCRATCH. The `msghdr` there is written afresh for every receive; whoever changes it in between can make that
+//!   receive fail (the stub dies, or an order fails with EBADF) or make the host's kernel write elsewhere in writable memory, which the guest
+//!   can do itself.
+//! * A fault of the helper (compare-exchange only) enters `stub_fault` with nothing believed but the program counter: it answers EFAULT and
+//!   waits for the next order. It never returns through the signal frame.
+//! * A guest thread that runs this code makes guest system calls by it: the sentry sees them and the host executes none.
+
+use super::layout::*;
+
+/// The flags of the clone that copies a stub. With `CLONE_PARENT` the sentry is the parent of every stub, and their exit signal is the
+/// zygote's: none.
+pub const FORK_FLAGS: u64 = libc::CLONE_PARENT as u64;
+/// The flags of the clone that makes a guest thread.
+pub const THREAD_FLAGS: u64 =
+    (libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM) as u64;
+
+std::arch::global_asm!(
+    r#"
+    .pushsection .rodata.runsc_stub, "a"
+    .balign 16
+    .globl runsc_stub_start, runsc_stub_parked, runsc_stub_exited, runsc_stub_exit, runsc_stub_fault, runsc_stub_end
+
+    // Sends the byte in al. Clobbers rax, rcx, rdx, rsi, rdi, r8 to r11.
+    .macro ANSWER
+        movzx esi, al
+        movabs rax, {TABLE}
+        add rsi, rax
+        mov edi, {SOCKET_FD}
+        mov edx, 1
+        mov r10d, {MSG_NOSIGNAL}
+        xor r8d, r8d
+        xor r9d, r9d
+        mov eax, {SYS_sendto}
+        syscall
+        cmp rax, 1
+        jne .Lstub_die
+    .endm
+
+    // Entered once, by the zygote. Nothing below BASE is needed any more.
+runsc_stub_start:
+    xor edi, edi
+    movabs rsi, {BASE}
+    mov eax, {SYS_munmap}
+    syscall
+    test rax, rax
+    jnz .Lstub_die
+    mov edi, 1                      // SECCOMP_SET_MODE_FILTER
+    xor esi, esi
+    movabs rdx, {HELPER_PROGRAM}
+    mov eax, {SYS_seccomp}
+    syscall
+    test rax, rax
+    jnz .Lstub_die
+    xor eax, eax
+    ANSWER                          // "ready"
+
+    // ---- the helper: wait for orders ----
+.Lstub_wait:
+    movabs rbx, {MESSAGE}
+    xor eax, eax
+    mov [rbx], rax                  // msg_name
+    mov [rbx + 8], rax              // msg_namelen
+    movabs rax, {IOVEC}
+    mov [rbx + 16], rax             // msg_iov
+    mov qword ptr [rbx + 24], 1     // msg_iovlen
+    movabs rax, {MESSAGE_CONTROL}
+    mov [rbx + 32], rax             // msg_control
+    mov qword ptr [rbx + 40], {MESSAGE_CONTROL_LEN}
+    mov qword ptr [rbx + 48], 0     // msg_flags
+    mov edi, {SOCKET_FD}
+    mov rsi, rbx
+    xor edx, edx
+    mov eax, {SYS_recvmsg}
+    syscall
+    cmp rax, {EINTR}
+    je .Lstub_wait
+    cmp rax, 1
+    jne .Lstub_die                         // the sentry is gone, or a guest thread spoilt the msghdr
+
+    // ---- carry them out ----
+    // rbx: ORDER page, r12: entry, ebp: entries left, r13: value of the last
+    movabs rbx, {ORDERS}
+    mov ebp, [rbx + {COUNT}]
+    lea r12, [rbx + {ENTRIES}]
+.Lstub_next:
+    mov rax, [r12]
+    mov rdi, [r12 + 8]
+    mov rsi, [r12 + 16]
+    mov rdx, [r12 + 24]
+    cmp eax, {FORK}
+    jae .Lstub_special
+    mov r10, [r12 + 32]
+    mov r8, [r12 + 40]
+    mov r9, [r12 + 48]
+    syscall
+.Lstub_after:                                 // rax: what the entry gave
+    cmp rax, -4095
+    jae .Lstub_failed
+    add r12, {ENTRY_LEN}
+    dec ebp
+    jnz .Lstub_next
+
+    mov r13, rax
+    cmp dword ptr [rbx + {DONATED}], 0
+    je .Lstub_done
+    mov edi, {DONATED_FD}
+    mov esi, -1
+    xor edx, edx
+    mov eax, {SYS_close_range}
+    syscall
+.Lstub_done: xor eax, eax
+    ANSWER
+    mov ebp, [rbx + {VALUE_BYTES}]
+.Lstub_value: test ebp, ebp
+    jz .Lstub_wait
+    mov eax, r13d
+    ANSWER
+    shr r13, 8
+    dec ebp
+    jmp .Lstub_value
+
+    // ---- an entry failed: its errno, then how many are left, itself included ----
+.Lstub_failed: neg eax
+    mov r13d, eax
+    cmp dword ptr [rbx + {DONATED}], 0
+    je .Lstub_failed_closed
+    mov edi, {DONATED_FD}
+    mov esi, -1
+    xor edx, edx
+    mov eax, {SYS_close_range}
+    syscall
+.Lstub_failed_closed: mov eax, r13d
+    ANSWER
+    mov eax, ebp
+    ANSWER
+    jmp .Lstub_wait
+
+    // ---- special entries: rdi, rsi, rdx are the arguments ----
+.Lstub_special: cmp eax, {THREAD}
+    je .Lstub_thread
+    ja .Lstub_cmpxchg
+
+    // FORK
+    mov r13, rsi
+    xor esi, esi                    // same stack pointer: there is no stack
+    xor edx, edx
+    xor r10d, r10d
+    xor r8d, r8d
+    mov eax, {SYS_clone}
+    syscall
+    test rax, rax
+    jnz .Lstub_after
+    // The child. Its parent may have died before this: then nobody holds the other end of its socket, and its first receive ends it.
+    mov edi, {PR_SET_PDEATHSIG}
+    mov esi, {SIGKILL}
+    xor edx, edx
+    xor r10d, r10d
+    xor r8d, r8d
+    mov eax, {SYS_prctl}
+    syscall
+    movabs rdi, {ORDERS}
+    mov esi, 4096
+    mov edx, {PROT_READ}
+    mov r10d, {MAP_SHARED_FIXED}
+    mov r8d, {BOOK_FD}
+    mov r9, r13
+    mov eax, {SYS_mmap}
+    syscall
+    cmp rax, -4095
+    jae .Lstub_die
+    mov edi, {DONATED_FD}
+    mov esi, {SOCKET_FD}
+    mov eax, {SYS_dup2}
+    syscall
+    test rax, rax
+    js .Lstub_die
+    mov edi, {DONATED_FD}
+    mov esi, -1
+    xor edx, edx
+    mov eax, {SYS_close_range}
+    syscall
+    // Its first guest thread, announced like the answer to an order.
+    movabs rdi, {THREAD_FLAGS}
+    xor esi, esi
+    xor edx, edx
+    xor r10d, r10d
+    xor r8d, r8d
+    mov eax, {SYS_clone}
+    syscall
+    test rax, rax
+    jz .Lstub_newborn
+    js .Lstub_no_thread
+    mov r13, rax
+    xor eax, eax
+    ANSWER
+    mov eax, r13d
+    ANSWER
+    shr r13, 8
+    mov eax, r13d
+    ANSWER
+    shr r13, 8
+    mov eax, r13d
+    ANSWER
+    jmp .Lstub_wait
+.Lstub_no_thread: neg eax
+    ANSWER
+    mov eax, 1
+    ANSWER
+    jmp .Lstub_wait
+
+    // COMPARE_EXCHANGE
+.Lstub_cmpxchg: mov eax, esi
+    lock cmpxchg [rdi], edx
+    jne .Lstub_differs
+    xor eax, eax
+    jmp .Lstub_after
+.Lstub_differs: mov r13d, eax
+    mov eax, {DIFFERS}
+    ANSWER
+    mov ebp, 4
+    jmp .Lstub_value
+
+    // A fault of the helper: delivered on FAULT_STACK, which is left at once.
+runsc_stub_fault:
+    xor esp, esp
+    mov eax, {EFAULT}
+    ANSWER
+    mov eax, 1
+    ANSWER
+    jmp .Lstub_wait
+
+    // THREAD
+.Lstub_thread: xor esi, esi
+    xor edx, edx
+    xor r10d, r10d
+    xor r8d, r8d
+    mov eax, {SYS_clone}
+    syscall
+    test rax, rax
+    jnz .Lstub_after
+
+    // ---- a guest thread, before its first guest instruction ----
+.Lstub_newborn: mov edi, 1                      // SECCOMP_SET_MODE_FILTER
+    xor esi, esi
+    movabs rdx, {GUEST_PROGRAM}
+    mov eax, {SYS_seccomp}
+    syscall
+    test rax, rax
+    jnz .Lstub_die
+.Lstub_park: mov eax, {SYS_pause}
+    syscall
+runsc_stub_parked:
+    jmp .Lstub_park
+
+    // A guest thread whose task is gone.
+runsc_stub_exit:
+    xor edi, edi
+    mov eax, {SYS_exit}
+    syscall
+runsc_stub_exited:
+    ud2
+
+.Lstub_die: mov edi, 1
+    mov eax, {SYS_exit_group}
+    syscall
+    ud2
+runsc_stub_end:
+    .purgem ANSWER
+    .popsection
+    "#,
+    BASE = const BASE,
+    TABLE = const TABLE,
+    IOVEC = const IOVEC,
+    ORDERS = const ORDERS,
+    MESSAGE = const MESSAGE,
+    MESSAGE_CONTROL = const MESSAGE_CONTROL,
+    MESSAGE_CONTROL_LEN = const MESSAGE_CONTROL_LEN,
+    HELPER_PROGRAM = const HELPER_PROGRAM,
+    GUEST_PROGRAM = const GUEST_PROGRAM,
+    SOCKET_FD = const SOCKET_FD,
+    BOOK_FD = const BOOK_FD,
+    DONATED_FD = const DONATED_FD,
+    COUNT = const COUNT,
+    VALUE_BYTES = const VALUE_BYTES,
+    DONATED = const DONATED,
+    ENTRIES = const ENTRIES,
+    ENTRY_LEN = const ENTRY_LEN,
+    FORK = const FORK,
+    THREAD = const THREAD,
+    DIFFERS = const DIFFERS,
+    THREAD_FLAGS = const THREAD_FLAGS,
+    EINTR = const -libc::EINTR,
+    EFAULT = const libc::EFAULT,
+    SIGKILL = const libc::SIGKILL,
+    PR_SET_PDEATHSIG = const libc::PR_SET_PDEATHSIG,
+    PROT_READ = const libc::PROT_READ,
+    MAP_SHARED_FIXED = const libc::MAP_SHARED | libc::MAP_FIXED,
+    MSG_NOSIGNAL = const libc::MSG_NOSIGNAL,
+    SYS_munmap = const libc::SYS_munmap,
+    SYS_mmap = const libc::SYS_mmap,
+    SYS_seccomp = const libc::SYS_seccomp,
+    SYS_sendto = const libc::SYS_sendto,
+    SYS_recvmsg = const libc::SYS_recvmsg,
+    SYS_close_range = const libc::SYS_close_range,
+    SYS_clone = const libc::SYS_clone,
+    SYS_prctl = const libc::SYS_prctl,
+    SYS_dup2 = const libc::SYS_dup2,
+    SYS_pause = const libc::SYS_pause,
+    SYS_exit = const libc::SYS_exit,
+    SYS_exit_group = const libc::SYS_exit_group,
+);
+
+unsafe extern "C" {
+    static runsc_stub_start: [u8; 0];
+    static runsc_stub_parked: [u8; 0];
+    static runsc_stub_exited: [u8; 0];
+    static runsc_stub_exit: [u8; 0];
+    static runsc_stub_fault: [u8; 0];
+    static runsc_stub_end: [u8; 0];
+}
+
+fn at(label: *const [u8; 0]) -> u64 {
+    TEXT + (label.addr() - (&raw const runsc_stub_start).addr()) as u64
+}
+
+/// The bytes to copy to [`TEXT`].
+pub fn code() -> &'static [u8] {
+    let (start, end) = ((&raw const runsc_stub_start).cast::<u8>(), (&raw const runsc_stub_end).cast::<u8>());
+    // SAFETY: both are labels of one piece of read-only data of this binary, in this order.
+    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
+}
+
+/// The program counter of a parked guest thread, and of its `pause` as its filter sees it.
+pub fn parked() -> u64 {
+    at(&raw const runsc_stub_parked)
+}
+
+/// Where a guest thread is sent to exit.
+pub fn exit() -> u64 {
+    at(&raw const runsc_stub_exit)
+}
+
+/// The program counter of that `exit` as the filter sees it.
+pub fn exited() -> u64 {
+    at(&raw const runsc_stub_exited)
+}
+
+/// The handler of the helper's faults.
+pub fn fault() -> u64 {
+    at(&raw const runsc_stub_fault)
+}

@@ -1,0 +1,103 @@
+//! What every test of a real platform needs: one platform per test process, and guests made of machine code.
+#![allow(dead_code, missing_docs)]
+
+use std::sync::{Arc, OnceLock};
+
+use platform::stub::HostVdso;
+use platform::{AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers, ptrace::Ptrace};
+
+pub const RW: Prot = Prot::READ.union(Prot::WRITE);
+pub const RX: Prot = Prot::READ.union(Prot::EXEC);
+pub const RWX: Prot = RW.union(Prot::EXEC);
+
+/// Where [`guest`] puts the code.
+pub const CODE: u64 = 0x40_0000;
+/// The start of 64 KiB of stack and data.
+pub const DATA: u64 = 0x80_0000;
+pub const DATA_LEN: u64 = 0x1_0000;
+
+/// The platform. Its zygote is made by a thread that lives as long as the process, as [`Ptrace::new`] asks.
+pub fn platform() -> &'static Ptrace {
+    static PLATFORM: OnceLock<Ptrace> = OnceLock::new();
+    PLATFORM.get_or_init(|| {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            send.send(Ptrace::new(&HostVdso::find()).unwrap()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        receive.recv().unwrap()
+    })
+}
+
+pub fn map(start: u64, len: u64, backing: Backing, prot: Prot) -> Order {
+    Order::Map { start, len, backing, prot, hint: MapHint::empty() }
+}
+
+pub fn anonymous(start: u64, len: u64, prot: Prot) -> Order {
+    map(start, len, Backing::Anonymous, prot)
+}
+
+/// An address space with `code` at [`CODE`] and a stack.
+pub fn space(code: &[u8]) -> Arc<dyn AddressSpace> {
+    let space = platform().new_address_space().unwrap();
+    let len = (code.len() as u64).next_multiple_of(4096);
+    space.apply(&[anonymous(CODE, len, RW), anonymous(DATA, DATA_LEN, RW)]).unwrap();
+    assert_eq!(space.write(CODE, code), Ok(code.len()));
+    space.apply(&[Order::Protect { start: CODE, len, prot: RX }]).unwrap();
+    space
+}
+
+pub fn start() -> Registers {
+    let mut regs = Registers::default();
+    regs.user.rip = CODE;
+    regs.user.rsp = DATA + DATA_LEN;
+    regs
+}
+
+/// Runs `body` with a context for a guest thread of `space`, on this thread.
+pub fn enter(space: &Arc<dyn AddressSpace>, body: impl FnOnce(&mut dyn Context, &mut Registers) + Send + 'static) {
+    space.clone().enter(Box::new(move |mut context| body(&mut *context, &mut start()))).unwrap();
+}
+
+/// Runs `body` with a context of a new guest with this code.
+pub fn guest(code: &[u8], body: impl FnOnce(&dyn AddressSpace, &mut dyn Context, &mut Registers) + Send + 'static) {
+    let space = space(code);
+    let inner = space.clone();
+    enter(&space, move |context, regs| body(&*inner, context, regs));
+}
+
+/// The events of a guest up to and including the first that is not a system call.
+pub fn fate(code: &[u8]) -> (Event, Registers) {
+    let (send, receive) = std::sync::mpsc::channel();
+    guest(code, move |_, context, regs| {
+        let event = context.switch(regs);
+        send.send((event, regs.clone())).unwrap();
+    });
+    receive.recv().unwrap()
+}
+
+/// The bytes between two labels of a `global_asm!` of the test.
+#[macro_export]
+macro_rules! blob {
+    ($name:ident, $code:literal $(, $($operand:tt)*)?) => {
+        std::arch::global_asm!(
+            concat!(".pushsection .rodata\n.globl blob_", stringify!($name), "_start\nblob_", stringify!($name), "_start:\n"),
+            $code,
+            concat!("\n.globl blob_", stringify!($name), "_end\nblob_", stringify!($name), "_end:\n.popsection\n")
+            $(, $($operand)*)?
+        );
+        fn $name() -> &'static [u8] {
+            unsafe extern "C" {
+                #[link_name = concat!("blob_", stringify!($name), "_start")]
+                static START: [u8; 0];
+                #[link_name = concat!("blob_", stringify!($name), "_end")]
+                static END: [u8; 0];
+            }
+            let (start, end) = ((&raw const START).cast::<u8>(), (&raw const END).cast::<u8>());
+            // SAFETY: the labels enclose read-only data of this binary.
+            unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
+        }
+    };
+}

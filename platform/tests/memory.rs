@@ -258,7 +258,9 @@ fn fork_under_running_threads() {
         space.clone().spawn("runner", Box::new(entry)).unwrap();
     }
     let running: Vec<_> = (0..8).map(|_| receive.recv().unwrap()).collect();
-    let value = |space: &dyn AddressSpace| u64::from_ne_bytes(bytes(space, DATA, 8).try_into().unwrap());
+    fn value(space: &dyn AddressSpace) -> u64 {
+        u64::from_ne_bytes(bytes(space, DATA, 8).try_into().unwrap())
+    }
     for _ in 0..50 {
         let child = space.fork().unwrap();
         let at_fork = value(&*child);
@@ -272,12 +274,16 @@ fn fork_under_running_threads() {
                 Box::new(move |mut context| {
                     let mut regs = start();
                     regs.user.rdi = DATA;
-                    let interrupter = context.interrupter();
-                    std::thread::spawn(move || {
-                        std::thread::sleep(std::time::Duration::from_millis(1));
-                        interrupter.interrupt();
-                    });
-                    let event = context.switch(&mut regs);
+                    let mut event = Event::Died;
+                    // The first interrupt may come before the guest's first instruction.
+                    while value(&*inner) == at_fork {
+                        let interrupter = context.interrupter();
+                        std::thread::spawn(move || {
+                            std::thread::sleep(std::time::Duration::from_millis(1));
+                            interrupter.interrupt();
+                        });
+                        event = context.switch(&mut regs);
+                    }
                     drop(context);
                     send.send((event, inner)).unwrap();
                 }),

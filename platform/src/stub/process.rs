@@ -56,6 +56,8 @@ impl Process {
     }
 
     fn new(pid: i32, socket: OwnedFd, page: OrderPage, newborn: bool) -> Process {
+        // Others would mean "every process" to kill(2).
+        assert!(pid > 1, "{pid} is not the number of a stub");
         Process { pid, socket, page, killed: AtomicBool::new(false), channel: sync::Mutex::new(Channel { newborn, parked: Vec::new() }) }
     }
 

@@ -118,6 +118,8 @@ runsc_stub_start:
     jnz .Lstub_next
 
     mov r13, rax
+    // All that the page says must be read before the first answer: with it the page is the sentry's again.
+    mov ebp, [rbx + {VALUE_BYTES}]
     cmp dword ptr [rbx + {DONATED}], 0
     je .Lstub_done
     mov edi, {DONATED_FD}
@@ -127,7 +129,6 @@ runsc_stub_start:
     syscall
 .Lstub_done: xor eax, eax
     ANSWER
-    mov ebp, [rbx + {VALUE_BYTES}]
 .Lstub_value: test ebp, ebp
     jz .Lstub_wait
     mov eax, r13d

@@ -114,10 +114,6 @@ pub trait FileOps: Send + Sync + Any {
     fn allocate(&self, file: &File, caller: &dyn Caller, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }
-    /// `ftruncate(2)`.
-    fn truncate(&self, file: &File, caller: &dyn Caller, len: u64) -> Result<(), Errno> {
-        Err(Errno::EINVAL)
-    }
     /// Called at every `close(2)` of a descriptor of this description (`flush` in Linux).
     fn flush(&self, file: &File) -> Result<(), Errno> {
         Ok(())
@@ -138,6 +134,16 @@ pub trait FileOps: Send + Sync + Any {
     }
 }
 
+/// What a description does to its inode's count of writers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    No,
+    /// Open for writing.
+    Writer,
+    /// Runs as a program: nobody may write.
+    Denier,
+}
+
 /// An open file description: shared by `dup` and `fork`, carries offset and status flags.
 pub struct File {
     ops: Box<dyn FileOps>,
@@ -149,8 +155,8 @@ pub struct File {
     flags: AtomicU32,
     /// The offset; held while a positioned read or write runs, as Linux's `f_pos_lock` is. No guest memory is touched under it.
     offset: Mutex<u64, { sync::level::FILE_OFFSET }>,
-    /// Whether the inode's count of writers includes this description.
-    counted: bool,
+    /// What it stands for in the inode's count of writers.
+    counted: Counted,
     /// Unique in the sandbox, never reused.
     id: u64,
 }
@@ -170,11 +176,11 @@ pub const SETFL_MASK: u32 = OpenFlags::SETFL.bits();
 impl File {
     /// A new description. `flags` are open(2)'s, without `O_CREAT|O_EXCL|O_NOCTTY|O_TRUNC|O_CLOEXEC`.
     pub fn new(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32) -> Arc<Self> {
-        Self::counted(ops, path, inode, flags, false)
+        Self::counted(ops, path, inode, flags, Counted::No)
     }
 
-    /// As [`File::new`]; `counted` says that [`crate::vfs::Vnode::get_write`] was called for it.
-    pub(crate) fn counted(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32, counted: bool) -> Arc<Self> {
+    /// As [`File::new`]; `counted` says what was called on the [`crate::vfs::Vnode`] for it, to be undone at its end.
+    pub(crate) fn counted(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32, counted: Counted) -> Arc<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self { ops, path, inode, flags: AtomicU32::new(flags), offset: Mutex::new(0), counted, id })
@@ -411,8 +417,10 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         self.ops.release(self);
-        if self.counted {
-            self.inode.vnode().put_write();
+        match self.counted {
+            Counted::No => {}
+            Counted::Writer => self.inode.vnode().put_write(),
+            Counted::Denier => self.inode.vnode().allow_write(),
         }
         if !self.is_path() {
             notify(&self.path.dentry, if self.writable() { event::CLOSE_WRITE } else { event::CLOSE_NOWRITE });

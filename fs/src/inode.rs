@@ -185,6 +185,10 @@ pub trait Inode: Send + Sync + Any {
     }
     /// Opens it: the operations of a new description. FIFOs, sockets and devices are opened by the VFS (by kind), not here, unless the filesystem has its own.
     fn open(self: Arc<Self>, caller: &dyn Caller, flags: u32) -> Result<Box<dyn FileOps>, Errno>;
+    /// Whether [`Inode::open`] is called for devices, FIFOs and sockets too (a host FIFO behind the gofer, a terminal).
+    fn opens_itself(&self) -> bool {
+        false
+    }
     /// `getxattr(2)`: the value, names as `user.x`.
     fn get_xattr(&self, caller: &dyn Caller, name: &[u8]) -> Result<Vec<u8>, Errno> {
         Err(Errno::EOPNOTSUPP)

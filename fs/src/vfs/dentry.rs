@@ -154,6 +154,9 @@ const CACHEABLE: u32 = 4;
 /// `state`: the name is a text of its own, not a path (`pipe:[7]`).
 const PSEUDO: u32 = 8;
 
+/// `state`: made by `O_TMPFILE` and may get a name by `linkat`.
+const LINKABLE: u32 = 16;
+
 /// What a directory's dentry knows of one name.
 enum Child {
     Present(Weak<Dentry>),
@@ -198,12 +201,25 @@ impl Dentry {
         })
     }
 
-    /// A dentry outside every tree: anonymous files (`pseudo`, whose name is the whole text that `/proc/PID/fd` shows) and files made by
-    /// `O_TMPFILE` (whose name is shown after `/`, as deleted).
+    /// A dentry outside every tree, for anonymous files: with `pseudo` its name is the whole text that `/proc/PID/fd` shows; without, it is shown
+    /// after `/` and as deleted (`/memfd:x (deleted)`).
     pub fn detached(superblock: &Arc<Superblock>, inode: Arc<dyn Inode>, name: &[u8], pseudo: bool) -> Arc<Self> {
         let dentry = Self::new(superblock.clone(), inode, None, Arc::from(name));
         dentry.state.fetch_or(if pseudo { PSEUDO } else { DELETED }, Ordering::Relaxed);
         dentry
+    }
+
+    /// The dentry of a file that `O_TMPFILE` made in `dir`: shown there as `#INO (deleted)`.
+    pub(super) fn nameless(dir: &Arc<Dentry>, inode: Arc<dyn Inode>, linkable: bool) -> Result<Arc<Self>, Errno> {
+        let name = format!("#{}", inode.attr()?.ino);
+        let dentry = Self::new(dir.superblock.clone(), inode, Some(dir.clone()), Arc::from(name.as_bytes()));
+        dentry.state.fetch_or(DELETED | if linkable { LINKABLE } else { 0 }, Ordering::Relaxed);
+        Ok(dentry)
+    }
+
+    /// Whether `linkat` may give it a name though it has none.
+    pub fn linkable(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & LINKABLE != 0
     }
 
     /// The inode.
@@ -403,7 +419,7 @@ impl Dentry {
         self.remove_entry(&name, Arc::as_ptr(child));
     }
 
-    /// Undoes [`Dentry::forget`]'s mark for a dentry that got a name (`linkat` of an `O_TMPFILE` file keeps it deleted in Linux; renames use this).
+    /// Gives it another parent and name (renames).
     pub(super) fn set_link(&self, parent: Arc<Dentry>, name: Arc<[u8]>) {
         let old = {
             let mut link = self.link.write();

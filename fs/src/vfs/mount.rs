@@ -42,21 +42,6 @@ impl Path {
         }
         moved
     }
-
-    /// One step up: the parent directory, or out of the mount. False where there is nothing above.
-    pub(super) fn go_up(&mut self) -> bool {
-        while Arc::ptr_eq(&self.dentry, self.mount.root()) {
-            let Some(outside) = self.mount.mountpoint() else { return false };
-            *self = outside;
-        }
-        match self.dentry.parent() {
-            Some(parent) => {
-                self.dentry = parent;
-                true
-            }
-            None => false,
-        }
-    }
 }
 
 impl std::fmt::Debug for Path {

@@ -222,6 +222,11 @@ impl<'l, 'p> Walker<'l, 'p> {
         &self.cred
     }
 
+    /// The same, to keep beyond the walk.
+    pub(super) fn cred_arc(&self) -> Arc<Cred> {
+        self.cred.clone()
+    }
+
     /// Walks all components but the last.
     pub(super) fn to_last(&mut self) -> Result<Last<'p>, Errno> {
         loop {

@@ -215,7 +215,7 @@ pub fn open_new(caller: &dyn Caller, at: Path, flags: u32) -> Result<Arc<File>, 
     }
     let opened = match kind {
         _ if inode.opens_itself() => inode.clone().open(caller, flags & !NOT_KEPT),
-        NodeKind::Fifo => open_fifo(&at, flags),
+        NodeKind::Fifo => crate::pipe::open_in_slot(&inode.vnode().fifo, caller, flags).map(|end| Box::new(end) as Box<dyn FileOps>),
         NodeKind::CharDevice(rdev) => super::devices().open(caller, &at, false, rdev, flags),
         NodeKind::BlockDevice(rdev) => super::devices().open(caller, &at, true, rdev, flags),
         NodeKind::Socket | NodeKind::Anonymous => Err(Errno::ENXIO),
@@ -234,11 +234,6 @@ pub fn open_new(caller: &dyn Caller, at: Path, flags: u32) -> Result<Arc<File>, 
             Err(error)
         }
     }
-}
-
-fn open_fifo(_at: &Path, _flags: u32) -> Result<Box<dyn FileOps>, Errno> {
-    // Module `pipe` opens FIFOs.
-    Err(Errno::ENXIO)
 }
 
 /// What `O_PATH` opens: a name. Every operation on it is `EBADF`, which [`File`] and the system calls see by the flag.

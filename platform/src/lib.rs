@@ -25,6 +25,7 @@ pub type Result<T, E = Errno> = core::result::Result<T, E>;
 
 pub mod memory_file;
 pub mod mock;
+mod placement;
 pub mod ptrace;
 mod registers;
 pub mod stub;

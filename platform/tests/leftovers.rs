@@ -64,6 +64,8 @@ fn leave_nothing_behind() {
 /// A guest whose host process is shot from outside has died; nothing else happens.
 fn a_shot_stub_has_died() {
     let space = space(loop_());
+    // The pool fills up again first.
+    std::thread::sleep(std::time::Duration::from_millis(300));
     let known: Vec<_> = children();
     let child = space.fork().unwrap();
     let stub = children().into_iter().find(|c| !known.iter().any(|k| k.0 == c.0)).unwrap().0;

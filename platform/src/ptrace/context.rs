@@ -11,7 +11,8 @@ use abi::{Errno, Result};
 use super::AddressSpace;
 use super::interrupt::Interruption;
 use super::sys::{RAX_OFFSET, Stop, Tracee, xstate_max};
-use crate::stub::{self, INTERRUPT, TASK_END};
+use crate::placement;
+use crate::stub::{self, INTERRUPT, TASK_END, Thread};
 use crate::{Access, Event, Interrupter, Registers};
 
 const SI_KERNEL: i32 = 0x80;
@@ -25,11 +26,15 @@ const USER_FLAGS: u64 = 0x24_4dd5;
 const INTERRUPT_FLAG: u64 = 0x200;
 const RESERVED_FLAG: u64 = 2;
 
+/// The thread number of a guest thread that could not be made: no thread has it.
+const NOBODY: i32 = i32::MAX;
+
 /// See the module.
 pub struct Context {
     space: Arc<AddressSpace>,
     tracee: Tracee,
     interruption: Arc<Interruption>,
+    guest: Arc<placement::Guest>,
     /// What the host has, if `known`.
     host: UserRegs,
     known: bool,
@@ -38,16 +43,19 @@ pub struct Context {
 
 impl Context {
     /// Takes over a parked guest thread. If that fails the context is dead, and the first switch says so.
-    pub fn new(space: Arc<AddressSpace>, tid: i32) -> Context {
+    pub fn new(space: Arc<AddressSpace>, thread: Result<Thread>) -> Context {
+        let Thread { tid, used } = thread.unwrap_or(Thread { tid: NOBODY, used: false });
         let tracee = Tracee(tid);
-        let attached = tracee.attach();
+        let guest = placement::Guest::new(tid, space.balancer());
+        let attached = thread.and_then(|_| tracee.attach());
         if let Err(error) = attached {
             log::warn!("guest thread {tid} of stub {} cannot be traced: {error}", space.process().pid());
         }
         let interruption = Arc::new(Interruption::new(space.process().pid(), tid));
-        let mut context = Context { space, tracee, interruption, host: UserRegs::default(), known: false, dead: attached.is_err() };
-        // A thread that ran for another task before has that one's state.
-        crate::Context::reset_fp_state(&mut context);
+        let mut context = Context { space, tracee, interruption, guest, host: UserRegs::default(), known: false, dead: attached.is_err() };
+        if used {
+            crate::Context::reset_fp_state(&mut context);
+        }
         context
     }
 
@@ -130,12 +138,11 @@ impl Context {
                 }
                 return Ok(Event::Interrupted);
             }
-            if let Err(error) = self.tracee.emulate() {
-                self.interruption.end();
-                return Err(error);
-            }
-            let stop = self.tracee.wait();
+            self.guest.begin(self.space.balancer());
+            let stop = self.tracee.emulate().map(|()| self.tracee.wait());
+            self.guest.end();
             self.interruption.end();
+            let stop = stop?;
             self.known = false;
             match stop {
                 Stop::Syscall => {
@@ -238,6 +245,7 @@ const HEADER_LEN: usize = 64;
 impl Drop for Context {
     fn drop(&mut self) {
         self.interruption.gone();
+        self.guest.gone();
         if self.dead {
             return;
         }
@@ -247,14 +255,14 @@ impl Drop for Context {
             return;
         }
         let process = self.space.process();
-        let park = process.return_thread(self.tracee.0);
-        let regs = UserRegs {
-            rip: if park { stub::parked_pc() } else { stub::exit_pc() },
-            ..sanitised(&UserRegs::default())
-        };
+        let park = process.has_room();
+        let rip = if park { stub::parked_pc() } else { stub::exit_pc() };
+        let regs = UserRegs { rip, ..sanitised(&UserRegs::default()) };
         if self.tracee.set_registers(&regs).and_then(|()| self.tracee.detach(0)).is_err() {
             // It is dying. Nobody else may wait for a traced thread.
             self.tracee.wait();
+        } else if park {
+            process.return_thread(Thread { tid: self.tracee.0, used: true });
         }
     }
 }

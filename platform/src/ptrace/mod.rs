@@ -12,6 +12,7 @@ use std::sync::Arc;
 use abi::{Errno, Iovec};
 
 use crate::stub::{self, HostVdso, Pool, Process};
+use crate::placement::{self, Balancer};
 use crate::{Entry, Fault, MemoryFile, Order, Result};
 use context::Context;
 
@@ -24,6 +25,13 @@ pub struct Ptrace {
 struct Shared {
     memory: Arc<MemoryFile>,
     pool: Pool,
+    balancer: Arc<Balancer>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.balancer.stop();
+    }
 }
 
 impl Ptrace {
@@ -33,7 +41,11 @@ impl Ptrace {
         let memory = Arc::new(MemoryFile::new()?);
         let mut pool = Pool::new(vdso)?;
         pool.start()?;
-        Ok(Ptrace { shared: Arc::new(Shared { memory, pool }), vdso: vdso.image() })
+        placement::init();
+        let balancer = Arc::new(Balancer::new());
+        let body = { let balancer = balancer.clone(); move || balancer.run() };
+        sync::thread::spawn(sync::thread::Builder::new("balancer").stack_size(64 << 10), body).map_err(|_| Errno::EAGAIN)?;
+        Ok(Ptrace { shared: Arc::new(Shared { memory, pool, balancer }), vdso: vdso.image() })
     }
 }
 
@@ -65,6 +77,10 @@ pub struct AddressSpace {
 impl AddressSpace {
     fn new(shared: Arc<Shared>, process: Process) -> Arc<AddressSpace> {
         Arc::new(AddressSpace { shared, process: Some(process) })
+    }
+
+    fn balancer(&self) -> &Balancer {
+        &self.shared.balancer
     }
 
     fn process(&self) -> &Process {
@@ -155,18 +171,26 @@ impl crate::AddressSpace for AddressSpace {
     }
 
     fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()> {
-        let tid = self.process().take_thread()?;
+        // The first thread of a new process is waited for by the new sentry thread, so that the parent can go on. Should there be none, because
+        // the host refused, the new task finds that it has died; the same can happen to it at any later moment.
+        let thread = if self.process().newborn() { None } else { Some(self.process().take_thread()?) };
         let space = self.clone();
-        let body = move || entry(Box::new(Context::new(space, tid)));
-        sync::thread::spawn(sync::thread::Builder::new(name), body).map(drop).map_err(|_| {
-            self.process().return_thread(tid);
+        let body = move || {
+            let found = thread.map_or_else(|| space.process().take_thread(), Ok);
+            entry(Box::new(Context::new(space, found)));
+        };
+        // Not bound to the parent's processor: it has work of its own to go on with.
+        placement::anywhere(|| sync::thread::spawn(sync::thread::Builder::new(name), body)).map(drop).map_err(|_| {
+            if let Some(thread) = thread {
+                self.process().return_thread(thread);
+            }
             Errno::EAGAIN
         })
     }
 
     fn enter(self: Arc<Self>, entry: Entry) -> Result<()> {
-        let tid = self.process().take_thread()?;
-        entry(Box::new(Context::new(self, tid)));
+        let thread = self.process().take_thread()?;
+        entry(Box::new(Context::new(self, Ok(thread))));
         Ok(())
     }
 }

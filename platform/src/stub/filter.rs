@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn everything_fits_its_page() {
         let programs = HELPER.program().len() + GUEST.program().len();
-        assert!(PROGRAMS as usize - DATA as usize + 8 * programs <= 4096, "{programs} instructions");
+        assert!(PROGRAMS - DATA + 8 * programs as u64 <= 4096, "{programs} instructions");
         assert!(text::code().len() <= 4096, "{} bytes", text::code().len());
     }
 }

@@ -60,6 +60,9 @@ pub const MESSAGE_CONTROL_LEN: u64 = 0x110;
 pub const FAULT_STACK: u64 = SCRATCH + 0x1000;
 /// Its size.
 pub const FAULT_STACK_LEN: u64 = 0xf000;
+/// In [`SCRATCH`], once, in the zygote: an XSAVE image of the initial state, all zeroes but the two control words. The processor may look at
+/// all of it.
+pub const INITIAL_STATE: u64 = FAULT_STACK;
 /// In [`SCRATCH`]: where mincore(2) puts its answer.
 pub const VECTOR: u64 = SCRATCH + 0x1_0000;
 /// Its size: one byte per page.

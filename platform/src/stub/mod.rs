@@ -28,7 +28,7 @@ pub(crate) use layout::{TASK_END, USER};
 pub(crate) use memory::{cpu_time, read, write};
 pub(crate) use orders::{apply, mincore};
 pub(crate) use pool::Pool;
-pub(crate) use process::{Process, errno};
+pub(crate) use process::{Process, Thread, errno};
 pub(crate) use text::{exit as exit_pc, parked as parked_pc};
 
 /// The signal that ends a guest thread's run. By default it is ignored, so it can harm nobody who is not traced.

@@ -8,6 +8,7 @@ use abi::{Errno, Result};
 use super::layout::*;
 use super::order_book::{Entry, OrderPage};
 use super::text;
+use crate::placement;
 
 /// How many guest threads without a task a stub keeps for the next spawn.
 const MAX_PARKED: usize = 16;
@@ -26,7 +27,23 @@ struct Channel {
     /// The announcement of the first guest thread is still in the socket.
     newborn: bool,
     /// Guest threads that wait to be traced.
-    parked: Vec<i32>,
+    parked: Vec<Thread>,
+    /// Where the helper runs.
+    helper: placement::Helper,
+}
+
+/// A guest thread that nobody traces.
+#[derive(Copy, Clone, Debug)]
+pub struct Thread {
+    pub tid: i32,
+    /// It has run guest code: its extended state is not the initial one.
+    pub used: bool,
+}
+
+impl Thread {
+    fn fresh(tid: u64) -> Thread {
+        Thread { tid: tid as i32, used: false }
+    }
 }
 
 /// What came back for a batch of orders that did not fail.
@@ -48,17 +65,17 @@ pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
 impl Process {
     /// The zygote, once it says that it is ready.
     pub fn zygote(pid: i32, socket: OwnedFd, page: OrderPage) -> Result<Process> {
-        let process = Process::new(pid, socket, page, false);
+        let process = Process::new(pid, socket, page, false, placement::Helper::default());
         match process.byte() {
             Ok(DONE) => Ok(process),
             _ => Err(Errno::EIO),
         }
     }
 
-    fn new(pid: i32, socket: OwnedFd, page: OrderPage, newborn: bool) -> Process {
+    fn new(pid: i32, socket: OwnedFd, page: OrderPage, newborn: bool, helper: placement::Helper) -> Process {
         // Others would mean "every process" to kill(2).
         assert!(pid > 1, "{pid} is not the number of a stub");
-        Process { pid, socket, page, killed: AtomicBool::new(false), channel: sync::Mutex::new(Channel { newborn, parked: Vec::new() }) }
+        Process { pid, socket, page, killed: AtomicBool::new(false), channel: sync::Mutex::new(Channel { newborn, parked: Vec::new(), helper }) }
     }
 
     /// The process, in the sentry's pid namespace. Not used again before this is dropped.
@@ -124,11 +141,12 @@ impl Process {
     }
 
     /// Has entries carried out; the value of the last, as far as it was asked for, or why one failed.
-    fn order(&self, _channel: &mut Channel, entries: &[Entry], fds: &[BorrowedFd<'_>], value_bytes: u32) -> Result<Answer> {
+    fn order(&self, channel: &mut Channel, entries: &[Entry], fds: &[BorrowedFd<'_>], value_bytes: u32) -> Result<Answer> {
         if entries.is_empty() || entries.len() > MAX_ENTRIES || fds.len() > MAX_DONATED {
             return Err(Errno::EINVAL);
         }
         self.page.write(entries, !fds.is_empty(), value_bytes);
+        channel.helper.come(self.pid);
         self.wake(fds)?;
         match self.byte()? {
             DONE => Ok(Answer::Done(self.value(value_bytes)?)),
@@ -154,7 +172,7 @@ impl Process {
     fn awaited(&self, channel: &mut Channel) -> Result<()> {
         if std::mem::take(&mut channel.newborn) {
             if self.byte()? == DONE {
-                channel.parked.push(self.value(3)? as i32);
+                channel.parked.push(Thread::fresh(self.value(3)?));
             } else {
                 // No thread: the next spawn asks again, and reports why not.
                 self.byte()?;
@@ -189,28 +207,33 @@ impl Process {
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
         let pid = self.number(&mut channel, &[entry], &[theirs.as_fd()], 3)?;
-        Ok(Process::new(pid as i32, ours, page, true))
+        Ok(Process::new(pid as i32, ours, page, true, channel.helper.copy()))
+    }
+
+    /// Is its first guest thread still on its way? Then [`Process::take_thread`] waits for it, and hardly ever fails.
+    pub fn newborn(&self) -> bool {
+        self.channel.lock().newborn
     }
 
     /// A guest thread, parked or soon to be, for the caller to trace.
-    pub fn take_thread(&self) -> Result<i32> {
+    pub fn take_thread(&self) -> Result<Thread> {
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
-        if let Some(tid) = channel.parked.pop() {
-            return Ok(tid);
+        if let Some(thread) = channel.parked.pop() {
+            return Ok(thread);
         }
         let entry = [THREAD, text::THREAD_FLAGS, 0, 0, 0, 0, 0];
-        self.number(&mut channel, &[entry], &[], 3).map(|tid| tid as i32)
+        self.number(&mut channel, &[entry], &[], 3).map(Thread::fresh)
     }
 
-    /// Gives back a guest thread that is parked. `false`: there are enough, it should exit.
-    pub fn return_thread(&self, tid: i32) -> bool {
-        let mut channel = self.channel.lock();
-        let room = channel.parked.len() < MAX_PARKED;
-        if room {
-            channel.parked.push(tid);
-        }
-        room
+    /// Is another parked guest thread wanted? If not, it should exit.
+    pub fn has_room(&self) -> bool {
+        self.channel.lock().parked.len() < MAX_PARKED
+    }
+
+    /// Gives back a guest thread that is parked, or on its way there, and not traced.
+    pub fn return_thread(&self, thread: Thread) {
+        self.channel.lock().parked.push(thread);
     }
 
     /// Kills every thread of it, now.

@@ -68,6 +68,12 @@ runsc_stub_start:
     syscall
     test rax, rax
     jnz .Lstub_die
+    // Guest threads get their first extended state from here, by way of the clones: the initial one, not what the sentry computed last.
+    // All components but the protection keys' register, whose default the host chose.
+    mov eax, 0xfffffdff
+    mov edx, 0xffffffff
+    movabs rdi, {INITIAL_STATE}
+    xrstor64 [rdi]
     xor eax, eax
     ANSWER                          // "ready"
 
@@ -288,6 +294,7 @@ runsc_stub_end:
     "#,
     BASE = const BASE,
     TABLE = const TABLE,
+    INITIAL_STATE = const INITIAL_STATE,
     IOVEC = const IOVEC,
     ORDERS = const ORDERS,
     MESSAGE = const MESSAGE,

@@ -270,6 +270,11 @@ fn area(plan: &Plan<'_>) -> Result<()> {
     must(libc::SYS_mprotect, [DATA, 0x1000, libc::PROT_READ as u64, 0, 0, 0])?;
     map(ORDERS, 0x1000, libc::PROT_READ, libc::MAP_SHARED, BOOK_FD, plan.page)?;
     map(SCRATCH, SCRATCH_LEN, RW, PRIVATE, NONE, 0)?;
+    // FCW and MXCSR as a program starts with them.
+    for (value, at) in [(0x37fu32, INITIAL_STATE), (0x1f80, INITIAL_STATE + 24)] {
+        // SAFETY: inside the mapping just made; aligned.
+        unsafe { std::ptr::with_exposed_provenance_mut::<u32>(at as usize).write(value) };
+    }
     // stack_t: ss_sp, ss_flags, ss_size.
     let stack = [FAULT_STACK, 0, FAULT_STACK_LEN];
     must(libc::SYS_sigaltstack, [stack.as_ptr().addr() as u64, 0, 0, 0, 0, 0])?;

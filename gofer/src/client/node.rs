@@ -171,6 +171,13 @@ impl Node {
         self.inner.call(&Request::SetAttr { node: self.id, set: *set }, |cursor, _| attr(cursor, self.file_type))
     }
 
+    /// Truncates or extends a regular file, through a descriptor had for the purpose.
+    pub fn truncate(&self, size: u64) -> Result<Attr> {
+        let (fd, _) = self.open(Access::Write)?;
+        rustix::fs::ftruncate(&fd, size).map_err(|e| Errno::from_raw(e.raw_os_error()))?;
+        super::stat_fd(&fd)
+    }
+
     /// A descriptor for the data.
     pub fn open(&self, access: Access) -> Result<(OwnedFd, Attr)> {
         self.inner.call(&Request::Open { node: self.id, access }, |cursor, fds| {

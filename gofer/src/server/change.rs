@@ -10,8 +10,7 @@ use rustix::fs::{AtFlags, Gid, OFlags, Timespec, Timestamps, Uid};
 use std::sync::Arc;
 
 impl Server {
-    /// Owner, then mode (a change of owner clears set-user-ID bits, and the sentry has said which it wants), then size,
-    /// then times (truncation changes them).
+    /// Owner, then mode (a change of owner clears set-user-ID bits, and the sentry has said which it wants), then times.
     pub(super) fn set_attr(&self, node: u64, set: &SetAttr) -> Result<Attr> {
         let node = self.nodes.get(node)?;
         node.mount.writable()?;
@@ -26,15 +25,6 @@ impl Server {
                 return Err(Errno::EOPNOTSUPP);
             }
             self.chmod(&node.fd, set.mode)?;
-        }
-        if mask.contains(SetAttrMask::SIZE) {
-            match node.file_type {
-                S_IFREG => {}
-                S_IFDIR => return Err(Errno::EISDIR),
-                _ => return Err(Errno::EINVAL),
-            }
-            let (fd, _) = host::reopen(&self.own, &node, OFlags::WRONLY)?;
-            rustix::fs::ftruncate(fd, set.size).map_err(errno)?;
         }
         if mask.intersects(SetAttrMask::ATIME | SetAttrMask::MTIME) {
             let time = |set: bool, now: bool, time: crate::wire::Time| Timespec {

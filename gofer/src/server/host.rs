@@ -74,9 +74,22 @@ pub fn name_of(fd: &impl AsFd) -> DecInt {
 }
 
 /// Opens an entry of a directory as `O_PATH`, a symbolic link as itself.
+///
+/// `RESOLVE_BENEATH` ends with a check that what was found is still below the directory: an entry that is moved away in that
+/// moment gives `EXDEV` (or `EAGAIN`). One more look finds what is there now.
 pub fn open_child(dir: &impl AsFd, name: Name<'_>) -> Result<OwnedFd> {
-    rustix::fs::openat2(dir, name.as_bytes(), O_PATH, Mode::empty(), BENEATH).map_err(errno)
+    use rustix::io::Errno as Host;
+    for _ in 0..RETRIES {
+        match rustix::fs::openat2(dir, name.as_bytes(), O_PATH, Mode::empty(), BENEATH) {
+            Err(Host::XDEV | Host::AGAIN) => {}
+            other => return other.map_err(errno),
+        }
+    }
+    Err(Errno::ESTALE)
 }
+
+/// How often an entry may be moved away under our eyes.
+const RETRIES: u32 = 1000;
 
 /// Opens a directory for reading its entries.
 pub fn open_dir(dir: &impl AsFd) -> Result<OwnedFd> {

@@ -36,7 +36,7 @@ impl Node {
     }
 }
 
-const CHUNK: usize = 512;
+const CHUNK: usize = 4096;
 
 #[derive(Debug)]
 struct Slot {
@@ -46,10 +46,11 @@ struct Slot {
 
 #[derive(Debug, Default)]
 struct Slots {
-    chunks: Vec<Box<[Slot]>>,
-    /// Chunk by chunk the slots nobody has; a list per chunk, so that no list grows large.
+    /// Each has room for [`CHUNK`] slots from the start, and is filled (and its memory touched) as they are needed.
+    chunks: Vec<Vec<Slot>>,
+    /// Chunk by chunk the slots that were given back; a list per chunk, so that no list grows large.
     free: Vec<Vec<u32>>,
-    /// Chunks that have free slots, the lowest last.
+    /// Chunks with slots given back.
     roomy: Vec<usize>,
     live: usize,
 }
@@ -79,20 +80,24 @@ impl Slots {
     }
 
     fn take_free(&mut self) -> Option<u32> {
-        if self.roomy.is_empty() {
-            let chunk = self.chunks.len();
-            let base = u32::try_from(chunk.checked_mul(CHUNK)?).ok()?;
-            let end = base.checked_add(u32::try_from(CHUNK).ok()?)?;
-            self.chunks.push((0..CHUNK).map(|_| Slot { generation: 1, node: None }).collect());
-            self.free.push((base..end).rev().collect());
-            self.roomy.push(chunk);
-        }
-        let chunk = *self.roomy.last()?;
+        let Some(&chunk) = self.roomy.last() else { return self.take_new() };
         let free = self.free.get_mut(chunk)?;
         let index = free.pop()?;
         if free.is_empty() {
             self.roomy.pop();
         }
+        Some(index)
+    }
+
+    fn take_new(&mut self) -> Option<u32> {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+            self.free.push(Vec::new());
+        }
+        let base = self.chunks.len().checked_sub(1)?.checked_mul(CHUNK)?;
+        let chunk = self.chunks.last_mut()?;
+        let index = u32::try_from(base.checked_add(chunk.len())?).ok()?;
+        chunk.push(Slot { generation: 1, node: None });
         Some(index)
     }
 

@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::host::{Result, errno};
-use crate::wire::{Encoder, MAX_XATTR};
+use crate::wire::{Encoder, MAX_MESSAGE, MAX_XATTR};
 use abi::Errno;
 
 /// Attributes a guest may see and set: its own, file capabilities, ACLs. Not `trusted.` (overlay file systems of the host
@@ -19,11 +19,14 @@ impl Server {
     pub(super) fn get_xattr(&self, node: u64, name: &[u8], out: &mut Encoder) -> Result<()> {
         check(name)?;
         let node = self.nodes.get(node)?;
-        let mut value = vec![0; MAX_XATTR];
+        let mut value = vec![0; MAX_MESSAGE];
         let len = match rustix::fs::getxattr(self.own.path(&node.fd), name, value.as_mut_slice()) {
             Err(rustix::io::Errno::RANGE) => return Err(Errno::E2BIG),
             other => other.map_err(errno)?,
         };
+        if len > MAX_XATTR {
+            return Err(Errno::E2BIG);
+        }
         out.put_bytes(value.get(..len).ok_or(Errno::EIO)?);
         Ok(())
     }
@@ -38,7 +41,7 @@ impl Server {
 
     pub(super) fn list_xattr(&self, node: u64, out: &mut Encoder) -> Result<()> {
         let node = self.nodes.get(node)?;
-        let mut list = vec![0; MAX_XATTR];
+        let mut list = vec![0; MAX_MESSAGE];
         let len = match rustix::fs::listxattr(self.own.path(&node.fd), list.as_mut_slice()) {
             Err(rustix::io::Errno::RANGE) => return Err(Errno::E2BIG),
             other => other.map_err(errno)?,

@@ -169,8 +169,6 @@ bitflags! {
         const UID = 2;
         /// Change the group.
         const GID = 4;
-        /// Truncate or extend.
-        const SIZE = 8;
         /// Set the access time.
         const ATIME = 16;
         /// Set the modification time.
@@ -191,7 +189,7 @@ pub enum SetTime {
     Now,
 }
 
-/// What `setattr` changes.
+/// What `setattr` changes. The size is not among it: who may truncate a file may have a descriptor for it, and truncates that.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SetAttr {
@@ -203,8 +201,6 @@ pub struct SetAttr {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Size.
-    pub size: u64,
     /// Access time.
     pub atime: Time,
     /// Modification time.
@@ -242,13 +238,6 @@ impl SetAttr {
         self
     }
 
-    /// Also set the size.
-    pub fn with_size(mut self, size: u64) -> Self {
-        self.size = size;
-        self.add(SetAttrMask::SIZE);
-        self
-    }
-
     /// Also set the access time.
     pub fn with_atime(mut self, time: SetTime) -> Self {
         self.add(SetAttrMask::ATIME);
@@ -281,9 +270,6 @@ impl SetAttr {
         self.mtime.check()?;
         if self.mode & !0o7777 != 0 {
             return Err(Malformed("mode bits beyond permissions"));
-        }
-        if i64::try_from(self.size).is_err() {
-            return Err(Malformed("file size out of range"));
         }
         // uid and gid -1 mean "leave it" to chown(2): a request that wants that leaves the bit out.
         if mask.contains(SetAttrMask::UID) && self.uid == u32::MAX || mask.contains(SetAttrMask::GID) && self.gid == u32::MAX {

@@ -9,7 +9,7 @@ use abi::Errno;
 use abi::fcntl::OpenFlags;
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU32, Ordering};
 use sync::Mutex;
 
@@ -144,6 +144,12 @@ pub(crate) enum Counted {
     Denier,
 }
 
+/// Somebody to tell when a description is closed for good: an epoll instance that watches it.
+pub trait CloseHook: Send + Sync {
+    /// The last reference to `file` is gone; its operations are still whole. Called with no lock held.
+    fn on_close(&self, file: &File);
+}
+
 /// An open file description: shared by `dup` and `fork`, carries offset and status flags.
 pub struct File {
     ops: Box<dyn FileOps>,
@@ -159,6 +165,8 @@ pub struct File {
     counted: Counted,
     /// Unique in the sandbox, never reused.
     id: u64,
+    /// Told at the drop. Weak: an entry may outlive whoever made it.
+    hooks: Mutex<Vec<Weak<dyn CloseHook>>>,
 }
 
 /// `O_APPEND`
@@ -183,7 +191,7 @@ impl File {
     pub(crate) fn counted(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32, counted: Counted) -> Arc<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { ops, path, inode, flags: AtomicU32::new(flags), offset: Mutex::new(0), counted, id })
+        Arc::new(Self { ops, path, inode, flags: AtomicU32::new(flags), offset: Mutex::new(0), counted, id, hooks: Mutex::new(Vec::new()) })
     }
 
     /// What the file does.
@@ -414,8 +422,28 @@ impl File {
     }
 }
 
+impl File {
+    /// Has `hook` told when the description is closed for good.
+    pub fn add_hook(&self, hook: Weak<dyn CloseHook>) {
+        self.hooks.lock().push(hook);
+    }
+
+    /// Undoes [`File::add_hook`].
+    pub fn remove_hook(&self, hook: &Weak<dyn CloseHook>) {
+        let mut hooks = self.hooks.lock();
+        if let Some(i) = hooks.iter().position(|h| h.ptr_eq(hook)) {
+            hooks.swap_remove(i);
+        }
+    }
+}
+
 impl Drop for File {
     fn drop(&mut self) {
+        for hook in std::mem::take(self.hooks.get_mut()) {
+            if let Some(hook) = hook.upgrade() {
+                hook.on_close(self);
+            }
+        }
         self.ops.release(self);
         match self.counted {
             Counted::No => {}

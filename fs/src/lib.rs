@@ -17,6 +17,8 @@
 #![forbid(unsafe_code)]
 
 pub mod anon;
+pub mod epoll;
+pub mod eventfd;
 pub mod file;
 pub mod inode;
 pub mod meta;

@@ -49,6 +49,12 @@ impl Events {
 pub trait Observer: Send + Sync {
     /// Called without any lock of the file held. `events` are the bits that may have become set; spurious calls are allowed.
     fn on_events(&self, events: Events);
+
+    /// As [`Observer::on_events`], for one registered exclusively: says whether it has somebody who will act on the news. If not, the next one is asked too.
+    fn on_exclusive(&self, events: Events) -> bool {
+        self.on_events(events);
+        true
+    }
 }
 
 struct Entry {
@@ -107,34 +113,49 @@ impl Pollee {
         drop(removed);
     }
 
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.count.load(Ordering::SeqCst) != 0
+    }
+
     /// Tells the observers that `events` may have become set. Call it after the change, with no lock held that an observer may take.
     pub fn notify(&self, events: Events) {
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let mut exclusive_taken = false;
-        let mut rotate = None;
-        let mut entries = self.entries.lock();
-        let mut call = Vec::with_capacity(entries.len());
-        for (i, entry) in entries.iter().enumerate() {
-            if !entry.mask.intersects(events) || (entry.exclusive && exclusive_taken) {
-                continue;
-            }
+        // Two calls without an allocation cover a reader and an epoll instance.
+        let mut first: [Option<Arc<dyn Observer>>; 2] = [None, None];
+        let mut more = Vec::new();
+        let mut exclusive = Vec::new();
+        let entries = self.entries.lock();
+        for entry in entries.iter().filter(|e| e.mask.intersects(events)) {
             if entry.exclusive {
-                exclusive_taken = true;
-                rotate = Some(i);
+                exclusive.push((entry.key, entry.observer.clone()));
+            } else if let Some(free) = first.iter_mut().find(|slot| slot.is_none()) {
+                *free = Some(entry.observer.clone());
+            } else {
+                more.push(entry.observer.clone());
             }
-            call.push(entry.observer.clone());
-        }
-        if let Some(i) = rotate {
-            // The next exclusive wake-up goes to the next waiter.
-            let entry = entries.remove(i);
-            entries.push(entry);
         }
         drop(entries);
-        for observer in call {
+        for observer in first.iter().flatten().chain(&more) {
             observer.on_events(events);
+        }
+        for (key, observer) in exclusive {
+            if observer.on_exclusive(events) {
+                self.move_last(key);
+                break;
+            }
+        }
+    }
+
+    /// The next exclusive wake-up goes to the next waiter.
+    fn move_last(&self, key: usize) {
+        let mut entries = self.entries.lock();
+        if let Some(i) = entries.iter().position(|e| e.key == key) {
+            let entry = entries.remove(i);
+            entries.push(entry);
         }
     }
 }

@@ -62,6 +62,8 @@ levels! {
     NET_TABLES = 6000,
     /// One endpoint of a network stack.
     NET_ENDPOINT = 6200,
+    /// The shape of epoll instances that watch each other.
+    EPOLL_TREE = 6900,
     /// The interest list of an epoll instance.
     EPOLL = 7000,
     /// Who waits on one file.

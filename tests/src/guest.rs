@@ -93,4 +93,4 @@ fn compile_one(file: &Path, header: &[u8], bin: &Path) -> Result<Program> {
     Ok(program)
 }
 
-const FLAGS: [&str; 6] = ["-O1", "-pthread", "-Wall", "-Wno-unused-result", "-Wno-nonnull", "-g0"];
+const FLAGS: [&str; 6] = ["-O1", "-pthread", "-Wall", "-Wno-unused-result", "-Wno-nonnull", "-Wno-misleading-indentation"];

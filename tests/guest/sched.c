@@ -1,0 +1,138 @@
+// Scheduling, affinity, accounting, sysinfo, membarrier, rseq.
+#include "t.h"
+#include <linux/membarrier.h>
+#include <sys/sysinfo.h>
+#include <sys/times.h>
+
+TEST(affinity) {
+    cpu_set_t s, one;
+    OK(sched_getaffinity(0, sizeof s, &s));
+    EQ(CPU_COUNT(&s), sysconf(_SC_NPROCESSORS_ONLN));
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    OK(sched_setaffinity(0, sizeof one, &one));
+    EQ(sched_getcpu(), 0);
+    CODE(CHILD({ cpu_set_t c; sched_getaffinity(0, sizeof c, &c); EQ(CPU_COUNT(&c), 1); }), 0);
+    CPU_ZERO(&one);
+    ERR(sched_setaffinity(0, sizeof one, &one), EINVAL);
+    ERR(sched_getaffinity(0, 1, &s), EINVAL);
+    ERR(sched_getaffinity(4000000, sizeof s, &s), ESRCH);
+    ERR(syscall(SYS_sched_getaffinity, 0, 8, 0), EFAULT);
+}
+TEST(policies) {
+    struct sched_param p = {0};
+    EQ(sched_getscheduler(0), SCHED_OTHER);
+    OK(sched_getparam(0, &p));
+    EQ(p.sched_priority, 0);
+    EQ(sched_get_priority_max(SCHED_FIFO), 99);
+    EQ(sched_get_priority_min(SCHED_RR), 1);
+    EQ(sched_get_priority_max(SCHED_OTHER), 0);
+    ERR(sched_get_priority_max(99), EINVAL);
+    OK(sched_setscheduler(0, SCHED_BATCH, &p));
+    EQ(sched_getscheduler(0), SCHED_BATCH);
+    p.sched_priority = 5;
+    ERR(sched_setscheduler(0, SCHED_OTHER, &p), EINVAL);
+    ERR(sched_setscheduler(0, 77, &p), EINVAL);
+    ERR(sched_getscheduler(-1), EINVAL);
+    OK(sched_yield());
+}
+TEST(sched_attr) {
+    struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t prio; uint64_t a, b, c; uint32_t d, e; } a = {0};
+    OK(syscall(SYS_sched_getattr, 0, &a, sizeof a, 0));
+    EQ(a.policy, SCHED_OTHER);
+    a.nice = 3;
+    OK(syscall(SYS_sched_setattr, 0, &a, 0));
+    EQ(getpriority(PRIO_PROCESS, 0), 3);
+}
+TEST(rusage_and_times) {
+    struct rusage u;
+    struct tms t;
+    for (double e = t_now() + 0.15; t_now() < e;) getppid();
+    OK(getrusage(RUSAGE_SELF, &u));
+    GE(u.ru_utime.tv_sec * 1000000 + u.ru_utime.tv_usec + u.ru_stime.tv_sec * 1000000 + u.ru_stime.tv_usec, 40000);
+    GE(u.ru_maxrss, 100);
+    CHECK(times(&t) > 0);
+    GE(t.tms_utime + t.tms_stime, 4);
+    OK(getrusage(RUSAGE_THREAD, &u));
+    ERR(getrusage(55, &u), EINVAL);
+    char *s = strrchr(t_get("/proc/self/stat"), ')');
+    unsigned long ut, stm;
+    EQ(sscanf(s + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &ut, &stm), 2);
+    GE(ut + stm, 4);
+}
+TEST(sysinfo_is_plausible) {
+    struct sysinfo i;
+    OK(sysinfo(&i));
+    CHECK(i.uptime >= 0 && i.mem_unit >= 1 && i.procs >= 1);
+    unsigned long kb = 0;
+    sscanf(strstr(t_get("/proc/meminfo"), "MemTotal:"), "MemTotal: %lu", &kb);
+    EQ(kb / 1024, i.totalram * i.mem_unit / 1024 / 1024);
+    CHECK(i.freeram <= i.totalram);
+}
+TEST(getcpu_call) {
+    unsigned c = 999, n = 999;
+    OK(syscall(SYS_getcpu, &c, &n, 0));
+    CHECK(c < sysconf(_SC_NPROCESSORS_CONF));
+    ERR(syscall(SYS_getcpu, 8, 0, 0), EFAULT);
+}
+TEST(membarrier) {
+    int q = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+    CHECK(q >= 0);
+    CHECK(q & MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    ERR(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0), EPERM);
+    OK(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
+    OK(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
+    ERR(syscall(SYS_membarrier, 1 << 30, 0, 0), EINVAL);
+    if (q & MEMBARRIER_CMD_GLOBAL) OK(syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0));
+}
+struct rs { uint32_t cpu_start, cpu; uint64_t cs; uint32_t flags, node, mm, pad; } __attribute__((aligned(32)));
+static void *rseq_thread(void *x) {
+    static struct rs r;
+    long rc = syscall(SYS_rseq, &r, 32, 0, 0x53053053);
+    if (rc) return (void *)(long)errno;
+    if (r.cpu >= 1024) return (void *)1000;
+    errno = 0;
+    if (syscall(SYS_rseq, &r, 32, 0, 0x11111111) != -1 || errno != EPERM) return (void *)1001;
+    if (syscall(SYS_rseq, &r, 32, 1, 0x53053053)) return (void *)1002;
+    return 0;
+}
+TEST(rseq_errors) {
+    // The C library has registered this thread: a second, different registration is refused.
+    static struct rs r;
+    long rc = syscall(SYS_rseq, &r, 32, 0, 0x53053053);
+    int e = errno;
+    CHECK(rc == 0 || e == EINVAL || e == EBUSY);
+    ERR(syscall(SYS_rseq, (char *)&r + 1, 32, 2, 1), EINVAL);
+}
+TEST(rseq_unregistered_thread) {
+    setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
+    CODE(CHILD(execl("/guest/sched", "sched", "rseq", (char *)0)), 0);
+}
+TEST(getpriority_groups) {
+    setpgid(0, 0);
+    OK(setpriority(PRIO_PGRP, 0, 4));
+    EQ(getpriority(PRIO_PGRP, 0), 4);
+    ERR(getpriority(PRIO_PROCESS, 4000000), ESRCH);
+    ERR(getpriority(9, 0), EINVAL);
+    EQ(syscall(SYS_getpriority, PRIO_PROCESS, 0), 16);
+}
+TEST(loadavg_and_uptime) {
+    float a;
+    double up, idle;
+    EQ(sscanf(t_get("/proc/loadavg"), "%f", &a), 1);
+    EQ(sscanf(t_get("/proc/uptime"), "%lf %lf", &up, &idle), 2);
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    CHECK(up <= t.tv_sec + 1 && up >= t.tv_sec - 2);
+}
+TEST(ioprio) {
+    EQ(syscall(SYS_ioprio_get, 1, 0) & 0x1fff, syscall(SYS_ioprio_get, 1, 0) & 0x1fff);
+    OK(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 6));
+    EQ(syscall(SYS_ioprio_get, 1, 0), 2 << 13 | 6);
+}
+int main(int c, char **v) {
+    if (c == 2) { long r = (long)rseq_thread(0); if (r) printf("rseq: %ld\n", r); return r != 0; }
+    RUN(affinity); RUN(policies); RUN(sched_attr); RUN(rusage_and_times); RUN(sysinfo_is_plausible); RUN(getcpu_call); RUN(membarrier);
+    RUN(rseq_errors); RUN(rseq_unregistered_thread); RUN(getpriority_groups); RUN(loadavg_and_uptime); RUN(ioprio);
+    DONE();
+}

@@ -21,6 +21,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod file;
 pub mod inode;
+pub mod inotify;
 pub mod meta;
 pub mod pipe;
 pub mod pollee;

@@ -444,6 +444,7 @@ impl Drop for File {
                 hook.on_close(self);
             }
         }
+        crate::locks::release_file(self);
         self.ops.release(self);
         match self.counted {
             Counted::No => {}

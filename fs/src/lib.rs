@@ -22,6 +22,7 @@ pub mod eventfd;
 pub mod file;
 pub mod inode;
 pub mod inotify;
+pub mod locks;
 pub mod meta;
 pub mod pipe;
 pub mod pollee;

@@ -62,6 +62,8 @@ levels! {
     NET_TABLES = 6000,
     /// One endpoint of a network stack.
     NET_ENDPOINT = 6200,
+    /// The advisory locks of one inode.
+    FILE_LOCKS = 6800,
     /// The shape of epoll instances that watch each other.
     EPOLL_TREE = 6900,
     /// The interest list of an epoll instance.

@@ -26,11 +26,13 @@ pub type Result<T, E = Errno> = core::result::Result<T, E>;
 pub mod memory_file;
 pub mod mock;
 mod placement;
+mod probe;
 pub mod ptrace;
 mod registers;
 pub mod stub;
 
 pub use memory_file::MemoryFile;
+pub use probe::{Finding, HostCall, SENTRY_CALLS, probe, self_test};
 pub use registers::Registers;
 pub use stub::raw::{current_cpu, rdtsc};
 
@@ -163,6 +165,11 @@ pub enum Order {
     Lock { start: u64, len: u64, on_fault: bool },
     /// munlock(2)
     Unlock { start: u64, len: u64 },
+}
+
+/// The seccomp filters of stub threads.
+pub fn filters() -> &'static [&'static stub::FilterSpec] {
+    &[&stub::HELPER, &stub::GUEST]
 }
 
 /// What a sandbox runs on.

@@ -333,3 +333,8 @@ fn symbol(image: &[u8], name: &[u8]) -> u64 {
     }
     unreachable!()
 }
+
+#[test]
+fn the_self_test_passes() {
+    assert_eq!(platform::self_test(platform()), Ok(()));
+}

@@ -44,6 +44,12 @@ impl Rootfs {
         &self.merged
     }
 
+    /// A container id that no other test on this machine uses (engines name cgroups after it).
+    pub fn id(&self) -> String {
+        let name = self.dir.file_name().unwrap_or_default();
+        format!("test-{}", name.to_string_lossy())
+    }
+
     /// The directory around it: bundle, state and logs go here.
     pub fn dir(&self) -> &Path {
         &self.dir

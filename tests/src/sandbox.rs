@@ -32,7 +32,7 @@ pub fn sandboxed(binary: &Path, platform: &str, spec: &Spec, limit: Duration) ->
         log.push(root.dir().join("strace"));
         args.extend(["--strace".into(), log]);
     }
-    args.extend(["run".into(), "--bundle".into(), root.dir().into(), "guest".into()]);
+    args.extend(["run".into(), "--bundle".into(), root.dir().into(), root.id().into()]);
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])

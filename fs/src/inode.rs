@@ -231,6 +231,8 @@ pub trait FileSystem: Send + Sync + Any {
     fn sync(&self) -> Result<(), Errno> {
         Ok(())
     }
+    /// The last mount of it is gone: let go of the root, so that inodes and filesystem do not keep each other alive.
+    fn unmounted(&self) {}
     /// How many unused dentries to keep. Each keeps its inode (and what that holds: a gofer handle, a descriptor). 0 for filesystems whose lookups cost nothing.
     fn dentry_limit(&self) -> usize {
         16384

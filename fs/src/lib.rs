@@ -29,6 +29,7 @@ pub mod pollee;
 pub mod splice;
 #[cfg(test)]
 mod testing;
+pub mod tmpfs;
 pub mod vfs;
 
 pub use file::{File, FileOps, Mappable, Pos, UserMemory};

@@ -21,12 +21,67 @@ use sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, level};
 /// How many absent names a superblock remembers.
 const NEGATIVE_LIMIT: usize = 8192;
 
+/// Recently used dentries, kept alive: a clock whose hand passes over those used since it came by last.
+#[derive(Default)]
+struct Recent {
+    slots: Vec<Option<Arc<Dentry>>>,
+    free: Vec<u32>,
+    hand: usize,
+}
+
+impl Recent {
+    /// Puts `dentry` in and returns what had to go.
+    fn put(&mut self, dentry: Arc<Dentry>, limit: usize) -> Option<Arc<Dentry>> {
+        let index = match self.free.pop().and_then(|slot| usize::try_from(slot).ok()) {
+            Some(index) => index,
+            None if self.slots.len() < limit => {
+                self.slots.push(None);
+                self.slots.len().saturating_sub(1)
+            }
+            None => self.victim(),
+        };
+        dentry.slot.store(u32::try_from(index).unwrap_or(NO_SLOT), Ordering::Relaxed);
+        let out = self.slots.get_mut(index)?.replace(dentry);
+        if let Some(out) = &out {
+            out.slot.store(NO_SLOT, Ordering::Relaxed);
+        }
+        out
+    }
+
+    fn victim(&mut self) -> usize {
+        // Bounded: where everything is in use the oldest of a few goes all the same.
+        for _ in 0..16 {
+            self.hand = self.hand.saturating_add(1);
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            match self.slots.get(self.hand) {
+                Some(Some(d)) if d.state.fetch_and(!USED, Ordering::Relaxed) & USED != 0 => {}
+                _ => break,
+            }
+        }
+        self.hand
+    }
+
+    fn take(&mut self, dentry: &Dentry) -> Option<Arc<Dentry>> {
+        let slot = dentry.slot.load(Ordering::Relaxed);
+        let entry = self.slots.get_mut(usize::try_from(slot).ok()?)?;
+        if !entry.as_ref().is_some_and(|d| std::ptr::eq(&**d, dentry)) {
+            return None;
+        }
+        self.free.push(slot);
+        entry.take()
+    }
+}
+
+/// `slot`: not in the list.
+const NO_SLOT: u32 = u32::MAX;
+
 /// A filesystem in use: its cache of dentries and its order of renames. Every mount of it shares one.
 pub struct Superblock {
     fs: Arc<dyn FileSystem>,
     root: Mutex<Weak<Dentry>, { level::DENTRY_LIST }>,
-    /// Recently used dentries, kept alive; the front goes first unless it was used since.
-    recent: Mutex<VecDeque<Arc<Dentry>>, { level::DENTRY_LIST }>,
+    recent: Mutex<Recent, { level::DENTRY_LIST }>,
     limit: usize,
     absent: Mutex<VecDeque<(Weak<Dentry>, Arc<[u8]>)>, { level::DENTRY_LIST }>,
     /// Held by a rename that changes the shape of the tree (`s_vfs_rename_mutex`).
@@ -45,7 +100,7 @@ impl Superblock {
         Arc::new(Self {
             fs,
             root: Mutex::new(Weak::new()),
-            recent: Mutex::new(VecDeque::new()),
+            recent: Mutex::new(Recent::default()),
             limit,
             absent: Mutex::new(VecDeque::new()),
             rename: Mutex::new(()),
@@ -89,25 +144,13 @@ impl Superblock {
         if self.limit == 0 || self.mounts.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let mut out = None;
-        {
-            let mut recent = self.recent.lock();
-            recent.push_back(dentry.clone());
-            if recent.len() > self.limit {
-                // Second chance, bounded: a list of nothing but used dentries gives up its oldest.
-                for _ in 0..16 {
-                    let Some(oldest) = recent.pop_front() else { break };
-                    if oldest.state.fetch_and(!USED, Ordering::Relaxed) & USED == 0 {
-                        out = Some(oldest);
-                        break;
-                    }
-                    recent.push_back(oldest);
-                }
-                if out.is_none() {
-                    out = recent.pop_front();
-                }
-            }
-        }
+        let out = self.recent.lock().put(dentry.clone(), self.limit);
+        drop(out);
+    }
+
+    /// The list lets go of a dentry whose name is gone, so that its inode can end.
+    fn unkeep(&self, dentry: &Dentry) {
+        let out = self.recent.lock().take(dentry);
         drop(out);
     }
 
@@ -180,6 +223,8 @@ pub struct Dentry {
     state: AtomicU32,
     /// Mounts that sit on this dentry, in any namespace.
     mounted: AtomicU32,
+    /// Its place in the superblock's list.
+    slot: AtomicU32,
 }
 
 /// The right to change a directory.
@@ -198,6 +243,7 @@ impl Dentry {
             order: RwLock::new(()),
             state: AtomicU32::new(state),
             mounted: AtomicU32::new(0),
+            slot: AtomicU32::new(NO_SLOT),
         })
     }
 
@@ -417,6 +463,7 @@ impl Dentry {
         child.state.fetch_or(DELETED, Ordering::AcqRel);
         let name = child.name();
         self.remove_entry(&name, Arc::as_ptr(child));
+        self.superblock.unkeep(child);
     }
 
     /// Gives it another parent and name (renames).

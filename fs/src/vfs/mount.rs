@@ -252,6 +252,7 @@ impl Drop for Mount {
         }
         if self.superblock.mounts.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.superblock.shrink();
+            self.superblock.fs().unmounted();
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Vnode {
     pub watches: OnceLock<Arc<dyn Watches>>,
     /// Descriptions open for writing, or minus the number of those who deny writing (a running program's text).
     writers: AtomicI32,
+    /// Writable shared mappings: whoever maps adds and takes away. A memfd with any cannot be sealed against writing.
+    pub shared_writers: AtomicUsize,
     mappings: Mutex<Vec<Weak<dyn MappingObserver>>>,
     /// Length of `mappings`, to see without a lock that there are none.
     mapped: AtomicUsize,
@@ -51,6 +53,7 @@ impl Vnode {
             locks: OnceLock::new(),
             watches: OnceLock::new(),
             writers: AtomicI32::new(0),
+            shared_writers: AtomicUsize::new(0),
             mappings: Mutex::new(Vec::new()),
             mapped: AtomicUsize::new(0),
         }

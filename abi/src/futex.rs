@@ -6,6 +6,7 @@ pub const FUTEX_WAKE: i32 = 1;
 pub const FUTEX_FD: i32 = 2;
 pub const FUTEX_REQUEUE: i32 = 3;
 pub const FUTEX_CMP_REQUEUE: i32 = 4;
+pub const FUTEX_WAKE_OP: i32 = 5;
 pub const FUTEX_LOCK_PI: i32 = 6;
 pub const FUTEX_UNLOCK_PI: i32 = 7;
 pub const FUTEX_TRYLOCK_PI: i32 = 8;

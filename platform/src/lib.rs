@@ -187,8 +187,17 @@ pub trait Platform: Send + Sync {
     fn host_vdso(&self) -> Option<Range<u64>>;
 }
 
-/// The body of a guest thread's task thread.
-pub type Entry = Box<dyn FnOnce(Box<dyn Context>) + Send>;
+/// The body of a guest thread's task thread. It returns where the guest thread goes on (execve), or `None` at its end. The platform drops the
+/// context it handed in before it makes the next; whether the next body runs on the same sentry thread is the platform's choice.
+pub type Entry = Box<dyn FnOnce(Box<dyn Context>) -> Option<Handoff> + Send>;
+
+/// A guest thread's move into another address space.
+pub struct Handoff {
+    /// Where to.
+    pub address_space: Arc<dyn AddressSpace>,
+    /// What runs there.
+    pub entry: Entry,
+}
 
 /// The memory of one guest process. Dropping the last reference frees it, whatever it holds.
 pub trait AddressSpace: Send + Sync {
@@ -230,8 +239,23 @@ pub trait AddressSpace: Send + Sync {
 
     /// Makes a host thread for a new guest thread and a sentry thread that runs `entry` with it.
     fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()>;
-    /// The same for the calling sentry thread, whose former [`Context`] is dropped (execve). Runs `entry` to its end.
-    fn enter(self: Arc<Self>, entry: Entry) -> Result<()>;
+    /// Runs `entry` to its end with a host thread of this address space, for the calling sentry thread, whose former [`Context`] is dropped. Platforms
+    /// that can go on in the same sentry thread do so here; see [`run_to_end`].
+    fn enter(self: Arc<Self>, entry: Entry) -> Result<Option<Handoff>>;
+}
+
+/// The body of a sentry thread that [`AddressSpace::spawn`] made: `entry`, and what it hands off to, in turn.
+pub fn run_to_end(space: Arc<dyn AddressSpace>, entry: Entry) {
+    let mut next = Some(Handoff { address_space: space, entry });
+    while let Some(Handoff { address_space, entry }) = next {
+        next = match address_space.enter(entry) {
+            Ok(next) => next,
+            Err(errno) => {
+                log::error!("a guest thread could not enter its address space: {errno}");
+                None
+            }
+        };
+    }
 }
 
 /// Runs one guest thread. Owned and used by that task's own sentry thread only.

@@ -340,12 +340,11 @@ impl AddressSpace for MockAddressSpace {
     }
 
     fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()> {
-        sync::thread::spawn(sync::thread::Builder::new(name), move || self.enter(entry)).map(drop).map_err(|_| Errno::EAGAIN)
+        sync::thread::spawn(sync::thread::Builder::new(name), move || crate::run_to_end(self, entry)).map(drop).map_err(|_| Errno::EAGAIN)
     }
 
-    fn enter(self: Arc<Self>, entry: Entry) -> Result<()> {
-        entry(Box::new(MockContext { space: self, fp: vec![0; 576], interrupt: Arc::new(MockInterrupt(AtomicBool::new(false))) }));
-        Ok(())
+    fn enter(self: Arc<Self>, entry: Entry) -> Result<Option<crate::Handoff>> {
+        Ok(entry(Box::new(MockContext { space: self, fp: vec![0; 576], interrupt: Arc::new(MockInterrupt(AtomicBool::new(false))) })))
     }
 }
 
@@ -452,6 +451,7 @@ mod tests {
                 context.interrupter().interrupt();
                 send.send(context.switch(&mut regs)).unwrap();
                 send.send(context.switch(&mut regs)).unwrap();
+                None
             }))
             .unwrap();
         for event in receive {

@@ -1,2 +1,11 @@
-//! placeholder
+//! The sentry's kernel: tasks, memory, signals, time, namespaces, sockets as files, procfs, loader. It knows neither its system-call table (handed over at boot)
+//! nor its platform (behind `platform`'s traits) nor the host's files (behind `fs`).
+//!
+//! Read `kernel/run.rs` first: the loop every task runs.
 #![forbid(unsafe_code)]
+
+pub mod futex;
+pub mod kernel;
+pub mod loader;
+pub mod mm;
+pub mod syscall;

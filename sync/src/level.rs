@@ -34,12 +34,32 @@ levels! {
     OVERLAY = 1500,
     /// Task tables, parents and children, process groups and sessions of all PID namespaces (Linux: tasklist_lock).
     TASKS = 2000,
-    /// One thread group: its threads, its group-wide stop and exit.
-    THREAD_GROUP = 2200,
-    /// Signal actions and pending signals of a thread group (Linux: siglock).
-    SIGNALS = 2400,
-    /// One task's state that others may see.
-    TASK = 2600,
+    /// One process group's members.
+    PROCESS_GROUP = 2050,
+    /// A process's place in the tree: parent, children, process group.
+    FAMILY = 2100,
+    /// A session's terminal.
+    SESSION = 2150,
+    /// The threads of a thread group.
+    GROUP_TASKS = 2200,
+    /// A thread group's pending signals, stop and exit (Linux: siglock).
+    GROUP_SIGNALS = 2400,
+    /// One task's pending signals and mask.
+    TASK_SIGNALS = 2450,
+    /// Which dispositions a thread group has.
+    HANDLERS = 2500,
+    /// The dispositions.
+    SIGHAND = 2550,
+    /// One task's pointers to what it shares: memory, descriptors, credentials, namespaces.
+    TASK_FIELD = 2600,
+    /// The numbers in use in a pid namespace.
+    PID_NS = 2700,
+    /// Who bears a pid.
+    PID_LINKS = 2750,
+    /// Resource limits of a process.
+    LIMITS = 2800,
+    /// Counters per user.
+    USER_COUNTS = 2850,
     /// A file descriptor table.
     FD_TABLE = 3000,
     /// Working directory, root, umask.

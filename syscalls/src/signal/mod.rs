@@ -1,0 +1,29 @@
+//! Signals: sending, dispositions, masks, waiting.
+
+mod action;
+mod kill;
+mod wait;
+
+use crate::args::{SigArg, UserAddr};
+use abi::signal::{SigAction, SigInfo, SigSet};
+use abi::time::Timespec;
+use abi::ucontext::StackT;
+use sentry::syscall::Syscall;
+
+/// The family's calls.
+pub static CALLS: &[Syscall] = calls! {
+    KILL kill(pid: i32, sig: SigArg) => kill::kill, Full;
+    TKILL tkill(tid: i32, sig: SigArg) => kill::tkill, Full;
+    TGKILL tgkill(tgid: i32, tid: i32, sig: SigArg) => kill::tgkill, Full;
+    RT_SIGQUEUEINFO rt_sigqueueinfo(pid: i32, sig: SigArg, info: UserAddr<SigInfo>) => kill::rt_sigqueueinfo, Full;
+    RT_TGSIGQUEUEINFO rt_tgsigqueueinfo(tgid: i32, tid: i32, sig: SigArg, info: UserAddr<SigInfo>) => kill::rt_tgsigqueueinfo, Full;
+    RT_SIGACTION rt_sigaction(sig: i32, act: UserAddr<SigAction>, oldact: UserAddr<SigAction>, size: usize) => action::rt_sigaction, Full;
+    RT_SIGPROCMASK rt_sigprocmask(how: i32, set: UserAddr<SigSet>, oldset: UserAddr<SigSet>, size: usize) => action::rt_sigprocmask, Full;
+    RT_SIGPENDING rt_sigpending(set: UserAddr<SigSet>, size: usize) => action::rt_sigpending, Full;
+    RT_SIGRETURN rt_sigreturn() => action::rt_sigreturn, Full;
+    SIGALTSTACK sigaltstack(ss: UserAddr<StackT>, old: UserAddr<StackT>) => action::sigaltstack, Full;
+    RT_SIGSUSPEND rt_sigsuspend(set: UserAddr<SigSet>, size: usize) => wait::rt_sigsuspend, Full;
+    RT_SIGTIMEDWAIT rt_sigtimedwait(set: UserAddr<SigSet>, info: UserAddr<SigInfo>, timeout: UserAddr<Timespec>, size: usize) => wait::rt_sigtimedwait, Full;
+    PAUSE pause() => wait::pause, Full;
+    RESTART_SYSCALL restart_syscall() => wait::restart_syscall, Full;
+};

@@ -81,19 +81,30 @@ fn rows(platform: &'static Ptrace, space: &Arc<dyn AddressSpace>, context: &mut 
         let entry = move |mut context: Box<dyn Context>| {
             send.send(context.switch(&mut start())).unwrap();
         };
-        child.spawn("child", Box::new(entry)).unwrap();
+        child.spawn("child", Box::new(move |context| {
+                entry(context);
+                None
+            })).unwrap();
         assert_eq!(receive.recv().unwrap(), Event::Syscall);
     });
     row("new address space, one call, drop", 20, 50, || {
         let space = guest(platform);
-        space.enter(Box::new(|mut context| assert_eq!(context.switch(&mut start()), Event::Syscall))).unwrap();
+        space
+            .enter(Box::new(|mut context| {
+                assert_eq!(context.switch(&mut start()), Event::Syscall);
+                None
+            }))
+            .unwrap();
     });
     row("thread, one call, end", 20, 50, || {
         let (send, receive) = std::sync::mpsc::sync_channel(1);
         let entry = move |mut context: Box<dyn Context>| {
             send.send(context.switch(&mut start())).unwrap();
         };
-        space.clone().spawn("thread", Box::new(entry)).unwrap();
+        space.clone().spawn("thread", Box::new(move |context| {
+                entry(context);
+                None
+            })).unwrap();
         assert_eq!(receive.recv().unwrap(), Event::Syscall);
     });
 }
@@ -123,5 +134,10 @@ fn main() {
     row("native thread create + join", 20, 50, || std::thread::spawn(|| ()).join().unwrap());
     let space = guest(platform);
     let inner = space.clone();
-    space.enter(Box::new(move |mut context| rows(platform, &inner, &mut *context))).unwrap();
+    space
+        .enter(Box::new(move |mut context| {
+            rows(platform, &inner, &mut *context);
+            None
+        }))
+        .unwrap();
 }

@@ -52,7 +52,10 @@ fn leave_nothing_behind() {
                 let mut regs = start();
                 assert_eq!(context.switch(&mut regs), Event::Syscall);
             };
-            one.spawn("guest", Box::new(entry)).unwrap();
+            one.spawn("guest", Box::new(move |context| {
+                entry(context);
+                None
+            })).unwrap();
         }
         enter(&child, |context, regs| assert_eq!(context.switch(regs), Event::Syscall));
         enter(&child, |context, regs| assert_eq!(context.switch(regs), Event::Syscall));
@@ -81,7 +84,7 @@ fn a_shot_stub_has_died() {
         assert!(inner.apply(&[anonymous(0x10000, 4096, RW)]).is_err());
         assert!(inner.fork().is_err());
         assert!(inner.compare_exchange_u32(DATA, 0, 0).is_err());
-        assert!(inner.clone().spawn("none", Box::new(|_| {})).is_err());
+        assert!(inner.clone().spawn("none", Box::new(|_| None)).is_err());
     });
     assert_eq!(space.read(CODE, &mut [0]), Ok(1));
 }

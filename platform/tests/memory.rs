@@ -255,7 +255,10 @@ fn fork_under_running_threads() {
                 assert_eq!(context.switch(&mut regs), Event::Interrupted);
             }
         };
-        space.clone().spawn("runner", Box::new(entry)).unwrap();
+        space.clone().spawn("runner", Box::new(move |context| {
+                entry(context);
+                None
+            })).unwrap();
     }
     let running: Vec<_> = (0..8).map(|_| receive.recv().unwrap()).collect();
     fn value(space: &dyn AddressSpace) -> u64 {
@@ -286,6 +289,7 @@ fn fork_under_running_threads() {
                     }
                     drop(context);
                     send.send((event, inner)).unwrap();
+                    None
                 }),
             )
             .unwrap();
@@ -310,7 +314,10 @@ fn compare_exchange_is_atomic_against_guest_code() {
             assert_eq!(context.switch(&mut regs), Event::Syscall);
             done.fetch_add(1, SeqCst);
         };
-        space.clone().spawn("adder", Box::new(entry)).unwrap();
+        space.clone().spawn("adder", Box::new(move |context| {
+                entry(context);
+                None
+            })).unwrap();
     }
     let mut added = 0u64;
     let mut failed = 0u64;

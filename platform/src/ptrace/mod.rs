@@ -177,7 +177,9 @@ impl crate::AddressSpace for AddressSpace {
         let space = self.clone();
         let body = move || {
             let found = thread.map_or_else(|| space.process().take_thread(), Ok);
-            entry(Box::new(Context::new(space, found)));
+            if let Some(next) = entry(Box::new(Context::new(space, found))) {
+                crate::run_to_end(next.address_space, next.entry);
+            }
         };
         // Not bound to the parent's processor: it has work of its own to go on with.
         placement::anywhere(|| sync::thread::spawn(sync::thread::Builder::new(name), body)).map(drop).map_err(|_| {
@@ -188,9 +190,8 @@ impl crate::AddressSpace for AddressSpace {
         })
     }
 
-    fn enter(self: Arc<Self>, entry: Entry) -> Result<()> {
+    fn enter(self: Arc<Self>, entry: Entry) -> Result<Option<crate::Handoff>> {
         let thread = self.process().take_thread()?;
-        entry(Box::new(Context::new(self, Ok(thread))));
-        Ok(())
+        Ok(entry(Box::new(Context::new(self, Ok(thread)))))
     }
 }

@@ -58,7 +58,10 @@ pub fn start() -> Registers {
 
 /// Runs `body` with a context for a guest thread of `space`, on this thread.
 pub fn enter(space: &Arc<dyn AddressSpace>, body: impl FnOnce(&mut dyn Context, &mut Registers) + Send + 'static) {
-    space.clone().enter(Box::new(move |mut context| body(&mut *context, &mut start()))).unwrap();
+    space.clone().enter(Box::new(move |mut context| {
+        body(&mut *context, &mut start());
+        None
+    })).unwrap();
 }
 
 /// Runs `body` with a context of a new guest with this code.

@@ -47,7 +47,10 @@ pub fn self_test(platform: &dyn Platform) -> Result<(), String> {
     for (space, whose) in [(space.clone(), "process"), (space.fork().map_err(|e| failed("no fork", &e))?, "copy of a process")] {
         let outcome: Arc<sync::Mutex<Result<(), String>>> = Arc::new(sync::Mutex::new(Err("its guest thread did not run".to_owned())));
         let told = outcome.clone();
-        let entry: Entry = Box::new(move |mut context| *told.lock() = play(&mut *context));
+        let entry: Entry = Box::new(move |mut context| {
+            *told.lock() = play(&mut *context);
+            None
+        });
         space.clone().enter(entry).map_err(|e| failed("no guest thread", &e))?;
         outcome.lock().clone().map_err(|why| format!("in a {whose}: {why}"))?;
         if space.compare_exchange_u32(DATA, RESULT as u32, 7) != Ok(Ok(RESULT as u32)) {

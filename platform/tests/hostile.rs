@@ -136,7 +136,10 @@ fn scribbling_over_the_scratch_memory() {
                     }
                 }
             };
-            space.clone().spawn("scribbler", Box::new(entry)).unwrap();
+            space.clone().spawn("scribbler", Box::new(move |context| {
+                entry(context);
+                None
+            })).unwrap();
         }
         let running: Vec<_> = (0..2).map(|_| receive.recv().unwrap()).collect();
         let offset = platform().memory_file().allocate(0x1000).unwrap();

@@ -210,8 +210,9 @@ impl FdTable {
 }
 
 /// Closes one descriptor's reference: POSIX locks of the table's owner go, the file hears `flush`. Errors of `flush` are `close(2)`'s.
-pub fn close_file(file: Arc<File>, _owner: u64) -> Result<(), Errno> {
+pub fn close_file(file: Arc<File>, owner: u64) -> Result<(), Errno> {
     let result = if file.is_path() { Ok(()) } else { file.ops().flush(&file) };
+    fs::locks::release_posix(file.inode().vnode(), owner);
     drop(file);
     result
 }

@@ -1,0 +1,67 @@
+//! munmap(2), and pages that a file takes back.
+
+use super::file::page_up;
+use super::{FileMap, Host, MAX_MAP_COUNT, MemoryManager, VmBacking, Vma};
+use abi::{Errno, PAGE_SIZE};
+use platform::Order;
+use std::sync::Arc;
+
+impl MemoryManager {
+    /// munmap(2)
+    pub fn munmap(&self, addr: u64, len: u64) -> Result<(), Errno> {
+        let len = page_up(len).filter(|len| *len != 0).ok_or(Errno::EINVAL)?;
+        let range = self.checked_range(addr, len)?;
+        let _removed: Vec<Vma>;
+        let mut state = self.lock();
+        let Some(first) = state.vmas.overlapping(range.clone()).next() else { return Ok(()) };
+        let splits = first.start < range.start && first.end > range.end;
+        if splits && state.vmas.len() >= MAX_MAP_COUNT {
+            return Err(Errno::ENOMEM);
+        }
+        self.space.apply(&[Order::Unmap { start: addr, len }])?;
+        _removed = state.remove(range);
+        drop(state);
+        Ok(())
+    }
+
+    /// Unmaps everything (the last thread is gone, but others may hold a reference still).
+    pub fn clear(&self) {
+        let _removed: Vec<Vma>;
+        let mut state = self.lock();
+        let range = self.user_range();
+        if self.space.apply(&[Order::Unmap { start: range.start, len: range.end.saturating_sub(range.start) }]).is_ok() {
+            _removed = state.remove(range);
+        }
+        drop(state);
+    }
+
+    /// A file's bytes `[offset, offset + len)` are gone: whatever shows them is unmapped in the host, and the next touch asks the file.
+    pub(super) fn drop_pages(&self, gone: &Arc<FileMap>, offset: u64, len: u64) {
+        let mut state = self.lock();
+        let end = offset.saturating_add(page_up(len).unwrap_or(u64::MAX - PAGE_SIZE));
+        let hit = |vma: &Vma| {
+            let VmBacking::File { map, offset: begin } = &vma.backing else { return None };
+            if !map.same(gone) || vma.host == Host::Absent {
+                return None;
+            }
+            // In file offsets, then back to addresses.
+            let from = offset.max(*begin).saturating_sub(*begin);
+            let to = end.min(begin.saturating_add(vma.len())).saturating_sub(*begin);
+            (from < to).then(|| vma.start.saturating_add(from)..vma.start.saturating_add(to))
+        };
+        let ranges: Vec<_> = state.vmas.iter().filter_map(hit).collect();
+        let orders: Vec<_> = ranges.iter().map(|r| Order::Unmap { start: r.start, len: r.end.saturating_sub(r.start) }).collect();
+        if orders.is_empty() {
+            return;
+        }
+        if let Err(error) = self.space.apply(&orders) {
+            // The pages may be handed out again: the guest must not see them, whatever the price.
+            log::error!("cannot unmap pages that a file has given up: {error}");
+            let all = self.user_range();
+            let _ = self.space.apply(&[Order::Unmap { start: all.start, len: all.end.saturating_sub(all.start) }]);
+        }
+        for range in ranges {
+            state.update(range, |vma| vma.host = Host::Absent);
+        }
+    }
+}

@@ -61,8 +61,8 @@ pub fn wake(cx: &Cx, addr: u64, shared: bool, count: i32, bitset: u32) -> Result
 }
 
 /// Wakes one waiter of a word, shared or not, as the end of a thread does.
-pub fn wake_one_at(mm: &Arc<MemoryManager>, addr: u64) {
-    let table = table(mm.kernel());
+pub fn wake_one_at(kernel: &Arc<crate::kernel::Kernel>, mm: &Arc<MemoryManager>, addr: u64) {
+    let table = table(kernel);
     for shared in [false, true] {
         if let Ok(key) = mm.futex_key(addr, shared) {
             table.wake(&key, 1, u32::MAX);

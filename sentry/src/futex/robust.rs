@@ -48,7 +48,7 @@ fn mark_dead(cx: &Cx, addr: u64, pi: bool, pending: bool) -> Result<(), Errno> {
         let value = mm.load_u32(addr)?;
         if pending && !pi && value & TID_MASK == 0 {
             // Died between unlocking and waking: the wake is still owed.
-            super::wake_one_at(&mm, addr);
+            super::wake_one_at(cx.kernel(), &mm, addr);
             return Ok(());
         }
         if value & TID_MASK != tid {
@@ -56,7 +56,7 @@ fn mark_dead(cx: &Cx, addr: u64, pi: bool, pending: bool) -> Result<(), Errno> {
         }
         if mm.compare_exchange_u32(addr, value, (value & WAITERS) | OWNER_DIED)?.is_ok() {
             if !pi && value & WAITERS != 0 {
-                super::wake_one_at(&mm, addr);
+                super::wake_one_at(cx.kernel(), &mm, addr);
             }
             return Ok(());
         }

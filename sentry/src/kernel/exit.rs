@@ -58,7 +58,7 @@ fn release_tid_word(cx: &mut Cx) {
         && Arc::strong_count(&mm) > 2
     {
         let _ = mm.write_obj(addr, &0u32);
-        crate::futex::wake_one_at(&mm, addr);
+        crate::futex::wake_one_at(cx.kernel(), &mm, addr);
     }
 }
 

@@ -43,6 +43,7 @@ pub use store::Store;
 pub use view::Statm;
 pub use vma::{Host, STACK_GUARD, VmBacking, VmFlags, Vma};
 
+use crate::kernel::Kernel;
 use abi::{Errno, PAGE_SIZE};
 use platform::{AddressSpace, MemoryFile, Platform};
 use std::ops::Range;
@@ -191,8 +192,13 @@ fn next_id() -> u64 {
 }
 
 impl MemoryManager {
-    /// Empty memory on `space`, a new address space of `platform`.
-    pub fn new(platform: &dyn Platform, space: Arc<dyn AddressSpace>) -> Arc<Self> {
+    /// Empty memory on `space`, a new address space of the kernel's platform.
+    pub fn new(kernel: &Arc<Kernel>, space: Arc<dyn AddressSpace>) -> Result<Arc<Self>, Errno> {
+        Ok(Self::on(&*kernel.platform, space))
+    }
+
+    /// The same without a kernel.
+    pub fn on(platform: &dyn Platform, space: Arc<dyn AddressSpace>) -> Arc<Self> {
         Self::build(space, platform.memory_file().clone(), platform.user_range(), State::default(), u64::MAX, 1)
     }
 

@@ -156,9 +156,9 @@ impl MemoryManager {
         self.lock().stats.total.saturating_mul(PAGE_SIZE)
     }
 
-    /// The largest resident set that was ever seen, in pages (`ru_maxrss`), today's included.
-    pub fn max_rss(&self) -> u64 {
-        self.statm().peak_resident
+    /// The largest resident set that was ever seen, in KiB (`ru_maxrss`), today's included.
+    pub fn max_rss_kib(&self) -> u64 {
+        self.statm().peak_resident.saturating_mul(PAGE_SIZE / 1024)
     }
 
     /// The mappings, as a guest knows them.

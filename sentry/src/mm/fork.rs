@@ -1,6 +1,6 @@
 //! The copy of an address space for fork(2): the platform copies the memory, this module what is known of it.
 
-use super::{Host, MemoryManager, State, Stats, VmBacking, VmFlags, Vma};
+use super::{Host, MemoryManager, State, VmBacking, VmFlags, Vma};
 use abi::Errno;
 use platform::{Backing, MapHint, Order};
 use std::collections::HashMap;
@@ -66,9 +66,9 @@ impl MemoryManager {
 
     /// Totals, for tests: counted anew.
     #[cfg(test)]
-    pub(super) fn recount(&self) -> (Stats, Stats) {
+    pub(super) fn recount(&self) -> (super::Stats, super::Stats) {
         let state = self.lock();
-        let mut fresh = Stats { peak: state.stats.peak, ..Stats::default() };
+        let mut fresh = super::Stats { peak: state.stats.peak, ..Default::default() };
         for vma in state.vmas.iter() {
             fresh.account(vma, true);
         }

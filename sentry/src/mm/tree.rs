@@ -53,19 +53,9 @@ impl<S: Span> Default for SpanTree<S> {
 }
 
 impl<S: Span> SpanTree<S> {
-    /// An empty set.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// The number of spans.
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The span that holds `addr`.
@@ -418,7 +408,7 @@ mod tests {
         #[test]
         fn behaves_like_an_array(ops in proptest::collection::vec(op(), 1..500)) {
             let mut model: Model = vec![None; TOP as usize];
-            let mut tree = SpanTree::new();
+            let mut tree = SpanTree::default();
             for op in ops {
                 match op {
                     Op::Put(a, l, t) => {
@@ -460,7 +450,7 @@ mod tests {
 
     #[test]
     fn thousands_of_spans() {
-        let mut tree = SpanTree::new();
+        let mut tree = SpanTree::default();
         for i in 0..5000u64 {
             tree.insert(Part { range: i * 16..i * 16 + 8, tag: (i % 2) as u8 });
         }

@@ -20,6 +20,7 @@ pub mod anon;
 pub mod epoll;
 pub mod eventfd;
 pub mod file;
+pub mod gofer;
 pub mod inode;
 pub mod inotify;
 pub mod locks;

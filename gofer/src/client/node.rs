@@ -10,6 +10,7 @@ use abi::stat::{S_IFDIR, S_IFLNK, S_IFREG, S_IFSOCK};
 use abi::{Errno, Result};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A file of the gofer's. Dropping it closes it there, in good time.
 pub struct Node {
@@ -18,6 +19,7 @@ pub struct Node {
     file_type: u32,
     flags: MountFlags,
     root: bool,
+    at_once: AtomicBool,
 }
 
 impl core::fmt::Debug for Node {
@@ -30,6 +32,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         if !self.root {
             self.inner.close_later(self.id);
+            if *self.at_once.get_mut() {
+                self.inner.flush();
+            }
         }
     }
 }
@@ -99,13 +104,25 @@ fn nothing(_: &mut Cursor<'_>, _: &mut Vec<OwnedFd>) -> core::result::Result<(),
 
 impl Node {
     fn new(inner: &Arc<Inner>, info: &NodeInfo, flags: MountFlags) -> Node {
-        Node { inner: inner.clone(), id: info.id, file_type: info.attr.file_type(), flags, root: false }
+        Node { inner: inner.clone(), id: info.id, file_type: info.attr.file_type(), flags, root: false, at_once: AtomicBool::new(false) }
     }
 
     pub(super) fn root(inner: &Arc<Inner>, info: &NodeInfo, flags: MountFlags) -> Node {
         let mut node = Node::new(inner, info, flags);
         node.root = true;
         node
+    }
+
+    /// One more handle to the root of a mount; `None` if this is none. Roots are never closed.
+    pub fn root_again(&self) -> Option<Node> {
+        let (inner, id, file_type, flags) = (self.inner.clone(), self.id, self.file_type, self.flags);
+        self.root.then(|| Node { inner, id, file_type, flags, root: true, at_once: AtomicBool::new(false) })
+    }
+
+    /// Its last name is gone: when the handle is dropped, the gofer is to let go of it then and there, so that the host frees
+    /// its blocks.
+    pub fn close_at_once(&self) {
+        self.at_once.store(true, Ordering::Relaxed);
     }
 
     fn made(&self, info: NodeInfo) -> Made {

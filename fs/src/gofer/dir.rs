@@ -1,0 +1,132 @@
+//! Open directories: snapshots of a listing, shared by all who read the directory while it does not change.
+
+use super::inode::GoferInode;
+use crate::Caller;
+use crate::file::{File, FileOps, Pos};
+use crate::inode::DirEntry;
+use abi::Errno;
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use sync::Mutex;
+
+/// One entry; the names lie behind each other in the listing's text.
+struct Entry {
+    ino: u64,
+    kind: u8,
+    len: u8,
+    start: u32,
+}
+
+/// Everything in a directory, as it was at one moment.
+#[derive(Default)]
+pub(super) struct Listing {
+    entries: Vec<Entry>,
+    names: Vec<u8>,
+}
+
+impl Listing {
+    fn read(inode: &GoferInode) -> Result<Listing, Errno> {
+        let mut listing = Listing::default();
+        let mut cookie = 0;
+        loop {
+            let page = inode.node.read_dir(cookie, false)?;
+            for entry in &page.entries {
+                let start = u32::try_from(listing.names.len()).map_err(|_| Errno::ENOMEM)?;
+                let len = u8::try_from(entry.name.len()).map_err(|_| Errno::EIO)?;
+                listing.entries.push(Entry { ino: entry.ino, kind: entry.kind, len, start });
+                listing.names.extend_from_slice(&entry.name);
+                cookie = entry.cookie;
+            }
+            if page.end {
+                return Ok(listing);
+            }
+        }
+    }
+
+    fn name(&self, entry: &Entry) -> &[u8] {
+        let start = usize::try_from(entry.start).unwrap_or(usize::MAX);
+        self.names.get(start..).and_then(|rest| rest.get(..usize::from(entry.len))).unwrap_or(&[])
+    }
+}
+
+/// The last listing of a directory, if it still holds.
+#[derive(Default)]
+pub(super) struct Listings {
+    version: AtomicU64,
+    last: Mutex<Option<(u64, Arc<Listing>)>>,
+}
+
+/// Larger listings are read again each time: memory is for the many small ones.
+const KEPT: usize = 4096;
+
+impl Listings {
+    /// A name has come or gone.
+    pub fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn get(&self, inode: &GoferInode) -> Result<Arc<Listing>, Errno> {
+        let version = self.version.load(Ordering::Acquire);
+        if !inode.fs.shared()
+            && let Some((at, listing)) = &*self.last.lock()
+            && *at == version
+        {
+            return Ok(listing.clone());
+        }
+        // What changes while this is read makes the version another, and the listing is not used again.
+        let listing = Arc::new(Listing::read(inode)?);
+        *self.last.lock() = (listing.entries.len() <= KEPT && !inode.fs.shared()).then(|| (version, listing.clone()));
+        Ok(listing)
+    }
+}
+
+/// A description of a directory.
+pub(super) struct GoferDir {
+    inode: Arc<GoferInode>,
+    /// What this description reads from: taken at the start and at every rewind, so that positions keep their meaning while names come and go.
+    snapshot: Mutex<Option<Arc<Listing>>>,
+}
+
+impl GoferDir {
+    pub fn new(inode: Arc<GoferInode>) -> Self {
+        Self { inode, snapshot: Mutex::new(None) }
+    }
+
+    fn listing(&self, rewind: bool) -> Result<Arc<Listing>, Errno> {
+        if !rewind && let Some(listing) = &*self.snapshot.lock() {
+            return Ok(listing.clone());
+        }
+        let listing = self.inode.listings.get(&self.inode)?;
+        *self.snapshot.lock() = Some(listing.clone());
+        Ok(listing)
+    }
+}
+
+/// Cookies start above those of `.` and `..`.
+const FIRST: u64 = 2;
+
+impl FileOps for GoferDir {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn seekable(&self) -> bool {
+        true
+    }
+    fn read(&self, _file: &File, _buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
+        Err(Errno::EISDIR)
+    }
+    fn read_dir(&self, _file: &File, _caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+        let listing = self.listing(cookie <= FIRST)?;
+        let skip = usize::try_from(cookie.saturating_sub(FIRST)).unwrap_or(usize::MAX);
+        for (entry, cookie) in listing.entries.iter().zip(FIRST.saturating_add(1)..).skip(skip) {
+            if !sink(&DirEntry { name: listing.name(entry), ino: entry.ino, kind: entry.kind, cookie }) {
+                break;
+            }
+        }
+        Ok(())
+    }
+    fn sync(&self, _file: &File, _data_only: bool) -> Result<(), Errno> {
+        self.inode.node.fsync()
+    }
+}

@@ -1,0 +1,542 @@
+//! A host file as an inode.
+
+use super::attr::{Cached, kind_of, time};
+use super::dir::{GoferDir, Listings};
+use super::fds::Fds;
+use super::file::GoferFile;
+use super::{GoferFs, Identity};
+use crate::file::FileOps;
+use crate::inode::{Attr, FileSystem, Follow, Inode, NodeKind, SetAttr};
+use crate::vfs::Vnode;
+use crate::vfs::perm::{self, Owner};
+use crate::Caller;
+use abi::Errno;
+use gofer::client::{Node, stat_fd};
+use gofer::wire::{Access, Owner as NewOwner, RenameFlags, SetAttr as HostSetAttr, SetTime};
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use sync::{Mutex, OnceLock, RwLock};
+
+/// Whether a file has extended attributes: most have none, and programs ask all the time.
+mod bare {
+    pub const UNKNOWN: u8 = 0;
+    pub const YES: u8 = 1;
+    pub const NO: u8 = 2;
+}
+
+/// A file of the gofer's.
+pub struct GoferInode {
+    pub(super) fs: Arc<GoferFs>,
+    pub(super) node: Node,
+    kind: NodeKind,
+    identity: Identity,
+    pub(super) cached: Cached,
+    fds: RwLock<Fds>,
+    /// Open descriptions of the data.
+    users: AtomicUsize,
+    /// In the ring of files with idle descriptors.
+    in_ring: AtomicBool,
+    /// Opened since the ring last looked.
+    recent: AtomicBool,
+    /// The descriptor came with the look-up and nobody has asked for it yet.
+    ahead: AtomicBool,
+    /// Guests may write to it through a mapping: times change at any moment.
+    pub(super) mapped_writable: AtomicBool,
+    /// Guests map it through the descriptor that only reads.
+    pub(super) mapped_read_only: AtomicBool,
+    bare: AtomicU8,
+    target: OnceLock<Arc<[u8]>>,
+    pub(super) listings: Listings,
+    /// Orders writes and truncation, and with them the size.
+    pub(super) order: Mutex<(), { sync::level::INODE }>,
+    vnode: Vnode,
+    me: Weak<GoferInode>,
+}
+
+impl Drop for GoferInode {
+    fn drop(&mut self) {
+        self.fs.forget(self.identity, self);
+        if self.cached.nlink.load(Ordering::Relaxed) == 0 {
+            self.node.close_at_once();
+        }
+    }
+}
+
+impl GoferInode {
+    pub(super) fn new(fs: Arc<GoferFs>, node: Node, attr: &gofer::wire::Attr, fd: Option<OwnedFd>) -> Arc<Self> {
+        let dev = fs.device((attr.dev_major, attr.dev_minor));
+        let ahead = fd.is_some();
+        let inode = Arc::new_cyclic(|me| GoferInode {
+            fs,
+            node,
+            kind: kind_of(attr),
+            identity: attr.identity(),
+            cached: Cached::new(attr, dev),
+            fds: RwLock::new(Fds { ro: fd.map(Arc::new), rw: None }),
+            users: AtomicUsize::new(0),
+            in_ring: AtomicBool::new(false),
+            recent: AtomicBool::new(false),
+            ahead: AtomicBool::new(ahead),
+            mapped_writable: AtomicBool::new(false),
+            mapped_read_only: AtomicBool::new(false),
+            bare: AtomicU8::new(bare::UNKNOWN),
+            target: OnceLock::new(),
+            listings: Listings::default(),
+            order: Mutex::new(()),
+            vnode: Vnode::new(),
+            me: me.clone(),
+        });
+        if ahead {
+            inode.fs.prefetch.spent();
+            inode.enter_ring(&inode);
+        }
+        inode
+    }
+
+    fn enter_ring(&self, me: &Arc<GoferInode>) {
+        if !self.in_ring.swap(true, Ordering::AcqRel) {
+            self.fs.ring.enter(me);
+        }
+    }
+
+    /// The ring came round: whether it should keep this file. If not, its descriptors are closed.
+    pub(super) fn keep_fds(&self) -> bool {
+        if self.users.load(Ordering::SeqCst) != 0 {
+            // It enters again when it is closed.
+            self.in_ring.store(false, Ordering::Release);
+            if self.users.load(Ordering::SeqCst) != 0 {
+                return false;
+            }
+            return !self.in_ring.swap(true, Ordering::AcqRel);
+        }
+        if self.recent.swap(false, Ordering::Relaxed) {
+            return true;
+        }
+        self.in_ring.store(false, Ordering::Release);
+        let mut fds = self.fds.write();
+        // Who opens counts itself as a user first, and looks for descriptors afterwards.
+        if self.users.load(Ordering::SeqCst) == 0 {
+            let gone = std::mem::take(&mut *fds);
+            drop(fds);
+            drop(gone);
+        }
+        false
+    }
+
+    /// A description is opened.
+    fn acquire(&self) {
+        self.users.fetch_add(1, Ordering::SeqCst);
+        self.recent.store(true, Ordering::Relaxed);
+        if self.ahead.load(Ordering::Relaxed) && self.ahead.swap(false, Ordering::Relaxed) {
+            self.fs.prefetch.earned();
+        }
+    }
+
+    /// A description is closed.
+    pub(super) fn release(&self) {
+        if self.users.fetch_sub(1, Ordering::SeqCst) == 1
+            && let Some(me) = self.me.upgrade()
+        {
+            self.enter_ring(&me);
+        }
+    }
+
+    /// The descriptor to read from.
+    pub(super) fn fd(&self) -> Result<Arc<OwnedFd>, Errno> {
+        if let Some(fd) = self.fds.read().current() {
+            return Ok(fd.clone());
+        }
+        let (fd, _) = self.node.open(Access::Read)?;
+        let mut fds = self.fds.write();
+        if fds.current().is_none() {
+            fds.ro = Some(Arc::new(fd));
+        }
+        fds.current().cloned().ok_or(Errno::EIO)
+    }
+
+    /// The descriptor to write to.
+    pub(super) fn writable_fd(&self) -> Result<Arc<OwnedFd>, Errno> {
+        if let Some(fd) = &self.fds.read().rw {
+            return Ok(fd.clone());
+        }
+        let (fd, _) = self.node.open(Access::ReadWrite)?;
+        let fd = Arc::new(fd);
+        let old = {
+            let mut fds = self.fds.write();
+            if let Some(other) = &fds.rw {
+                return Ok(other.clone());
+            }
+            fds.rw = Some(fd.clone());
+            fds.ro.take()
+        };
+        // What is mapped through the old one would not show what is written from now on.
+        if old.is_some() && self.mapped_read_only.swap(false, Ordering::AcqRel) && self.fs.is_overlay() {
+            self.vnode.invalidate(0, u64::MAX);
+        }
+        Ok(fd)
+    }
+
+    fn any_fd(&self) -> Option<Arc<OwnedFd>> {
+        self.fds.read().current().cloned()
+    }
+
+    /// Times, blocks or links have changed on the host.
+    pub(super) fn touched(&self) {
+        if !self.cached.stale.load(Ordering::Relaxed) {
+            self.cached.stale.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The gofer has just told these attributes.
+    pub(super) fn seen(&self, host: &gofer::wire::Attr) {
+        self.cached.set(host);
+        // Of a regular file that nobody else changes the sentry knows the size better: a write may be under way.
+        if self.fs.shared() || self.kind != NodeKind::Regular {
+            self.cached.size.store(host.size, Ordering::Relaxed);
+        }
+    }
+
+    fn refresh(&self) -> Result<(), Errno> {
+        let stale = self.cached.stale.swap(false, Ordering::AcqRel);
+        if !stale && !self.fs.shared() && !self.mapped_writable.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let host = match self.any_fd() {
+            Some(fd) => stat_fd(&*fd),
+            None => self.node.attr(),
+        };
+        match host {
+            Ok(host) => self.seen(&host),
+            Err(errno) => {
+                self.touched();
+                return Err(errno);
+            }
+        }
+        Ok(())
+    }
+
+    /// Size now, for reads that depend on it and for appending.
+    pub(super) fn size(&self) -> Result<u64, Errno> {
+        if self.fs.shared() {
+            self.refresh()?;
+        }
+        Ok(self.cached.size.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn truncate(&self, size: u64) -> Result<(), Errno> {
+        let fd = self.writable_fd()?;
+        let order = self.order.lock();
+        let before = self.cached.size.load(Ordering::Relaxed);
+        rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&*fd, size)).map_err(host_errno)?;
+        self.cached.size.store(size, Ordering::Relaxed);
+        self.touched();
+        drop(order);
+        if size < before || self.fs.shared() {
+            self.vnode.invalidate(size, u64::MAX.saturating_sub(size));
+        }
+        Ok(())
+    }
+
+    /// Brings what was written to the disk.
+    pub(super) fn write_back(&self) -> Result<(), Errno> {
+        let rw = self.fds.read().rw.clone();
+        match rw {
+            Some(fd) => rustix::fs::fdatasync(&*fd).map_err(host_errno),
+            None => Ok(()),
+        }
+    }
+
+    /// A name in this directory has come or gone.
+    fn changed_dir(&self) {
+        self.listings.changed();
+        self.touched();
+    }
+
+    fn child_owner(&self, caller: &dyn Caller, directory: bool, mode: u32) -> NewOwner {
+        let owner = perm::inherit(self.cached.owner(), directory, mode, &caller.cred());
+        NewOwner { mode: owner.mode & 0o7777, uid: owner.uid, gid: owner.gid }
+    }
+
+    /// A file that was just made: without extended attributes, unless the directory hands some down.
+    fn made(&self, made: gofer::client::Made, fd: Option<OwnedFd>) -> Result<Arc<GoferInode>, Errno> {
+        let inode = self.fs.inode(made.node, &made.attr, None)?;
+        if self.bare.load(Ordering::Relaxed) == bare::YES {
+            inode.bare.store(bare::YES, Ordering::Relaxed);
+        }
+        if let Some(fd) = fd {
+            inode.fds.write().rw = Some(Arc::new(fd));
+            inode.enter_ring(&inode);
+        }
+        Ok(inode)
+    }
+
+    fn is_bare(&self) -> Result<bool, Errno> {
+        match self.bare.load(Ordering::Relaxed) {
+            bare::UNKNOWN => {
+                let none = self.node.xattrs()?.is_empty();
+                if !self.fs.shared() {
+                    self.bare.store(if none { bare::YES } else { bare::NO }, Ordering::Relaxed);
+                }
+                Ok(none)
+            }
+            known => Ok(known == bare::YES),
+        }
+    }
+}
+
+/// The host's error number as the guest's.
+pub(super) fn host_errno(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
+}
+
+fn of_gofer(inode: &Arc<dyn Inode>) -> Result<&GoferInode, Errno> {
+    inode.as_any().downcast_ref().ok_or(Errno::EXDEV)
+}
+
+/// Names the gofer serves; others it would refuse, one round trip later.
+fn xattr_served(name: &[u8]) -> bool {
+    name.starts_with(b"user.") || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default")
+}
+
+impl Inode for GoferInode {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn kind(&self) -> NodeKind {
+        self.kind
+    }
+    fn attr(&self) -> Result<Attr, Errno> {
+        self.refresh()?;
+        Ok(self.cached.attr())
+    }
+    fn owner(&self) -> Result<Owner, Errno> {
+        Ok(self.cached.owner())
+    }
+
+    fn set_attr(&self, _caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
+        let mut host = HostSetAttr::default();
+        if let Some(size) = set.size {
+            self.truncate(size)?;
+        }
+        if let Some(mode) = set.mode {
+            host = host.with_mode(mode);
+        }
+        if let Some(uid) = set.uid {
+            host = host.with_uid(uid);
+        }
+        if let Some(gid) = set.gid {
+            host = host.with_gid(gid);
+        }
+        if let Some(atime) = set.atime {
+            host = host.with_atime(SetTime::To(time(atime)));
+        }
+        // Truncation has set the modification time on the host already; an explicit one differs from the change time.
+        if let Some(mtime) = set.mtime.filter(|mtime| set.size.is_none() || *mtime != set.ctime) {
+            host = host.with_mtime(SetTime::To(time(mtime)));
+        }
+        if !host.mask().is_empty() {
+            let attr = self.node.set_attr(&host)?;
+            self.seen(&attr);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        if self.kind != NodeKind::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        let open = self.fs.prefetch.wanted().then_some(Access::Read);
+        let mut walked = self.node.walk(&[name], open, true)?;
+        let Some((node, attr)) = walked.nodes.pop() else { return Err(walked.stop.unwrap_or(Errno::ENOENT)) };
+        let fd = walked.opened.and_then(Result::ok);
+        let inode = self.fs.inode(node, &attr, fd)?;
+        if let Some(target) = walked.target {
+            inode.target.set(Arc::from(target)).ok();
+        }
+        Ok(inode)
+    }
+    fn cacheable(&self) -> bool {
+        !self.fs.shared()
+    }
+    fn revalidate(&self, _caller: &dyn Caller, name: &[u8], child: Option<&Arc<dyn Inode>>) -> bool {
+        let Ok(mut walked) = self.node.walk(&[name], None, false) else { return false };
+        match (walked.nodes.pop(), child.map(of_gofer)) {
+            (Some((_, attr)), Some(Ok(child))) if attr.identity() == child.identity => {
+                child.seen(&attr);
+                true
+            }
+            (None, None) => walked.stop == Some(Errno::ENOENT),
+            _ => false,
+        }
+    }
+
+    fn create(&self, caller: &dyn Caller, name: &[u8], kind: NodeKind, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
+        let owner = self.child_owner(caller, kind == NodeKind::Directory, mode);
+        let device = |rdev| (abi::stat::major(rdev), abi::stat::minor(rdev));
+        let (made, fd) = match kind {
+            NodeKind::Regular => {
+                let (made, fd) = self.node.create(name, Access::ReadWrite, owner)?;
+                (made, Some(fd))
+            }
+            NodeKind::Directory => (self.node.mkdir(name, owner)?, None),
+            NodeKind::Fifo | NodeKind::Socket => (self.node.mknod(name, owner, kind.mode_bits(), (0, 0))?, None),
+            NodeKind::CharDevice(rdev) | NodeKind::BlockDevice(rdev) => (self.node.mknod(name, owner, kind.mode_bits(), device(rdev))?, None),
+            NodeKind::Symlink | NodeKind::Anonymous => return Err(Errno::EINVAL),
+        };
+        self.changed_dir();
+        Ok(self.made(made, fd)?)
+    }
+
+    fn symlink(&self, caller: &dyn Caller, name: &[u8], target: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let owner = self.child_owner(caller, false, 0o777);
+        let made = self.node.symlink(name, target, owner.uid, owner.gid)?;
+        self.changed_dir();
+        let inode = self.made(made, None)?;
+        inode.target.set(Arc::from(target)).ok();
+        Ok(inode)
+    }
+
+    fn tmpfile(&self, caller: &dyn Caller, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
+        let (made, fd) = self.node.tmp_file(Access::ReadWrite, self.child_owner(caller, false, mode))?;
+        Ok(self.made(made, Some(fd))?)
+    }
+
+    fn link(&self, _caller: &dyn Caller, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {
+        let target = of_gofer(target)?;
+        let attr = self.node.link(name, &target.node)?;
+        target.seen(&attr);
+        self.changed_dir();
+        Ok(())
+    }
+
+    fn unlink(&self, _caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
+        self.node.unlink(name)?;
+        self.changed_dir();
+        let child = of_gofer(child)?;
+        child.cached.unlinked();
+        child.touched();
+        Ok(())
+    }
+
+    fn rmdir(&self, _caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
+        self.node.rmdir(name)?;
+        self.changed_dir();
+        let child = of_gofer(child)?;
+        child.cached.nlink.store(0, Ordering::Relaxed);
+        child.touched();
+        Ok(())
+    }
+
+    fn rename(
+        &self,
+        _caller: &dyn Caller,
+        name: &[u8],
+        child: &Arc<dyn Inode>,
+        new_dir: &Arc<dyn Inode>,
+        new_name: &[u8],
+        replaced: Option<&Arc<dyn Inode>>,
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+        let new_dir = of_gofer(new_dir)?;
+        self.node.rename(name, &new_dir.node, new_name, flags)?;
+        self.changed_dir();
+        new_dir.changed_dir();
+        of_gofer(child)?.touched();
+        if let Some(replaced) = replaced {
+            let replaced = of_gofer(replaced)?;
+            if !flags.contains(RenameFlags::EXCHANGE) {
+                replaced.cached.unlinked();
+                if replaced.kind == NodeKind::Directory {
+                    replaced.cached.nlink.store(0, Ordering::Relaxed);
+                }
+            }
+            replaced.touched();
+        }
+        Ok(())
+    }
+
+    fn follow(&self, _caller: &dyn Caller) -> Result<Follow, Errno> {
+        if self.kind != NodeKind::Symlink {
+            return Err(Errno::EINVAL);
+        }
+        // What a link says never changes: another text is another link.
+        if let Some(target) = self.target.get() {
+            return Ok(Follow::Text(target.clone()));
+        }
+        let target: Arc<[u8]> = Arc::from(self.node.read_link()?);
+        Ok(Follow::Text(self.target.get_or_init(|| target).clone()))
+    }
+
+    fn open(self: Arc<Self>, _caller: &dyn Caller, flags: u32) -> Result<Box<dyn FileOps>, Errno> {
+        match self.kind {
+            NodeKind::Directory => return Ok(Box::new(GoferDir::new(self))),
+            NodeKind::Regular => {}
+            NodeKind::Symlink => return Err(Errno::ELOOP),
+            _ => return Err(Errno::ENXIO),
+        }
+        self.acquire();
+        // From here on dropping it releases.
+        let file = GoferFile::new(self);
+        if flags & 3 == 0 {
+            file.inode.fd()?;
+        } else {
+            file.inode.writable_fd()?;
+        }
+        Ok(Box::new(file))
+    }
+
+    fn get_xattr(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        if !xattr_served(name) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if self.is_bare()? {
+            return Err(Errno::ENODATA);
+        }
+        self.node.xattr(name)
+    }
+    fn set_xattr(&self, _caller: &dyn Caller, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+        self.node.set_xattr(name, value, flags)?;
+        self.bare.store(bare::NO, Ordering::Relaxed);
+        // An access list changes the mode.
+        let attr = self.node.attr()?;
+        self.seen(&attr);
+        Ok(())
+    }
+    fn list_xattr(&self, _caller: &dyn Caller) -> Result<Vec<u8>, Errno> {
+        if self.bare.load(Ordering::Relaxed) == bare::YES {
+            return Ok(Vec::new());
+        }
+        let names = self.node.xattrs()?;
+        if !self.fs.shared() {
+            self.bare.store(if names.is_empty() { bare::YES } else { bare::NO }, Ordering::Relaxed);
+        }
+        let mut list = Vec::new();
+        for name in names {
+            list.extend_from_slice(&name);
+            list.push(0);
+        }
+        Ok(list)
+    }
+    fn remove_xattr(&self, _caller: &dyn Caller, name: &[u8]) -> Result<(), Errno> {
+        if !xattr_served(name) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if self.is_bare()? {
+            return Err(Errno::ENODATA);
+        }
+        self.node.remove_xattr(name)?;
+        self.bare.store(bare::UNKNOWN, Ordering::Relaxed);
+        self.touched();
+        Ok(())
+    }
+
+    fn filesystem(&self) -> Arc<dyn FileSystem> {
+        self.fs.clone()
+    }
+    fn vnode(&self) -> &Vnode {
+        &self.vnode
+    }
+}

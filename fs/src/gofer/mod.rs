@@ -143,8 +143,8 @@ impl FileSystem for GoferFs {
         "gofer"
     }
     fn root(&self) -> Arc<dyn Inode> {
-        let mut root = self.root.lock();
-        if let Some(inode) = root.upgrade() {
+        let known = self.root.lock().upgrade();
+        if let Some(inode) = known {
             return inode;
         }
         let node = self.root_node.root_again().unwrap_or_else(|| unreachable!("a mount's root is a root"));
@@ -152,6 +152,11 @@ impl FileSystem for GoferFs {
         let inode = GoferInode::new(fs, node, &self.root_attr, None);
         // What has changed since the sandbox started is asked for.
         inode.touched();
+        let mut root = self.root.lock();
+        if let Some(other) = root.upgrade() {
+            drop(root);
+            return other;
+        }
         *root = Arc::downgrade(&inode);
         drop(root);
         self.table.lock().insert(self.root_attr.identity(), Arc::downgrade(&inode));

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use platform::stub::HostVdso;
-use platform::{AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers, ptrace::Ptrace};
+use platform::{
+    AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers,
+    ptrace::Ptrace,
+};
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 const CODE: u64 = 0x40_0000;
@@ -15,7 +18,13 @@ const DATA: u64 = 0x80_0000;
 const CALLS: [u8; 9] = [0xb8, 110, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
 
 fn anonymous(start: u64, len: u64, prot: Prot) -> Order {
-    Order::Map { start, len, backing: Backing::Anonymous, prot, hint: MapHint::empty() }
+    Order::Map {
+        start,
+        len,
+        backing: Backing::Anonymous,
+        prot,
+        hint: MapHint::empty(),
+    }
 }
 
 fn row(name: &str, rounds: usize, each: usize, mut body: impl FnMut()) {
@@ -52,28 +61,68 @@ fn rows(platform: &'static Ptrace, space: &Arc<dyn AddressSpace>, context: &mut 
     });
     let mut unmapped = start();
     unmapped.user.rip = 0x1000_0000;
-    row("fault", 20, 1000, || assert!(matches!(context.switch(&mut unmapped), Event::Fault { .. })));
+    row("fault", 20, 1000, || {
+        assert!(matches!(context.switch(&mut unmapped), Event::Fault { .. }))
+    });
     let at = 0x1_0000_0000;
     row("map + unmap 64 KiB, two orders", 20, 500, || {
         space.apply(&[anonymous(at, 0x10000, RW)]).unwrap();
-        space.apply(&[Order::Unmap { start: at, len: 0x10000 }]).unwrap();
+        space
+            .apply(&[Order::Unmap {
+                start: at,
+                len: 0x10000,
+            }])
+            .unwrap();
     });
     row("map + unmap 64 KiB, one batch", 20, 500, || {
-        space.apply(&[anonymous(at, 0x10000, RW), Order::Unmap { start: at, len: 0x10000 }]).unwrap();
+        space
+            .apply(&[
+                anonymous(at, 0x10000, RW),
+                Order::Unmap {
+                    start: at,
+                    len: 0x10000,
+                },
+            ])
+            .unwrap();
     });
     let offset = platform.memory_file().allocate(0x10000).unwrap();
     row("map memory file + unmap, one batch", 20, 500, || {
-        let backing = Backing::Memory { offset, shared: true };
-        let map = Order::Map { start: at, len: 0x10000, backing, prot: RW, hint: MapHint::empty() };
-        space.apply(&[map, Order::Unmap { start: at, len: 0x10000 }]).unwrap();
+        let backing = Backing::Memory {
+            offset,
+            shared: true,
+        };
+        let map = Order::Map {
+            start: at,
+            len: 0x10000,
+            backing,
+            prot: RW,
+            hint: MapHint::empty(),
+        };
+        space
+            .apply(&[
+                map,
+                Order::Unmap {
+                    start: at,
+                    len: 0x10000,
+                },
+            ])
+            .unwrap();
     });
     space.apply(&[anonymous(at, 0x10_0000, RW)]).unwrap();
     let mut buf = vec![1; 1 << 20];
     space.write(at, &buf).unwrap();
-    row("read 8 bytes", 20, 5000, || assert_eq!(space.read(at, &mut buf[..8]), Ok(8)));
-    row("read 4 KiB", 20, 5000, || assert_eq!(space.read(at, &mut buf[..4096]), Ok(4096)));
-    row("read 1 MiB", 20, 50, || assert_eq!(space.read(at, &mut buf), Ok(1 << 20)));
-    row("compare-exchange", 20, 1000, || assert_eq!(space.compare_exchange_u32(DATA, 0, 0), Ok(Ok(0))));
+    row("read 8 bytes", 20, 5000, || {
+        assert_eq!(space.read(at, &mut buf[..8]), Ok(8))
+    });
+    row("read 4 KiB", 20, 5000, || {
+        assert_eq!(space.read(at, &mut buf[..4096]), Ok(4096))
+    });
+    row("read 1 MiB", 20, 50, || {
+        assert_eq!(space.read(at, &mut buf), Ok(1 << 20))
+    });
+    row("compare-exchange", 20, 1000, || {
+        assert_eq!(space.compare_exchange_u32(DATA, 0, 0), Ok(Ok(0)))
+    });
     row("fork + drop", 20, 50, || drop(space.fork().unwrap()));
     row("fork, one call of the child, drop", 20, 50, || {
         let (send, receive) = std::sync::mpsc::sync_channel(1);
@@ -81,10 +130,15 @@ fn rows(platform: &'static Ptrace, space: &Arc<dyn AddressSpace>, context: &mut 
         let entry = move |mut context: Box<dyn Context>| {
             send.send(context.switch(&mut start())).unwrap();
         };
-        child.spawn("child", Box::new(move |context| {
-                entry(context);
-                None
-            })).unwrap();
+        child
+            .spawn(
+                "child",
+                Box::new(move |context| {
+                    entry(context);
+                    None
+                }),
+            )
+            .unwrap();
         assert_eq!(receive.recv().unwrap(), Event::Syscall);
     });
     row("new address space, one call, drop", 20, 50, || {
@@ -101,17 +155,28 @@ fn rows(platform: &'static Ptrace, space: &Arc<dyn AddressSpace>, context: &mut 
         let entry = move |mut context: Box<dyn Context>| {
             send.send(context.switch(&mut start())).unwrap();
         };
-        space.clone().spawn("thread", Box::new(move |context| {
-                entry(context);
-                None
-            })).unwrap();
+        space
+            .clone()
+            .spawn(
+                "thread",
+                Box::new(move |context| {
+                    entry(context);
+                    None
+                }),
+            )
+            .unwrap();
         assert_eq!(receive.recv().unwrap(), Event::Syscall);
     });
 }
 
 fn guest(platform: &Ptrace) -> Arc<dyn AddressSpace> {
     let space = platform.new_address_space().unwrap();
-    space.apply(&[anonymous(CODE, 0x1000, RW | Prot::EXEC), anonymous(DATA, 0x10000, RW)]).unwrap();
+    space
+        .apply(&[
+            anonymous(CODE, 0x1000, RW | Prot::EXEC),
+            anonymous(DATA, 0x10000, RW),
+        ])
+        .unwrap();
     space.write(CODE, &CALLS).unwrap();
     space
 }
@@ -119,8 +184,11 @@ fn guest(platform: &Ptrace) -> Arc<dyn AddressSpace> {
 fn main() {
     let platform: &'static Ptrace = Box::leak(Box::new(Ptrace::new(&HostVdso::find()).unwrap()));
     println!("{:44} {:>9} {:>9}", "µs", "best", "median");
-    // SAFETY: no arguments.
-    row("native getppid", 20, 10_000, || assert!(unsafe { libc::syscall(libc::SYS_getppid) } >= 0));
+    row("native getppid", 20, 10_000, || {
+        // SAFETY: no arguments.
+        let parent = unsafe { libc::syscall(libc::SYS_getppid) };
+        assert!(parent >= 0);
+    });
     row("native fork + exit + wait", 20, 50, || {
         // SAFETY: the child only exits; the parent waits for it.
         unsafe {
@@ -131,7 +199,9 @@ fn main() {
             libc::waitpid(pid, std::ptr::null_mut(), 0);
         }
     });
-    row("native thread create + join", 20, 50, || std::thread::spawn(|| ()).join().unwrap());
+    row("native thread create + join", 20, 50, || {
+        std::thread::spawn(|| ()).join().unwrap()
+    });
     let space = guest(platform);
     let inner = space.clone();
     space

@@ -30,6 +30,7 @@ mod probe;
 pub mod ptrace;
 mod registers;
 pub mod stub;
+mod workers;
 
 pub use memory_file::MemoryFile;
 pub use probe::{Finding, HostCall, SENTRY_CALLS, probe, self_test};
@@ -152,17 +153,33 @@ pub enum Backing {
 #[allow(missing_docs)]
 pub enum Order {
     /// Map, replacing what is there.
-    Map { start: u64, len: u64, backing: Backing, prot: Prot, hint: MapHint },
+    Map {
+        start: u64,
+        len: u64,
+        backing: Backing,
+        prot: Prot,
+        hint: MapHint,
+    },
     /// munmap(2)
     Unmap { start: u64, len: u64 },
     /// mprotect(2): everything in the range is mapped.
     Protect { start: u64, len: u64, prot: Prot },
     /// mremap(2): `old` and `new` are equal (grow or shrink in place) or do not overlap. What was mapped at `new` is replaced.
-    Relocate { old: u64, old_len: u64, new: u64, new_len: u64, dont_unmap: bool },
+    Relocate {
+        old: u64,
+        old_len: u64,
+        new: u64,
+        new_len: u64,
+        dont_unmap: bool,
+    },
     /// madvise(2) with one of the advices that cannot hurt the host (no `MADV_HWPOISON`, no `MADV_SOFT_OFFLINE`).
     Advise { start: u64, len: u64, advice: i32 },
     /// mlock2(2)
-    Lock { start: u64, len: u64, on_fault: bool },
+    Lock {
+        start: u64,
+        len: u64,
+        on_fault: bool,
+    },
     /// munlock(2)
     Unlock { start: u64, len: u64 },
 }
@@ -216,11 +233,20 @@ pub trait AddressSpace: Send + Sync {
     fn writev(&self, remote: &[Iovec], buf: &[u8]) -> Result<usize, Fault>;
 
     /// Atomic against guest code. `addr` is a multiple of 4. `Ok(Ok(old))` if `old` was there and `new` now is, else `Ok(Err(found))`.
-    fn compare_exchange_u32(&self, addr: u64, old: u32, new: u32) -> Result<Result<u32, u32>, Fault>;
+    fn compare_exchange_u32(
+        &self,
+        addr: u64,
+        old: u32,
+        new: u32,
+    ) -> Result<Result<u32, u32>, Fault>;
     /// A load of an aligned word.
     fn load_u32(&self, addr: u64) -> Result<u32, Fault>;
     /// Replaces a word by what `update` makes of it, atomically against guest code (FUTEX_WAKE_OP). The value before.
-    fn fetch_update_u32(&self, addr: u64, update: &mut dyn FnMut(u32) -> u32) -> Result<u32, Fault> {
+    fn fetch_update_u32(
+        &self,
+        addr: u64,
+        update: &mut dyn FnMut(u32) -> u32,
+    ) -> Result<u32, Fault> {
         let mut now = self.load_u32(addr)?;
         loop {
             match self.compare_exchange_u32(addr, now, update(now))? {
@@ -246,8 +272,15 @@ pub trait AddressSpace: Send + Sync {
 
 /// The body of a sentry thread that [`AddressSpace::spawn`] made: `entry`, and what it hands off to, in turn.
 pub fn run_to_end(space: Arc<dyn AddressSpace>, entry: Entry) {
-    let mut next = Some(Handoff { address_space: space, entry });
-    while let Some(Handoff { address_space, entry }) = next {
+    let mut next = Some(Handoff {
+        address_space: space,
+        entry,
+    });
+    while let Some(Handoff {
+        address_space,
+        entry,
+    }) = next
+    {
         next = match address_space.enter(entry) {
             Ok(next) => next,
             Err(errno) => {

@@ -72,13 +72,24 @@ impl Space {
 
     /// Is any byte of the range free?
     fn overlaps(&self, start: u64, len: u64) -> bool {
-        self.by_start.range(..start + len).next_back().is_some_and(|(&s, &l)| s + l > start)
+        self.by_start
+            .range(..start + len)
+            .next_back()
+            .is_some_and(|(&s, &l)| s + l > start)
     }
 }
 
 fn whole_pages(offset: u64, len: u64) -> Result<()> {
     let end = offset.checked_add(len).ok_or(Errno::EINVAL)?;
-    if len == 0 || offset % PAGE_SIZE != 0 || len % PAGE_SIZE != 0 || end > MAX_SIZE { Err(Errno::EINVAL) } else { Ok(()) }
+    if len == 0
+        || !offset.is_multiple_of(PAGE_SIZE)
+        || !len.is_multiple_of(PAGE_SIZE)
+        || end > MAX_SIZE
+    {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    }
 }
 
 fn errno(error: rustix::io::Errno) -> Errno {
@@ -88,9 +99,18 @@ fn errno(error: rustix::io::Errno) -> Errno {
 impl MemoryFile {
     /// An empty memory file.
     pub fn new() -> Result<MemoryFile> {
-        let fd = rustix::fs::memfd_create("runsc-rs-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(errno)?;
+        let fd = rustix::fs::memfd_create(
+            "runsc-rs-memory",
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        )
+        .map_err(errno)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK).map_err(errno)?;
-        Ok(MemoryFile { fd: Arc::new(fd), space: sync::Mutex::new(Space::default()), used: AtomicU64::new(0), window: sync::OnceLock::new() })
+        Ok(MemoryFile {
+            fd: Arc::new(fd),
+            space: sync::Mutex::new(Space::default()),
+            used: AtomicU64::new(0),
+            window: sync::OnceLock::new(),
+        })
     }
 
     /// A range of `len` bytes (whole pages) that reads as zeroes. `ENOMEM` when the file is as large as it may be.
@@ -115,7 +135,10 @@ impl MemoryFile {
 
     /// Gives back a range, or a part of one, that no address space maps any more. Its memory returns to the host at once.
     pub fn free(&self, offset: u64, len: u64) {
-        debug_assert!(whole_pages(offset, len).is_ok(), "free({offset:#x}, {len:#x})");
+        debug_assert!(
+            whole_pages(offset, len).is_ok(),
+            "free({offset:#x}, {len:#x})"
+        );
         // A range that could not be punched must not be handed out again: it would not read as zeroes.
         if self.zero(offset, len).is_err() {
             return;
@@ -133,7 +156,13 @@ impl MemoryFile {
     /// Makes a range (whole pages) read as zeroes and gives its memory back; it stays allocated.
     pub fn zero(&self, offset: u64, len: u64) -> Result<()> {
         whole_pages(offset, len)?;
-        rustix::fs::fallocate(&self.fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len).map_err(errno)
+        rustix::fs::fallocate(
+            &self.fd,
+            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+            offset,
+            len,
+        )
+        .map_err(errno)
     }
 
     /// Fills `buf` from the file. `EINVAL` beyond its end.
@@ -187,10 +216,14 @@ impl MemoryFile {
 
     /// A word of an allocated range, shared with every address space that maps it: for futexes in shared memory.
     fn word(&self, offset: u64) -> Result<&AtomicU32> {
-        if offset % 4 != 0 || offset >= self.space.lock().size {
+        if !offset.is_multiple_of(4) || offset >= self.space.lock().size {
             return Err(Errno::EINVAL);
         }
-        let window = self.window.get_or_init(|| Window::new(self.fd.as_fd())).as_ref().ok_or(Errno::ENOMEM)?;
+        let window = self
+            .window
+            .get_or_init(|| Window::new(self.fd.as_fd()))
+            .as_ref()
+            .ok_or(Errno::ENOMEM)?;
         // SAFETY: the window maps MAX_SIZE bytes of the file for as long as `self` lives; `offset` is inside the file, which never shrinks,
         // so the page exists; it is a multiple of 4. The memory is only ever accessed atomically from this process, and what other
         // processes do to it is what AtomicU32 allows.
@@ -203,8 +236,15 @@ impl MemoryFile {
     }
 
     /// `Ok(old)` if the word was `old` and now is `new`, else `Err` of what it is.
-    pub fn compare_exchange_u32(&self, offset: u64, old: u32, new: u32) -> Result<Result<u32, u32>> {
-        Ok(self.word(offset)?.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst))
+    pub fn compare_exchange_u32(
+        &self,
+        offset: u64,
+        old: u32,
+        new: u32,
+    ) -> Result<Result<u32, u32>> {
+        Ok(self
+            .word(offset)?
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst))
     }
 }
 
@@ -229,8 +269,19 @@ impl Window {
         use rustix::mm::{MapFlags, ProtFlags};
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), MAX_SIZE as usize, ProtFlags::READ | ProtFlags::WRITE, flags, fd, 0) };
-        Some(Window { base: NonNull::new(base.ok()?.cast())? })
+        let base = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                MAX_SIZE as usize,
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+                fd,
+                0,
+            )
+        };
+        Some(Window {
+            base: NonNull::new(base.ok()?.cast())?,
+        })
     }
 }
 
@@ -258,7 +309,11 @@ mod tests {
         file.free(a, 4096);
         file.free(b + 4096, 4096);
         assert_eq!((file.usage(), file.resident()), (4096, 0));
-        assert_eq!(file.allocate(12288).unwrap(), a, "three neighbours are one range again");
+        assert_eq!(
+            file.allocate(12288).unwrap(),
+            a,
+            "three neighbours are one range again"
+        );
         let mut bytes = [1; 12288];
         file.read_at(a, &mut bytes).unwrap();
         assert!(bytes.iter().all(|b| *b == 0));

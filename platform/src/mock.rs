@@ -19,7 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::{Errno, Iovec, PAGE_SIZE};
 
-use crate::{AddressSpace, Backing, Context, Entry, Event, Fault, Interrupt, Interrupter, MapHint, MemoryFile, Order, Platform, Prot, Registers, Result};
+use crate::{
+    AddressSpace, Backing, Context, Entry, Event, Fault, Interrupt, Interrupter, MapHint,
+    MemoryFile, Order, Platform, Prot, Registers, Result,
+};
 
 /// What stands for guest code: called for each switch, it plays the guest until something happens.
 pub type Program = Arc<dyn Fn(&MockAddressSpace, &mut Registers) -> Event + Send + Sync>;
@@ -37,7 +40,10 @@ impl MockPlatform {
     /// Guest programs do nothing but wait to be interrupted.
     pub fn new() -> Result<MockPlatform> {
         let idle: Program = Arc::new(|_, _| Event::Interrupted);
-        Ok(MockPlatform { memory: Arc::new(MemoryFile::new()?), program: sync::Mutex::new(idle) })
+        Ok(MockPlatform {
+            memory: Arc::new(MemoryFile::new()?),
+            program: sync::Mutex::new(idle),
+        })
     }
 
     /// What guest threads of address spaces made from now on do.
@@ -48,7 +54,11 @@ impl MockPlatform {
     /// [`Platform::new_address_space`], with its type.
     pub fn address_space(&self) -> Arc<MockAddressSpace> {
         let program = self.program.lock().clone();
-        Arc::new(MockAddressSpace { memory: self.memory.clone(), pages: sync::Mutex::new(BTreeMap::new()), program })
+        Arc::new(MockAddressSpace {
+            memory: self.memory.clone(),
+            pages: sync::Mutex::new(BTreeMap::new()),
+            program,
+        })
     }
 }
 
@@ -93,7 +103,12 @@ pub struct MockAddressSpace {
 
 fn pages_of(start: u64, len: u64) -> Result<Range<u64>> {
     let end = start.checked_add(len).ok_or(Errno::EINVAL)?;
-    if start % PAGE_SIZE != 0 || len % PAGE_SIZE != 0 || len == 0 || start < USER.start || end > USER.end {
+    if !start.is_multiple_of(PAGE_SIZE)
+        || !len.is_multiple_of(PAGE_SIZE)
+        || len == 0
+        || start < USER.start
+        || end > USER.end
+    {
         return Err(Errno::EINVAL);
     }
     Ok(start / PAGE_SIZE..end / PAGE_SIZE)
@@ -102,22 +117,40 @@ fn pages_of(start: u64, len: u64) -> Result<Range<u64>> {
 impl MockAddressSpace {
     /// The rights of the page at `addr`, if one is mapped.
     pub fn prot(&self, addr: u64) -> Option<Prot> {
-        self.pages.lock().get(&(addr / PAGE_SIZE)).map(|page| page.prot)
+        self.pages
+            .lock()
+            .get(&(addr / PAGE_SIZE))
+            .map(|page| page.prot)
     }
 
     fn content(&self, backing: &Backing, at: u64) -> Result<Content> {
         Ok(match backing {
             Backing::Anonymous => Content::Private(None),
-            Backing::Memory { offset, shared: true } => Content::Memory(offset + at),
-            Backing::File { fd, offset, shared: true } => Content::File(fd.clone(), offset + at),
-            Backing::Memory { offset, shared: false } => {
+            Backing::Memory {
+                offset,
+                shared: true,
+            } => Content::Memory(offset + at),
+            Backing::File {
+                fd,
+                offset,
+                shared: true,
+            } => Content::File(fd.clone(), offset + at),
+            Backing::Memory {
+                offset,
+                shared: false,
+            } => {
                 let mut bytes = vec![0; PAGE].into_boxed_slice();
                 self.memory.read_at(offset + at, &mut bytes)?;
                 Content::Private(Some(bytes))
             }
-            Backing::File { fd, offset, shared: false } => {
+            Backing::File {
+                fd,
+                offset,
+                shared: false,
+            } => {
                 let mut bytes = vec![0; PAGE].into_boxed_slice();
-                rustix::io::pread(fd, &mut *bytes, offset + at).map_err(|e| Errno::from_raw(e.raw_os_error()))?;
+                rustix::io::pread(fd, &mut *bytes, offset + at)
+                    .map_err(|e| Errno::from_raw(e.raw_os_error()))?;
                 Content::Private(Some(bytes))
             }
         })
@@ -125,19 +158,32 @@ impl MockAddressSpace {
 
     fn one(&self, pages: &mut BTreeMap<u64, Page>, order: &Order) -> Result<()> {
         match order {
-            Order::Map { start, len, backing, prot, hint } => {
+            Order::Map {
+                start,
+                len,
+                backing,
+                prot,
+                hint,
+            } => {
                 let range = pages_of(*start, *len)?;
                 if let Backing::File { shared: false, .. } = backing
                     && prot.contains(Prot::WRITE)
                 {
                     return Err(Errno::EINVAL);
                 }
-                if hint.contains(MapHint::NOREPLACE) && pages.range(range.clone()).next().is_some() {
+                if hint.contains(MapHint::NOREPLACE) && pages.range(range.clone()).next().is_some()
+                {
                     return Err(Errno::EEXIST);
                 }
                 for page in range.clone() {
                     let content = self.content(backing, (page - range.start) * PAGE_SIZE)?;
-                    pages.insert(page, Page { prot: *prot, content });
+                    pages.insert(
+                        page,
+                        Page {
+                            prot: *prot,
+                            content,
+                        },
+                    );
                 }
             }
             Order::Unmap { start, len } => {
@@ -150,13 +196,25 @@ impl MockAddressSpace {
                     pages.get_mut(&page).ok_or(Errno::ENOMEM)?.prot = *prot;
                 }
             }
-            Order::Relocate { old, old_len, new, new_len, dont_unmap } => {
+            Order::Relocate {
+                old,
+                old_len,
+                new,
+                new_len,
+                dont_unmap,
+            } => {
                 let (from, to) = (pages_of(*old, *old_len)?, pages_of(*new, *new_len)?);
                 let mut moved = Vec::new();
                 for page in from {
                     let found = pages.get(&page).cloned().ok_or(Errno::EFAULT)?;
                     if *dont_unmap {
-                        pages.insert(page, Page { prot: found.prot, content: Content::Private(None) });
+                        pages.insert(
+                            page,
+                            Page {
+                                prot: found.prot,
+                                content: Content::Private(None),
+                            },
+                        );
                     } else {
                         pages.remove(&page);
                     }
@@ -184,7 +242,9 @@ impl MockAddressSpace {
                     let page = pages.get_mut(&page).ok_or(Errno::ENOMEM)?;
                     match (*advice, &mut page.content) {
                         (libc::MADV_DONTNEED, Content::Private(bytes)) => *bytes = None,
-                        (libc::MADV_REMOVE, Content::Memory(offset)) => self.memory.zero(*offset, PAGE_SIZE)?,
+                        (libc::MADV_REMOVE, Content::Memory(offset)) => {
+                            self.memory.zero(*offset, PAGE_SIZE)?
+                        }
                         _ => {}
                     }
                 }
@@ -199,7 +259,13 @@ impl MockAddressSpace {
     }
 
     /// Calls `each` with the pieces of a range, page by page, until one is not there with the rights asked for.
-    fn walk(&self, addr: u64, len: usize, need: Prot, mut each: impl FnMut(&mut Page, usize, Range<usize>) -> Result<(), Errno>) -> Result<usize, Fault> {
+    fn walk(
+        &self,
+        addr: u64,
+        len: usize,
+        need: Prot,
+        mut each: impl FnMut(&mut Page, usize, Range<usize>) -> Result<(), Errno>,
+    ) -> Result<usize, Fault> {
         let mut pages = self.pages.lock();
         let mut done = 0;
         while done < len {
@@ -207,7 +273,9 @@ impl MockAddressSpace {
             let fault = Fault { addr: at };
             let inside = (at % PAGE_SIZE) as usize;
             let n = (PAGE - inside).min(len - done);
-            let page = pages.get_mut(&(at / PAGE_SIZE)).filter(|page| page.prot.contains(need));
+            let page = pages
+                .get_mut(&(at / PAGE_SIZE))
+                .filter(|page| page.prot.contains(need));
             if page.is_none_or(|page| each(page, inside, done..done + n).is_err()) {
                 return if done == 0 { Err(fault) } else { Ok(done) };
             }
@@ -216,10 +284,16 @@ impl MockAddressSpace {
         Ok(done)
     }
 
-    fn many(remote: &[Iovec], mut each: impl FnMut(u64, Range<usize>) -> Result<usize, Fault>, len: usize) -> Result<usize, Fault> {
+    fn many(
+        remote: &[Iovec],
+        mut each: impl FnMut(u64, Range<usize>) -> Result<usize, Fault>,
+        len: usize,
+    ) -> Result<usize, Fault> {
         let mut done = 0;
         for piece in remote {
-            let want = usize::try_from(piece.iov_len).unwrap_or(usize::MAX).min(len - done);
+            let want = usize::try_from(piece.iov_len)
+                .unwrap_or(usize::MAX)
+                .min(len - done);
             match each(piece.iov_base, done..done + want) {
                 Ok(n) => {
                     done += n;
@@ -238,12 +312,18 @@ impl MockAddressSpace {
 impl AddressSpace for MockAddressSpace {
     fn apply(&self, orders: &[Order]) -> Result<()> {
         let mut pages = self.pages.lock();
-        orders.iter().try_for_each(|order| self.one(&mut pages, order))
+        orders
+            .iter()
+            .try_for_each(|order| self.one(&mut pages, order))
     }
 
     fn fork(&self) -> Result<Arc<dyn AddressSpace>> {
         let pages = self.pages.lock().clone();
-        Ok(Arc::new(MockAddressSpace { memory: self.memory.clone(), pages: sync::Mutex::new(pages), program: self.program.clone() }))
+        Ok(Arc::new(MockAddressSpace {
+            memory: self.memory.clone(),
+            pages: sync::Mutex::new(pages),
+            program: self.program.clone(),
+        }))
     }
 
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Fault> {
@@ -252,10 +332,13 @@ impl AddressSpace for MockAddressSpace {
             let to = buf.get_mut(piece.clone()).ok_or(Errno::EFAULT)?;
             match &page.content {
                 Content::Private(None) => to.fill(0),
-                Content::Private(Some(bytes)) => to.copy_from_slice(&bytes[inside..inside + piece.len()]),
+                Content::Private(Some(bytes)) => {
+                    to.copy_from_slice(&bytes[inside..inside + piece.len()])
+                }
                 Content::Memory(offset) => self.memory.read_at(offset + inside as u64, to)?,
                 Content::File(fd, offset) => {
-                    let n = rustix::io::pread(fd, &mut *to, offset + inside as u64).map_err(|_| Errno::EIO)?;
+                    let n = rustix::io::pread(fd, &mut *to, offset + inside as u64)
+                        .map_err(|_| Errno::EIO)?;
                     to.get_mut(n..).ok_or(Errno::EIO)?.fill(0);
                 }
             }
@@ -273,7 +356,8 @@ impl AddressSpace for MockAddressSpace {
                 }
                 Content::Memory(offset) => self.memory.write_at(*offset + inside as u64, from)?,
                 Content::File(fd, offset) => {
-                    rustix::io::pwrite(fd, from, *offset + inside as u64).map_err(|_| Errno::EIO)?;
+                    rustix::io::pwrite(fd, from, *offset + inside as u64)
+                        .map_err(|_| Errno::EIO)?;
                 }
             }
             Ok(())
@@ -282,15 +366,28 @@ impl AddressSpace for MockAddressSpace {
 
     fn readv(&self, remote: &[Iovec], buf: &mut [u8]) -> Result<usize, Fault> {
         let len = buf.len();
-        Self::many(remote, |addr, piece| self.read(addr, buf.get_mut(piece).unwrap_or(&mut [])), len)
+        Self::many(
+            remote,
+            |addr, piece| self.read(addr, buf.get_mut(piece).unwrap_or(&mut [])),
+            len,
+        )
     }
 
     fn writev(&self, remote: &[Iovec], buf: &[u8]) -> Result<usize, Fault> {
-        Self::many(remote, |addr, piece| self.write(addr, buf.get(piece).unwrap_or(&[])), buf.len())
+        Self::many(
+            remote,
+            |addr, piece| self.write(addr, buf.get(piece).unwrap_or(&[])),
+            buf.len(),
+        )
     }
 
-    fn compare_exchange_u32(&self, addr: u64, old: u32, new: u32) -> Result<Result<u32, u32>, Fault> {
-        if addr % 4 != 0 {
+    fn compare_exchange_u32(
+        &self,
+        addr: u64,
+        old: u32,
+        new: u32,
+    ) -> Result<Result<u32, u32>, Fault> {
+        if !addr.is_multiple_of(4) {
             return Err(Fault { addr });
         }
         let mut outcome = Err(0);
@@ -305,7 +402,11 @@ impl AddressSpace for MockAddressSpace {
                         word.copy_from_slice(&new.to_ne_bytes());
                     }
                 }
-                Content::Memory(offset) => outcome = self.memory.compare_exchange_u32(*offset + inside as u64, old, new)?,
+                Content::Memory(offset) => {
+                    outcome = self
+                        .memory
+                        .compare_exchange_u32(*offset + inside as u64, old, new)?
+                }
                 Content::File(..) => return Err(Errno::EFAULT),
             }
             Ok(())
@@ -317,21 +418,30 @@ impl AddressSpace for MockAddressSpace {
         let mut bytes = [0; 4];
         match self.read(addr, &mut bytes)? {
             4 => Ok(u32::from_ne_bytes(bytes)),
-            n => Err(Fault { addr: addr.wrapping_add(n as u64) }),
+            n => Err(Fault {
+                addr: addr.wrapping_add(n as u64),
+            }),
         }
     }
 
     fn mincore(&self, start: u64, len: u64, resident: &mut [u8]) -> Result<()> {
         let pages = self.pages.lock();
         for (number, byte) in pages_of(start, len)?.zip(resident) {
-            *byte = u8::from(!matches!(pages.get(&number).ok_or(Errno::ENOMEM)?.content, Content::Private(None)));
+            *byte = u8::from(!matches!(
+                pages.get(&number).ok_or(Errno::ENOMEM)?.content,
+                Content::Private(None)
+            ));
         }
         Ok(())
     }
 
     fn rss(&self, mapped: &[Range<u64>]) -> u64 {
         let pages = self.pages.lock();
-        let in_range = |range: &Range<u64>| pages.range(range.start / PAGE_SIZE..range.end / PAGE_SIZE).count() as u64;
+        let in_range = |range: &Range<u64>| {
+            pages
+                .range(range.start / PAGE_SIZE..range.end / PAGE_SIZE)
+                .count() as u64
+        };
         mapped.iter().map(in_range).sum()
     }
 
@@ -340,11 +450,19 @@ impl AddressSpace for MockAddressSpace {
     }
 
     fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()> {
-        sync::thread::spawn(sync::thread::Builder::new(name), move || crate::run_to_end(self, entry)).map(drop).map_err(|_| Errno::EAGAIN)
+        sync::thread::spawn(sync::thread::Builder::new(name), move || {
+            crate::run_to_end(self, entry)
+        })
+        .map(drop)
+        .map_err(|_| Errno::EAGAIN)
     }
 
     fn enter(self: Arc<Self>, entry: Entry) -> Result<Option<crate::Handoff>> {
-        Ok(entry(Box::new(MockContext { space: self, fp: vec![0; 576], interrupt: Arc::new(MockInterrupt(AtomicBool::new(false))) })))
+        Ok(entry(Box::new(MockContext {
+            space: self,
+            fp: vec![0; 576],
+            interrupt: Arc::new(MockInterrupt(AtomicBool::new(false))),
+        })))
     }
 }
 
@@ -380,7 +498,10 @@ impl Context for MockContext {
     }
     fn set_fp_state(&mut self, image: &[u8]) -> Result<()> {
         self.fp.fill(0);
-        self.fp.get_mut(..image.len()).ok_or(Errno::EINVAL)?.copy_from_slice(image);
+        self.fp
+            .get_mut(..image.len())
+            .ok_or(Errno::EINVAL)?
+            .copy_from_slice(image);
         Ok(())
     }
     fn reset_fp_state(&mut self) {
@@ -392,72 +513,5 @@ impl Context for MockContext {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn anonymous(start: u64, len: u64, prot: Prot) -> Order {
-        Order::Map { start, len, backing: Backing::Anonymous, prot, hint: MapHint::empty() }
-    }
-
-    #[test]
-    fn fork_copies_private_and_shares_shared() {
-        let platform = MockPlatform::new().unwrap();
-        let parent = platform.new_address_space().unwrap();
-        let offset = platform.memory_file().allocate(4096).unwrap();
-        let shared = Backing::Memory { offset, shared: true };
-        let rw = Prot::READ | Prot::WRITE;
-        parent
-            .apply(&[anonymous(0x10000, 4096, rw), Order::Map { start: 0x20000, len: 4096, backing: shared, prot: rw, hint: MapHint::empty() }])
-            .unwrap();
-        let child = parent.fork().unwrap();
-        child.write(0x10000, b"child").unwrap();
-        child.write(0x20000, b"child").unwrap();
-        let mut buf = [0; 5];
-        parent.read(0x10000, &mut buf).unwrap();
-        assert_eq!(&buf, &[0; 5]);
-        parent.read(0x20000, &mut buf).unwrap();
-        assert_eq!(&buf, b"child");
-        assert_eq!(parent.fetch_update_u32(0x10000, &mut |v| v + 1), Ok(0));
-        assert_eq!(parent.load_u32(0x10000), Ok(1));
-    }
-
-    #[test]
-    fn relocate_grows_and_protect_bites() {
-        let space = MockPlatform::new().unwrap().address_space();
-        space.apply(&[anonymous(0x10000, 4096, Prot::READ | Prot::WRITE)]).unwrap();
-        space.write(0x10000, b"x").unwrap();
-        space.apply(&[Order::Relocate { old: 0x10000, old_len: 4096, new: 0x40000, new_len: 8192, dont_unmap: false }]).unwrap();
-        let mut buf = [9; 4097];
-        assert_eq!(space.read(0x40000, &mut buf), Ok(4097));
-        assert_eq!((buf[0], buf[4096]), (b'x', 0));
-        assert!(space.read(0x10000, &mut buf).is_err());
-        space.apply(&[Order::Protect { start: 0x41000, len: 4096, prot: Prot::READ }]).unwrap();
-        assert_eq!(space.write(0x40ffe, b"four"), Ok(2));
-    }
-
-    #[test]
-    fn a_program_is_a_closure() {
-        let platform = MockPlatform::new().unwrap();
-        platform.set_program(Arc::new(|_, regs| {
-            regs.user.orig_rax += 1;
-            Event::Syscall
-        }));
-        let mut ran = 0;
-        let space = platform.new_address_space().unwrap();
-        let (send, receive) = std::sync::mpsc::channel();
-        space
-            .enter(Box::new(move |mut context| {
-                let mut regs = Registers::default();
-                context.interrupter().interrupt();
-                send.send(context.switch(&mut regs)).unwrap();
-                send.send(context.switch(&mut regs)).unwrap();
-                None
-            }))
-            .unwrap();
-        for event in receive {
-            assert_eq!(event, [Event::Interrupted, Event::Syscall][ran]);
-            ran += 1;
-        }
-        assert_eq!(ran, 2);
-    }
-}
+#[path = "mock_tests.rs"]
+mod tests;

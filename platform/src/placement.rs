@@ -41,21 +41,24 @@ thread_local! {
 }
 
 /// The processors that the sandbox may use: one bit each, as sched_setaffinity(2) takes them.
-type Mask = [u64; 16];
+pub type Mask = [u64; 16];
 
-fn all() -> &'static Mask {
+/// The processors that are there to choose from.
+pub fn all() -> &'static Mask {
     static ALL: sync::OnceLock<Mask> = sync::OnceLock::new();
     ALL.get_or_init(|| {
         let mut mask: Mask = [0; 16];
         // SAFETY: the kernel writes at most the size given.
-        unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of::<Mask>(), mask.as_mut_ptr()) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_sched_getaffinity,
+                0,
+                size_of::<Mask>(),
+                mask.as_mut_ptr(),
+            )
+        };
         mask
     })
-}
-
-/// Reads what is to be restored later; to be called before any thread is bound.
-pub fn init() {
-    all();
 }
 
 /// Is there anything to choose?
@@ -75,7 +78,14 @@ fn bind(tid: i32, cpu: u32) -> bool {
         return false;
     };
     // SAFETY: the kernel reads the mask. It concerns threads of ours: this one, or of a stub that is not reaped before its Process is dropped.
-    unsafe { libc::syscall(libc::SYS_sched_setaffinity, tid, size_of::<Mask>(), mask.as_ptr()) == 0 }
+    unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            tid,
+            size_of::<Mask>(),
+            mask.as_ptr(),
+        ) == 0
+    }
 }
 
 /// Makes the calling thread one that is bound to where it is.
@@ -83,6 +93,14 @@ pub fn enter() {
     HERE.with(|here| {
         here.task.set(true);
         here.leave.set(0);
+    });
+}
+
+/// Ends that.
+pub fn leave() {
+    HERE.with(|here| {
+        here.task.set(false);
+        let_go(here, 0);
     });
 }
 
@@ -148,9 +166,9 @@ impl Helper {
         }
     }
 
-    /// A copy of it, made by fork.
-    pub fn copy(&self) -> Helper {
-        Helper(self.0)
+    /// It has been ordered to let itself go.
+    pub fn gone(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -203,7 +221,8 @@ impl Guest {
             bind(self.tid, cpu);
             self.cpu.store(cpu, Relaxed);
         }
-        self.turns.store(self.turns.load(Relaxed).wrapping_add(1), Relaxed);
+        self.turns
+            .store(self.turns.load(Relaxed).wrapping_add(1), Relaxed);
         self.running.store(true, SeqCst);
         if cpu != ANYWHERE && balancer.asleep.load(SeqCst) {
             balancer.wake();
@@ -254,7 +273,11 @@ struct Guests {
 
 impl Balancer {
     pub fn new() -> Balancer {
-        Balancer { asleep: AtomicBool::new(true), guests: sync::Mutex::default(), changed: sync::Condvar::new() }
+        Balancer {
+            asleep: AtomicBool::new(true),
+            guests: sync::Mutex::default(),
+            changed: sync::Condvar::new(),
+        }
     }
 
     fn add(&self, guest: Arc<Guest>) {
@@ -277,14 +300,19 @@ impl Balancer {
     pub fn run(&self) {
         let mut guests = self.guests.lock();
         while !guests.stop {
-            let busy = guests.list.iter().fold(false, |busy, guest| guest.look() || busy);
+            // All of them are to be looked at, not only up to the first that is busy.
+            let busy = guests.list.iter().filter(|guest| guest.look()).count() > 0;
             if busy {
                 let deadline = sync::time::monotonic_ns() + TICK;
                 guests = self.changed.wait_until(guests, Some(deadline)).0;
             } else {
                 self.asleep.store(true, SeqCst);
                 // One that began to run meanwhile may have found the balancer awake.
-                if !guests.list.iter().any(|guest| guest.running.load(SeqCst) && guest.cpu.load(Relaxed) != ANYWHERE) {
+                if !guests
+                    .list
+                    .iter()
+                    .any(|guest| guest.running.load(SeqCst) && guest.cpu.load(Relaxed) != ANYWHERE)
+                {
                     while self.asleep.load(SeqCst) && !guests.stop {
                         guests = self.changed.wait(guests);
                     }

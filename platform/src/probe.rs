@@ -20,11 +20,15 @@ pub struct Finding {
 /// Tries every platform, the best first. To be called by a thread that has not locked anything and, because stubs are made and destroyed,
 /// before the sandbox's own platform is.
 pub fn probe() -> Vec<Finding> {
-    vec![Finding { name: "ptrace", usable: probe_ptrace() }]
+    vec![Finding {
+        name: "ptrace",
+        usable: probe_ptrace(),
+    }]
 }
 
 fn probe_ptrace() -> Result<(), String> {
-    let platform = Ptrace::new(&HostVdso::find()).map_err(|error| format!("no stub process could be made: {error}"))?;
+    let platform = Ptrace::new(&HostVdso::find())
+        .map_err(|error| format!("no stub process could be made: {error}"))?;
     self_test(&platform)
 }
 
@@ -37,22 +41,54 @@ const RESULT: u64 = 0x1234_5678;
 /// Runs a few instructions of a guest: a system call, a store, a fault, a copy of its process, an interrupt.
 pub fn self_test(platform: &dyn Platform) -> Result<(), String> {
     let failed = |what: &str, error: &dyn std::fmt::Debug| format!("{what}: {error:?}");
-    let space = platform.new_address_space().map_err(|e| failed("no address space", &e))?;
-    let map = |start, prot| Order::Map { start, len: 0x1000, backing: Backing::Anonymous, prot, hint: MapHint::empty() };
-    let seal = Order::Protect { start: CODE, len: 0x1000, prot: Prot::READ | Prot::EXEC };
+    let space = platform
+        .new_address_space()
+        .map_err(|e| failed("no address space", &e))?;
+    let map = |start, prot| Order::Map {
+        start,
+        len: 0x1000,
+        backing: Backing::Anonymous,
+        prot,
+        hint: MapHint::empty(),
+    };
+    let seal = Order::Protect {
+        start: CODE,
+        len: 0x1000,
+        prot: Prot::READ | Prot::EXEC,
+    };
     let rw = Prot::READ | Prot::WRITE;
-    space.apply(&[map(CODE, rw), map(DATA, rw)]).map_err(|e| failed("no memory could be mapped", &e))?;
-    space.write(CODE, &PROGRAM).map_err(|e| failed("guest memory cannot be written", &e))?;
-    space.apply(&[seal]).map_err(|e| failed("memory could not be protected", &e))?;
-    for (space, whose) in [(space.clone(), "process"), (space.fork().map_err(|e| failed("no fork", &e))?, "copy of a process")] {
-        let outcome: Arc<sync::Mutex<Result<(), String>>> = Arc::new(sync::Mutex::new(Err("its guest thread did not run".to_owned())));
+    space
+        .apply(&[map(CODE, rw), map(DATA, rw)])
+        .map_err(|e| failed("no memory could be mapped", &e))?;
+    space
+        .write(CODE, &PROGRAM)
+        .map_err(|e| failed("guest memory cannot be written", &e))?;
+    space
+        .apply(&[seal])
+        .map_err(|e| failed("memory could not be protected", &e))?;
+    for (space, whose) in [
+        (space.clone(), "process"),
+        (
+            space.fork().map_err(|e| failed("no fork", &e))?,
+            "copy of a process",
+        ),
+    ] {
+        let outcome: Arc<sync::Mutex<Result<(), String>>> = Arc::new(sync::Mutex::new(Err(
+            "its guest thread did not run".to_owned(),
+        )));
         let told = outcome.clone();
         let entry: Entry = Box::new(move |mut context| {
             *told.lock() = play(&mut *context);
             None
         });
-        space.clone().enter(entry).map_err(|e| failed("no guest thread", &e))?;
-        outcome.lock().clone().map_err(|why| format!("in a {whose}: {why}"))?;
+        space
+            .clone()
+            .enter(entry)
+            .map_err(|e| failed("no guest thread", &e))?;
+        outcome
+            .lock()
+            .clone()
+            .map_err(|why| format!("in a {whose}: {why}"))?;
         if space.compare_exchange_u32(DATA, RESULT as u32, 7) != Ok(Ok(RESULT as u32)) {
             return Err(format!("in a {whose}: no atomic access to guest memory"));
         }
@@ -61,16 +97,39 @@ pub fn self_test(platform: &dyn Platform) -> Result<(), String> {
 }
 
 fn play(context: &mut dyn crate::Context) -> Result<(), String> {
-    let mut regs = Registers { user: UserRegs { rip: CODE, rbx: DATA, ..UserRegs::default() } };
+    let mut regs = Registers {
+        user: UserRegs {
+            rip: CODE,
+            rbx: DATA,
+            ..UserRegs::default()
+        },
+    };
     let mut expect = |regs: &mut Registers, want: fn(&Event) -> bool, what: &str| {
         let event = context.switch(regs);
-        if want(&event) { Ok(()) } else { Err(format!("{event:?} instead of {what}")) }
+        if want(&event) {
+            Ok(())
+        } else {
+            Err(format!("{event:?} instead of {what}"))
+        }
     };
     expect(&mut regs, |e| *e == Event::Syscall, "a system call")?;
     regs.set_return(RESULT);
     expect(&mut regs, |e| *e == Event::Syscall, "a second system call")?;
     regs.user.rip = 0x10;
-    expect(&mut regs, |e| matches!(e, Event::Fault { signo: libc::SIGSEGV, addr: 0x10, .. }), "a fault")?;
+    expect(
+        &mut regs,
+        |e| {
+            matches!(
+                e,
+                Event::Fault {
+                    signo: libc::SIGSEGV,
+                    addr: 0x10,
+                    ..
+                }
+            )
+        },
+        "a fault",
+    )?;
     context.interrupter().interrupt();
     match context.switch(&mut regs) {
         Event::Interrupted => Ok(()),
@@ -106,6 +165,7 @@ pub const SENTRY_CALLS: &[HostCall] = calls! {
     socketpair SYS_socketpair: "a forked stub's socket (AF_UNIX)",
     close SYS_close: "a stub's socket, when it is gone",
     sched_setaffinity SYS_sched_setaffinity: "keeps a guest thread on its sentry thread's processor",
+    prctl SYS_prctl: "a sentry thread takes the name of its task (PR_SET_NAME)",
     getcpu SYS_getcpu: "which that is, where the vDSO cannot say",
     clock_gettime SYS_clock_gettime: "processor time of a stub",
     fcntl SYS_fcntl: "is the file of a private mapping open for writing? (F_GETFL)",

@@ -6,14 +6,20 @@ mod common;
 use common::*;
 use platform::{Access, Event, Platform};
 
-blob!(calls, "2: mov eax, 39\n mov edi, 1\n mov esi, 2\n mov edx, 3\n mov r10d, 4\n mov r8d, 5\n mov r9d, 6\n syscall\n mov rbx, rax\n jmp 2b");
+blob!(
+    calls,
+    "2: mov eax, 39\n mov edi, 1\n mov esi, 2\n mov edx, 3\n mov r10d, 4\n mov r8d, 5\n mov r9d, 6\n syscall\n mov rbx, rax\n jmp 2b"
+);
 
 #[test]
 fn system_calls_are_seen_and_answered() {
     guest(calls(), |_, context, regs| {
         for n in 0..1000u64 {
             assert_eq!(context.switch(regs), Event::Syscall);
-            assert_eq!((regs.syscall_number(), regs.args()), (39, [1, 2, 3, 4, 5, 6]));
+            assert_eq!(
+                (regs.syscall_number(), regs.args()),
+                (39, [1, 2, 3, 4, 5, 6])
+            );
             assert_eq!(regs.user.rax as i64, -38);
             if n > 0 {
                 assert_eq!(regs.user.rbx, n - 1);
@@ -29,8 +35,9 @@ fn registers_changed_by_the_sentry_arrive() {
         assert_eq!(context.switch(regs), Event::Syscall);
         let marked = {
             let u = &mut regs.user;
-            (u.r15, u.r14, u.r13, u.r12, u.rbp, u.fs_base, u.gs_base) = (15, 14, 13, 12, 11, 0x1234_5000, 0x5678_9000);
-            u.clone()
+            (u.r15, u.r14, u.r13, u.r12, u.rbp, u.fs_base, u.gs_base) =
+                (15, 14, 13, 12, 11, 0x1234_5000, 0x5678_9000);
+            *u
         };
         // A result that the kernel uses for itself is one like another to a guest.
         regs.set_return(-512i64 as u64);
@@ -39,7 +46,10 @@ fn registers_changed_by_the_sentry_arrive() {
         assert_eq!(context.switch(regs), Event::Syscall);
         let u = regs.user;
         assert_eq!((u.r15, u.r14, u.r13, u.r12, u.rbp), (15, 14, 13, 12, 11));
-        assert_eq!((u.fs_base, u.gs_base, u.rbx, u.rip), (marked.fs_base, marked.gs_base, -512i64 as u64, marked.rip));
+        assert_eq!(
+            (u.fs_base, u.gs_base, u.rbx, u.rip),
+            (marked.fs_base, marked.gs_base, -512i64 as u64, marked.rip)
+        );
         regs.restart_syscall();
         assert_eq!(context.switch(regs), Event::Syscall);
         assert_eq!(regs.user, u);
@@ -51,25 +61,74 @@ fn bad_registers_are_corrected_or_refused() {
     guest(calls(), |_, context, regs| {
         assert_eq!(context.switch(regs), Event::Syscall);
         let good = regs.clone();
-        for (cs, ss, flags) in [(0, 0, 0), (0x10, 0x18, !0), (!0, !0, 0x3000 | 1 << 17), (0x33, 0x2b, 1 << 14)] {
+        for (cs, ss, flags) in [
+            (0, 0, 0),
+            (0x10, 0x18, !0),
+            (!0, !0, 0x3000 | 1 << 17),
+            (0x33, 0x2b, 1 << 14),
+        ] {
             let u = &mut regs.user;
             (u.cs, u.ss, u.eflags) = (cs, ss, flags & !0x100);
             (u.ds, u.es, u.fs, u.gs) = (ss, ss, ss, ss);
-            assert_eq!(context.switch(regs), Event::Syscall, "{cs:#x} {ss:#x} {flags:#x}");
+            assert_eq!(
+                context.switch(regs),
+                Event::Syscall,
+                "{cs:#x} {ss:#x} {flags:#x}"
+            );
         }
-        for base in [1 << 47, 1 << 63, u64::MAX, 0xffff_8000_0000_0000, 0x7fff_ffff_f000] {
+        for base in [
+            1 << 47,
+            1 << 63,
+            u64::MAX,
+            0xffff_8000_0000_0000,
+            0x7fff_ffff_f000,
+        ] {
             *regs = good.clone();
             regs.user.fs_base = base;
-            assert!(matches!(context.switch(regs), Event::Fault { signo: libc::SIGSEGV, .. }), "{base:#x}");
+            assert!(
+                matches!(
+                    context.switch(regs),
+                    Event::Fault {
+                        signo: libc::SIGSEGV,
+                        ..
+                    }
+                ),
+                "{base:#x}"
+            );
             *regs = good.clone();
             regs.user.gs_base = base;
-            assert!(matches!(context.switch(regs), Event::Fault { signo: libc::SIGSEGV, .. }), "{base:#x}");
+            assert!(
+                matches!(
+                    context.switch(regs),
+                    Event::Fault {
+                        signo: libc::SIGSEGV,
+                        ..
+                    }
+                ),
+                "{base:#x}"
+            );
         }
-        for rip in [1 << 47, 1 << 63, u64::MAX, 0xffff_8000_0000_0000, 0, 0x7fff_ffff_f000] {
+        for rip in [
+            1 << 47,
+            1 << 63,
+            u64::MAX,
+            0xffff_8000_0000_0000,
+            0,
+            0x7fff_ffff_f000,
+        ] {
             *regs = good.clone();
             regs.user.rip = rip;
             let event = context.switch(regs);
-            assert!(matches!(event, Event::Fault { signo: libc::SIGSEGV, .. }), "{rip:#x}: {event:?}");
+            assert!(
+                matches!(
+                    event,
+                    Event::Fault {
+                        signo: libc::SIGSEGV,
+                        ..
+                    }
+                ),
+                "{rip:#x}: {event:?}"
+            );
         }
         // A bad stack pointer is nobody's business until it is used.
         *regs = good.clone();
@@ -80,28 +139,52 @@ fn bad_registers_are_corrected_or_refused() {
 }
 
 blob!(int80, "mov eax, 20\n int 0x80\n ud2");
-blob!(sysenter, "mov eax, 20\n lea rbp, [rsp - 16]\n sysenter\n ud2");
+blob!(
+    sysenter,
+    "mov eax, 20\n lea rbp, [rsp - 16]\n sysenter\n ud2"
+);
 
 #[test]
 fn other_entries_are_not_taken_for_64_bit_calls() {
     let (event, _) = fate(int80());
-    assert!(matches!(event, Event::Syscall32 | Event::Fault { .. }), "{event:?}");
+    assert!(
+        matches!(event, Event::Syscall32 | Event::Fault { .. }),
+        "{event:?}"
+    );
     let (event, _) = fate(sysenter());
-    assert!(matches!(event, Event::Syscall32 | Event::Fault { .. } | Event::Exception { .. }), "{event:?}");
+    assert!(
+        matches!(
+            event,
+            Event::Syscall32 | Event::Fault { .. } | Event::Exception { .. }
+        ),
+        "{event:?}"
+    );
 }
 
-blob!(vsyscall, "xor edi, edi\n mov rax, 0xffffffffff600400\n call rax\n ud2");
+blob!(
+    vsyscall,
+    "xor edi, edi\n mov rax, 0xffffffffff600400\n call rax\n ud2"
+);
 
 #[test]
 fn the_vsyscall_page_is_a_system_call() {
-    if !std::fs::read_to_string("/proc/self/maps").unwrap().contains("[vsyscall]") {
+    if !std::fs::read_to_string("/proc/self/maps")
+        .unwrap()
+        .contains("[vsyscall]")
+    {
         return;
     }
     guest(vsyscall(), |_, context, regs| {
         assert_eq!(context.switch(regs), Event::Syscall);
         assert_eq!(regs.syscall_number(), libc::SYS_time as u64);
         regs.set_return(77);
-        assert!(matches!(context.switch(regs), Event::Exception { signo: libc::SIGILL, .. }));
+        assert!(matches!(
+            context.switch(regs),
+            Event::Exception {
+                signo: libc::SIGILL,
+                ..
+            }
+        ));
         assert_eq!(regs.user.rax, 77);
     });
 }
@@ -109,29 +192,73 @@ fn the_vsyscall_page_is_a_system_call() {
 blob!(read_null, "mov eax, [0x10]\n");
 blob!(write_code, "lea rax, [rip + 64]\n mov [rax], eax\n");
 blob!(run_data, "jmp rsp\n");
-blob!(not_canonical, "mov rax, 0x8000000000000000\n mov eax, [rax]\n");
+blob!(
+    not_canonical,
+    "mov rax, 0x8000000000000000\n mov eax, [rax]\n"
+);
 blob!(illegal, "ud2\n");
 blob!(breakpoint, "int3\n");
-blob!(divide, "xor ecx, ecx\n xor edx, edx\n mov eax, 1\n div ecx\n");
-blob!(stepping, "pushf\n or dword ptr [rsp], 0x100\n popf\n nop\n nop\n nop\n");
+blob!(
+    divide,
+    "xor ecx, ecx\n xor edx, edx\n mov eax, 1\n div ecx\n"
+);
+blob!(
+    stepping,
+    "pushf\n or dword ptr [rsp], 0x100\n popf\n nop\n nop\n nop\n"
+);
 blob!(privileged, "hlt\n");
 
 #[test]
 fn faults_and_exceptions() {
-    let segv = |code, addr, access| Event::Fault { signo: libc::SIGSEGV, code, addr, access };
+    let segv = |code, addr, access| Event::Fault {
+        signo: libc::SIGSEGV,
+        code,
+        addr,
+        access,
+    };
     assert_eq!(fate(read_null()).0, segv(1, 0x10, Access::Unknown));
-    assert_eq!(fate(write_code()).0, segv(2, CODE + 71, Access::Unknown));
-    assert_eq!(fate(&[0xff, 0xe4]).0, segv(1, DATA + DATA_LEN, Access::Execute));
+    assert_eq!(fate(write_code()).0, segv(2, CODE + 71, Access::Write));
+    assert_eq!(
+        fate(&[0xff, 0xe4]).0,
+        segv(1, DATA + DATA_LEN, Access::Execute)
+    );
     assert_eq!(fate(not_canonical()).0, segv(0x80, 0, Access::Unknown));
     assert_eq!(fate(privileged()).0, segv(0x80, 0, Access::Unknown));
-    let exception = |signo, code, addr, trapno| Event::Exception { signo, code, addr, trapno };
+    let exception = |signo, code, addr, trapno| Event::Exception {
+        signo,
+        code,
+        addr,
+        trapno,
+    };
     assert_eq!(fate(illegal()).0, exception(libc::SIGILL, 2, CODE, 6));
     assert_eq!(fate(divide()).0, exception(libc::SIGFPE, 1, CODE + 9, 0));
     let (event, regs) = fate(breakpoint());
-    assert!(matches!(event, Event::Exception { signo: libc::SIGTRAP, code: 0x80, trapno: 3, .. }), "{event:?}");
+    assert!(
+        matches!(
+            event,
+            Event::Exception {
+                signo: libc::SIGTRAP,
+                code: 0x80,
+                trapno: 3,
+                ..
+            }
+        ),
+        "{event:?}"
+    );
     assert_eq!(regs.user.rip, CODE + 1);
     let (event, regs) = fate(stepping());
-    assert!(matches!(event, Event::Exception { signo: libc::SIGTRAP, code: 2, trapno: 1, .. }), "{event:?}");
+    assert!(
+        matches!(
+            event,
+            Event::Exception {
+                signo: libc::SIGTRAP,
+                code: 2,
+                trapno: 1,
+                ..
+            }
+        ),
+        "{event:?}"
+    );
     assert_eq!(regs.user.eflags & 0x100, 0x100);
     let _ = run_data();
 }
@@ -143,10 +270,24 @@ fn a_fault_can_be_repaired() {
         for n in 0..100 {
             let at = 0x100_0000 + n * 4096;
             let event = context.switch(regs);
-            assert_eq!(event, Event::Fault { signo: libc::SIGSEGV, code: 1, addr: at, access: Access::Execute });
+            assert_eq!(
+                event,
+                Event::Fault {
+                    signo: libc::SIGSEGV,
+                    code: 1,
+                    addr: at,
+                    access: Access::Execute
+                }
+            );
             space.apply(&[anonymous(at, 4096, RW)]).unwrap();
             space.write(at, &[0x90; 4096]).unwrap();
-            space.apply(&[platform::Order::Protect { start: at, len: 4096, prot: RX }]).unwrap();
+            space
+                .apply(&[platform::Order::Protect {
+                    start: at,
+                    len: 4096,
+                    prot: RX,
+                }])
+                .unwrap();
         }
     });
 }
@@ -241,11 +382,16 @@ fn a_storm_of_interrupts() {
 #[test]
 fn interrupting_what_is_gone_does_nothing() {
     let (send, receive) = std::sync::mpsc::channel();
-    guest(spin(), move |_, context, _| send.send(context.interrupter()).unwrap());
+    guest(spin(), move |_, context, _| {
+        send.send(context.interrupter()).unwrap()
+    });
     receive.recv().unwrap().interrupt();
 }
 
-blob!(vectors, "movups xmm0, [rdi]\n movups xmm15, [rdi + 16]\n mov eax, 1\n syscall\n movups [rdi + 32], xmm0\n movups [rdi + 48], xmm15\n mov eax, 2\n syscall\n");
+blob!(
+    vectors,
+    "movups xmm0, [rdi]\n movups xmm15, [rdi + 16]\n mov eax, 1\n syscall\n movups [rdi + 32], xmm0\n movups [rdi + 48], xmm15\n mov eax, 2\n syscall\n"
+);
 
 #[test]
 fn extended_state_goes_round() {
@@ -254,11 +400,17 @@ fn extended_state_goes_round() {
         space.write(DATA + 16, &[2; 16]).unwrap();
         regs.user.rdi = DATA;
         let fresh = context.fp_state().unwrap();
-        assert_eq!((&fresh[..2], &fresh[24..28]), (&[0x7f, 3][..], &[0x80, 0x1f, 0, 0][..]));
+        assert_eq!(
+            (&fresh[..2], &fresh[24..28]),
+            (&[0x7f, 3][..], &[0x80, 0x1f, 0, 0][..])
+        );
         assert_eq!(context.switch(regs), Event::Syscall);
         let mut image = context.fp_state().unwrap();
         assert!(image.len() >= 576);
-        assert_eq!((&image[160..176], &image[400..416]), (&[1; 16][..], &[2; 16][..]));
+        assert_eq!(
+            (&image[160..176], &image[400..416]),
+            (&[1; 16][..], &[2; 16][..])
+        );
         image[160..176].fill(3);
         let mut bad = image.clone();
         bad[512 + 8] = 1; // xcomp_bv
@@ -288,7 +440,9 @@ fn extended_state_goes_round() {
 /// The host's vDSO works where it has been moved to.
 #[test]
 fn the_host_vdso_can_be_called() {
-    let Some(vdso) = platform().host_vdso() else { return };
+    let Some(vdso) = platform().host_vdso() else {
+        return;
+    };
     assert!(!platform().user_range().contains(&vdso.start));
     let (send, receive) = std::sync::mpsc::channel();
     guest(calls(), move |space, context, regs| {
@@ -304,7 +458,8 @@ fn the_host_vdso_can_be_called() {
         let event = context.switch(regs);
         let mut seconds = [0; 8];
         space.read(DATA, &mut seconds).unwrap();
-        send.send((event, regs.clone(), i64::from_ne_bytes(seconds))).unwrap();
+        send.send((event, regs.clone(), i64::from_ne_bytes(seconds)))
+            .unwrap();
     });
     let (event, regs, seconds) = receive.recv().unwrap();
     assert_eq!(event, Event::Syscall);
@@ -322,8 +477,18 @@ fn symbol(image: &[u8], name: &[u8]) -> u64 {
     let u16_at = |at: usize| u16::from_le_bytes(image[at..at + 2].try_into().unwrap()) as usize;
     let u64_at = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap()) as usize;
     let (phoff, phnum) = (u64_at(32), u16_at(56));
-    let dynamic = (0..phnum).map(|n| phoff + 56 * n).find(|at| image[*at] == 2).map(|at| u64_at(at + 16)).unwrap();
-    let entry = |tag| (0..).map(|n| dynamic + 16 * n).find(|at| u64_at(*at) == tag).map(|at| u64_at(at + 8)).unwrap();
+    let dynamic = (0..phnum)
+        .map(|n| phoff + 56 * n)
+        .find(|at| image[*at] == 2)
+        .map(|at| u64_at(at + 16))
+        .unwrap();
+    let entry = |tag| {
+        (0..)
+            .map(|n| dynamic + 16 * n)
+            .find(|at| u64_at(*at) == tag)
+            .map(|at| u64_at(at + 8))
+            .unwrap()
+    };
     let (strings, symbols) = (entry(5), entry(6));
     for at in (symbols..).step_by(24) {
         let start = strings + u32::from_le_bytes(image[at..at + 4].try_into().unwrap()) as usize;

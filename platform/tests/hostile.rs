@@ -14,15 +14,21 @@ use platform::{AddressSpace, Event, Fault, Order, Platform, Prot};
 fn maps_of(space: &dyn AddressSpace, marker: u64) -> String {
     space.write(DATA, &marker.to_ne_bytes()).unwrap();
     let me = std::process::id();
-    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().to_str()?.parse::<i32>().ok());
     for pid in pids {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         if !stat.contains("(runsc-stub)") || !stat.contains(&format!(" {me} ")) {
             continue;
         }
-        let Ok(mem) = std::fs::File::open(format!("/proc/{pid}/mem")) else { continue };
+        let Ok(mem) = std::fs::File::open(format!("/proc/{pid}/mem")) else {
+            continue;
+        };
         let mut word = [0; 8];
-        if std::os::unix::fs::FileExt::read_at(&mem, &mut word, DATA).is_ok_and(|n| n == 8) && u64::from_ne_bytes(word) == marker {
+        if std::os::unix::fs::FileExt::read_at(&mem, &mut word, DATA).is_ok_and(|n| n == 8)
+            && u64::from_ne_bytes(word) == marker
+        {
             return std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         }
     }
@@ -48,7 +54,10 @@ fn the_area_is_what_it_should_be() {
     assert_eq!(area(&maps, " rw-p ").len(), 1, "{maps}");
     // Nothing of the sentry is left: of files only the order book, shared and read-only.
     let files: Vec<_> = maps.lines().filter(|line| line.contains('/')).collect();
-    assert!(matches!(files[..], [line] if line.contains("memfd:runsc-rs-orders") && line.contains(" r--s ")), "{maps}");
+    assert!(
+        matches!(files[..], [line] if line.contains("memfd:runsc-rs-orders") && line.contains(" r--s ")),
+        "{maps}"
+    );
 }
 
 /// The code jumps to an address in rax with all other registers set by the sentry.
@@ -56,7 +65,10 @@ fn the_area_is_what_it_should_be() {
 fn jumping_anywhere_into_the_stubs_code_gains_nothing() {
     let space = space(&[0xff, 0xe0]);
     let maps = maps_of(&*space, 0x6d61_726b_0002);
-    let text = area(&maps, " r-xp ").into_iter().filter(|r| Some(r.start) != platform().host_vdso().map(|v| v.start)).next().unwrap();
+    let text = area(&maps, " r-xp ")
+        .into_iter()
+        .find(|r| Some(r.start) != platform().host_vdso().map(|v| v.start))
+        .unwrap();
     let before = area(&maps, "p ");
     let inner = space.clone();
     let range = text.clone();
@@ -100,12 +112,18 @@ fn jumping_anywhere_into_the_stubs_code_gains_nothing() {
         send.send((calls, faults)).unwrap();
     });
     let (calls, faults) = receive.recv().unwrap();
-    assert!(calls > 1000 && faults > 1000, "{calls} calls, {faults} faults");
+    assert!(
+        calls > 1000 && faults > 1000,
+        "{calls} calls, {faults} faults"
+    );
     assert_eq!(area(&maps_of(&*space, 0x6d61_726b_0003), "p "), before);
 }
 
-/// Fills memory with rdx from rdi to rsi, over and over.
-blob!(scribble, "2: mov rax, rdi\n3: mov [rax], rdx\n add rax, 8\n cmp rax, rsi\n jb 3b\n add rdx, 0x1111\n rol rdx, 7\n jmp 2b");
+// Fills memory with rdx from rdi to rsi, over and over.
+blob!(
+    scribble,
+    "2: mov rax, rdi\n3: mov [rax], rdx\n add rax, 8\n cmp rax, rsi\n jb 3b\n add rdx, 0x1111\n rol rdx, 7\n jmp 2b"
+);
 
 /// Guest threads overwrite every writable byte of the stub's area all the time while orders are given. Orders are carried out or fail; a stub
 /// may die of it; never is an answer wrong.
@@ -115,7 +133,9 @@ fn scribbling_over_the_scratch_memory() {
     for round in 0..20u64 {
         let space = space(scribble());
         let maps = maps_of(&*space, 0x6d61_726b_1000 + round);
-        let [scratch] = &area(&maps, " rw-p ")[..] else { panic!("{maps}") };
+        let [scratch] = &area(&maps, " rw-p ")[..] else {
+            panic!("{maps}")
+        };
         let stop = Arc::new(AtomicBool::new(false));
         let (send, receive) = std::sync::mpsc::channel();
         for n in 0..2u64 {
@@ -123,9 +143,14 @@ fn scribbling_over_the_scratch_memory() {
             let entry = move |mut context: Box<dyn platform::Context>| {
                 let mut regs = start();
                 // One thread the message buffers only, which is where a receive looks; one everything.
-                let end = if n == 0 { scratch.start + 0x200 } else { scratch.end };
+                let end = if n == 0 {
+                    scratch.start + 0x200
+                } else {
+                    scratch.end
+                };
                 // Values that are addresses, counts and flags.
-                let value = [0, scratch.start, DATA, !0, 1 << 63, 0x7fff_ffe4_0000][((round + n) % 6) as usize];
+                let value = [0, scratch.start, DATA, !0, 1 << 63, 0x7fff_ffe4_0000]
+                    [((round + n) % 6) as usize];
                 (regs.user.rdi, regs.user.rsi, regs.user.rdx) = (scratch.start, end, value);
                 send.send(context.interrupter()).unwrap();
                 while !stop.load(SeqCst) {
@@ -136,21 +161,44 @@ fn scribbling_over_the_scratch_memory() {
                     }
                 }
             };
-            space.clone().spawn("scribbler", Box::new(move |context| {
-                entry(context);
-                None
-            })).unwrap();
+            space
+                .clone()
+                .spawn(
+                    "scribbler",
+                    Box::new(move |context| {
+                        entry(context);
+                        None
+                    }),
+                )
+                .unwrap();
         }
         let running: Vec<_> = (0..2).map(|_| receive.recv().unwrap()).collect();
         let offset = platform().memory_file().allocate(0x1000).unwrap();
-        platform().memory_file().write_at(offset, b"memory").unwrap();
+        platform()
+            .memory_file()
+            .write_at(offset, b"memory")
+            .unwrap();
         for n in 0..200u64 {
             let at = 0x1000_0000 + n * 0x10000;
-            let shared = platform::Backing::Memory { offset, shared: true };
-            if space.apply(&[anonymous(at, 0x2000, RW), map(at + 0x4000, 0x1000, shared, Prot::READ)]).is_ok() {
+            let shared = platform::Backing::Memory {
+                offset,
+                shared: true,
+            };
+            if space
+                .apply(&[
+                    anonymous(at, 0x2000, RW),
+                    map(at + 0x4000, 0x1000, shared, Prot::READ),
+                ])
+                .is_ok()
+            {
                 let mut buf = [0; 6];
-                let fine = space.write(at, &[1; 0x2000]) == Ok(0x2000) && space.read(at + 0x4000, &mut buf) == Ok(6) && &buf == b"memory";
-                lies.fetch_add(u64::from(!fine && space.read(CODE, &mut [0]).is_ok()), SeqCst);
+                let fine = space.write(at, &[1; 0x2000]) == Ok(0x2000)
+                    && space.read(at + 0x4000, &mut buf) == Ok(6)
+                    && &buf == b"memory";
+                lies.fetch_add(
+                    u64::from(!fine && space.read(CODE, &mut [0]).is_ok()),
+                    SeqCst,
+                );
             }
             if let Ok(outcome) = space.compare_exchange_u32(DATA + 0x800, n as u32, n as u32 + 1) {
                 lies.fetch_add(u64::from(outcome != Ok(n as u32)), SeqCst);
@@ -171,7 +219,11 @@ fn scribbling_over_the_scratch_memory() {
 /// Every system call number by every entry: the sentry sees it or the guest faults.
 #[test]
 fn every_call_number_by_every_entry() {
-    for entry in [&[0x0f, 0x05, 0x0f, 0x0b][..], &[0xcd, 0x80, 0x0f, 0x0b], &[0x0f, 0x34, 0x0f, 0x0b]] {
+    for entry in [
+        &[0x0f, 0x05, 0x0f, 0x0b][..],
+        &[0xcd, 0x80, 0x0f, 0x0b],
+        &[0x0f, 0x34, 0x0f, 0x0b],
+    ] {
         let code = entry.to_vec();
         guest(&code, |_, context, regs| {
             for nr in (0..600).chain([0x4000_0000, 0x4000_0001, 0xffff_ffff, u64::MAX, 1 << 32]) {
@@ -180,7 +232,9 @@ fn every_call_number_by_every_entry() {
                 // What would hurt, if the host executed it: exit, kill, munmap of everything.
                 (regs.user.rdi, regs.user.rsi, regs.user.rdx) = (0, 1 << 47, 9);
                 match context.switch(regs) {
-                    Event::Syscall | Event::Syscall32 => assert_eq!(regs.user.orig_rax as u32, nr as u32),
+                    Event::Syscall | Event::Syscall32 => {
+                        assert_eq!(regs.user.orig_rax as u32, nr as u32)
+                    }
                     Event::Fault { .. } | Event::Exception { .. } => {}
                     event => panic!("{nr:#x}: {event:?}"),
                 }
@@ -207,7 +261,12 @@ fn compare_exchange_races_with_unmap() {
         }
         for _ in 0..500 {
             space.apply(&[anonymous(0x1000_0000, 0x1000, RW)]).unwrap();
-            space.apply(&[Order::Unmap { start: 0x1000_0000, len: 0x1000 }]).unwrap();
+            space
+                .apply(&[Order::Unmap {
+                    start: 0x1000_0000,
+                    len: 0x1000,
+                }])
+                .unwrap();
         }
         stop.store(true, SeqCst);
     });

@@ -22,7 +22,10 @@ fn children() -> Vec<(i32, char)> {
         let state = rest.next()?.chars().next()?;
         (rest.next()? == me).then_some((pid, state))
     };
-    std::fs::read_dir("/proc").unwrap().filter_map(|entry| stat(entry.unwrap())).collect()
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| stat(entry.unwrap()))
+        .collect()
 }
 
 fn settled(what: impl Fn() -> (usize, usize, usize), want: (usize, usize, usize)) {
@@ -38,7 +41,13 @@ fn settled(what: impl Fn() -> (usize, usize, usize), want: (usize, usize, usize)
 blob!(loop_, "2: mov eax, 39\n syscall\n jmp 2b");
 
 fn leave_nothing_behind() {
-    let count = || (children().len(), entries("/proc/self/fd"), entries("/proc/self/task"));
+    let count = || {
+        (
+            children().len(),
+            entries("/proc/self/fd"),
+            entries("/proc/self/task"),
+        )
+    };
     // The zygote and its pool are there, and stay.
     drop(platform().new_address_space().unwrap());
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -52,13 +61,21 @@ fn leave_nothing_behind() {
                 let mut regs = start();
                 assert_eq!(context.switch(&mut regs), Event::Syscall);
             };
-            one.spawn("guest", Box::new(move |context| {
-                entry(context);
-                None
-            })).unwrap();
+            one.spawn(
+                "guest",
+                Box::new(move |context| {
+                    entry(context);
+                    None
+                }),
+            )
+            .unwrap();
         }
-        enter(&child, |context, regs| assert_eq!(context.switch(regs), Event::Syscall));
-        enter(&child, |context, regs| assert_eq!(context.switch(regs), Event::Syscall));
+        enter(&child, |context, regs| {
+            assert_eq!(context.switch(regs), Event::Syscall)
+        });
+        enter(&child, |context, regs| {
+            assert_eq!(context.switch(regs), Event::Syscall)
+        });
     }
     settled(count, before);
     assert!(children().iter().all(|(_, state)| *state != 'Z'));
@@ -71,7 +88,11 @@ fn a_shot_stub_has_died() {
     std::thread::sleep(std::time::Duration::from_millis(300));
     let known: Vec<_> = children();
     let child = space.fork().unwrap();
-    let stub = children().into_iter().find(|c| !known.iter().any(|k| k.0 == c.0)).unwrap().0;
+    let stub = children()
+        .into_iter()
+        .find(|c| !known.iter().any(|k| k.0 == c.0))
+        .unwrap()
+        .0;
     let inner = child.clone();
     enter(&child, move |context, regs| {
         assert_eq!(context.switch(regs), Event::Syscall);

@@ -44,15 +44,29 @@ pub struct Context {
 impl Context {
     /// Takes over a parked guest thread. If that fails the context is dead, and the first switch says so.
     pub fn new(space: Arc<AddressSpace>, thread: Result<Thread>) -> Context {
-        let Thread { tid, used } = thread.unwrap_or(Thread { tid: NOBODY, used: false });
+        let Thread { tid, used } = thread.unwrap_or(Thread {
+            tid: NOBODY,
+            used: false,
+        });
         let tracee = Tracee(tid);
         let guest = placement::Guest::new(tid, space.balancer());
         let attached = thread.and_then(|_| tracee.attach());
         if let Err(error) = attached {
-            log::warn!("guest thread {tid} of stub {} cannot be traced: {error}", space.process().pid());
+            log::warn!(
+                "guest thread {tid} of stub {} cannot be traced: {error}",
+                space.process().pid()
+            );
         }
         let interruption = Arc::new(Interruption::new(space.process().pid(), tid));
-        let mut context = Context { space, tracee, interruption, guest, host: UserRegs::default(), known: false, dead: attached.is_err() };
+        let mut context = Context {
+            space,
+            tracee,
+            interruption,
+            guest,
+            host: UserRegs::default(),
+            known: false,
+            dead: attached.is_err(),
+        };
         if used {
             crate::Context::reset_fp_state(&mut context);
         }
@@ -69,7 +83,11 @@ impl Context {
         if self.known {
             // The kernel would undo a call that seems to have been interrupted, if it is given such a result beside a call's number.
             let restart = matches!(want.rax as i64, -516..=-512);
-            let only_rax = UserRegs { rax: self.host.rax, orig_rax: self.host.orig_rax, ..*want } == self.host;
+            let only_rax = UserRegs {
+                rax: self.host.rax,
+                orig_rax: self.host.orig_rax,
+                ..*want
+            } == self.host;
             if only_rax && (self.host.orig_rax == u64::MAX || !restart) {
                 if want.rax != self.host.rax {
                     self.tracee.set_register(RAX_OFFSET, want.rax)?;
@@ -107,8 +125,17 @@ impl Context {
             (libc::SIGTRAP, _) => 1,
             (libc::SIGBUS, libc::BUS_ADRALN) => 17,
             (libc::SIGSEGV | libc::SIGBUS, _) => {
-                let access = if code != SI_KERNEL && addr == regs.user.rip { Access::Execute } else { Access::Unknown };
-                return Ok(Some(Event::Fault { signo, code, addr, access }));
+                let access = if code == SI_KERNEL {
+                    Access::Unknown
+                } else {
+                    self.access(code, addr)
+                };
+                return Ok(Some(Event::Fault {
+                    signo,
+                    code,
+                    addr,
+                    access,
+                }));
             }
             (libc::SIGSYS, _) => {
                 // A call through the vsyscall page, which the host would have emulated, but for the filter. It looks as if it had returned to
@@ -119,7 +146,27 @@ impl Context {
             }
             _ => return Ok(None),
         };
-        Ok(Some(Event::Exception { signo, code, addr, trapno }))
+        Ok(Some(Event::Exception {
+            signo,
+            code,
+            addr,
+            trapno,
+        }))
+    }
+
+    /// ptrace does not give the processor's error code. What it said follows from the mapping where that can be read: then reading was not
+    /// what failed.
+    fn access(&self, code: i32, addr: u64) -> Access {
+        const SEGV_ACCERR: i32 = 2;
+        if addr == self.host.rip {
+            Access::Execute
+        } else if code == SEGV_ACCERR
+            && crate::AddressSpace::read(&*self.space, addr, &mut [0]).is_ok()
+        {
+            Access::Write
+        } else {
+            Access::Unknown
+        }
     }
 
     /// The way in was `syscall` in 64-bit mode: then the processor has put the return address into rcx and the flags into r11. A guest that
@@ -147,7 +194,11 @@ impl Context {
             match stop {
                 Stop::Syscall => {
                     self.fetch(regs)?;
-                    return Ok(if self.is_64bit_call() { Event::Syscall } else { Event::Syscall32 });
+                    return Ok(if self.is_64bit_call() {
+                        Event::Syscall
+                    } else {
+                        Event::Syscall32
+                    });
                 }
                 Stop::Signal(INTERRUPT) => {
                     if self.interruption.received() {
@@ -189,9 +240,16 @@ impl crate::Context for Context {
             return Event::Died;
         }
         if regs.user.fs_base >= TASK_END || regs.user.gs_base >= TASK_END {
-            return Event::Fault { signo: libc::SIGSEGV, code: SI_KERNEL, addr: 0, access: Access::Unknown };
+            return Event::Fault {
+                signo: libc::SIGSEGV,
+                code: SI_KERNEL,
+                addr: 0,
+                access: Access::Unknown,
+            };
         }
-        let outcome = self.push(&sanitised(&regs.user)).and_then(|()| self.run(regs));
+        let outcome = self
+            .push(&sanitised(&regs.user))
+            .and_then(|()| self.run(regs));
         outcome.unwrap_or_else(|_| self.died())
     }
 
@@ -205,7 +263,11 @@ impl crate::Context for Context {
         // The kernel takes an image of exactly the size that it gives.
         let mut whole = vec![0; xstate_max()];
         self.tracee.xstate(&mut whole)?;
-        if image.len() > whole.len() && image.get(whole.len()..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+        if image.len() > whole.len()
+            && image
+                .get(whole.len()..)
+                .is_some_and(|rest| rest.iter().any(|byte| *byte != 0))
+        {
             return Err(Errno::EINVAL);
         }
         whole.fill(0);
@@ -218,7 +280,9 @@ impl crate::Context for Context {
             // An FXSAVE image alone: x87 and SSE are in it, all else is initial.
             whole[LEGACY_LEN] = 3;
         }
-        self.tracee.set_xstate(&whole).map_err(|e| if e == Errno::ESRCH { e } else { Errno::EINVAL })
+        self.tracee
+            .set_xstate(&whole)
+            .map_err(|e| if e == Errno::ESRCH { e } else { Errno::EINVAL })
     }
 
     fn reset_fp_state(&mut self) {
@@ -256,13 +320,28 @@ impl Drop for Context {
         }
         let process = self.space.process();
         let park = process.has_room();
-        let rip = if park { stub::parked_pc() } else { stub::exit_pc() };
-        let regs = UserRegs { rip, ..sanitised(&UserRegs::default()) };
-        if self.tracee.set_registers(&regs).and_then(|()| self.tracee.detach(0)).is_err() {
+        let rip = if park {
+            stub::parked_pc()
+        } else {
+            stub::exit_pc()
+        };
+        let regs = UserRegs {
+            rip,
+            ..sanitised(&UserRegs::default())
+        };
+        if self
+            .tracee
+            .set_registers(&regs)
+            .and_then(|()| self.tracee.detach(0))
+            .is_err()
+        {
             // It is dying. Nobody else may wait for a traced thread.
             self.tracee.wait();
         } else if park {
-            process.return_thread(Thread { tid: self.tracee.0, used: true });
+            process.return_thread(Thread {
+                tid: self.tracee.0,
+                used: true,
+            });
         }
     }
 }

@@ -28,7 +28,11 @@ pub struct Interruption {
 
 impl Interruption {
     pub fn new(pid: i32, tid: i32) -> Interruption {
-        Interruption { state: AtomicU32::new(0), pid, tid }
+        Interruption {
+            state: AtomicU32::new(0),
+            pid,
+            tid,
+        }
     }
 
     /// May the guest run? If not, an interrupt has been taken.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use abi::{Errno, Iovec};
 
+use crate::placement::Balancer;
 use crate::stub::{self, HostVdso, Pool, Process};
-use crate::placement::{self, Balancer};
-use crate::{Entry, Fault, MemoryFile, Order, Result};
+use crate::{Entry, Fault, MemoryFile, Order, Result, workers};
 use context::Context;
 
 /// See the module.
@@ -41,11 +41,24 @@ impl Ptrace {
         let memory = Arc::new(MemoryFile::new()?);
         let mut pool = Pool::new(vdso)?;
         pool.start()?;
-        placement::init();
         let balancer = Arc::new(Balancer::new());
-        let body = { let balancer = balancer.clone(); move || balancer.run() };
-        sync::thread::spawn(sync::thread::Builder::new("balancer").stack_size(64 << 10), body).map_err(|_| Errno::EAGAIN)?;
-        Ok(Ptrace { shared: Arc::new(Shared { memory, pool, balancer }), vdso: vdso.image() })
+        let body = {
+            let balancer = balancer.clone();
+            move || balancer.run()
+        };
+        sync::thread::spawn(
+            sync::thread::Builder::new("balancer").stack_size(64 << 10),
+            body,
+        )
+        .map_err(|_| Errno::EAGAIN)?;
+        Ok(Ptrace {
+            shared: Arc::new(Shared {
+                memory,
+                pool,
+                balancer,
+            }),
+            vdso: vdso.image(),
+        })
     }
 }
 
@@ -57,7 +70,10 @@ impl crate::Platform for Ptrace {
         &self.shared.memory
     }
     fn new_address_space(&self) -> Result<Arc<dyn crate::AddressSpace>> {
-        Ok(AddressSpace::new(self.shared.clone(), self.shared.pool.take()?))
+        Ok(AddressSpace::new(
+            self.shared.clone(),
+            self.shared.pool.take()?,
+        ))
     }
     fn user_range(&self) -> Range<u64> {
         stub::USER
@@ -76,7 +92,10 @@ pub struct AddressSpace {
 
 impl AddressSpace {
     fn new(shared: Arc<Shared>, process: Process) -> Arc<AddressSpace> {
-        Arc::new(AddressSpace { shared, process: Some(process) })
+        Arc::new(AddressSpace {
+            shared,
+            process: Some(process),
+        })
     }
 
     fn balancer(&self) -> &Balancer {
@@ -100,7 +119,10 @@ impl Drop for AddressSpace {
 }
 
 fn one(addr: u64, len: usize) -> [Iovec; 1] {
-    [Iovec { iov_base: addr, iov_len: len as u64 }]
+    [Iovec {
+        iov_base: addr,
+        iov_len: len as u64,
+    }]
 }
 
 impl crate::AddressSpace for AddressSpace {
@@ -109,7 +131,10 @@ impl crate::AddressSpace for AddressSpace {
     }
 
     fn fork(&self) -> Result<Arc<dyn crate::AddressSpace>> {
-        Ok(AddressSpace::new(self.shared.clone(), self.process().fork()?))
+        Ok(AddressSpace::new(
+            self.shared.clone(),
+            self.process().fork()?,
+        ))
     }
 
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Fault> {
@@ -128,19 +153,28 @@ impl crate::AddressSpace for AddressSpace {
         stub::write(self.process().pid(), remote, buf)
     }
 
-    fn compare_exchange_u32(&self, addr: u64, old: u32, new: u32) -> Result<Result<u32, u32>, Fault> {
+    fn compare_exchange_u32(
+        &self,
+        addr: u64,
+        old: u32,
+        new: u32,
+    ) -> Result<Result<u32, u32>, Fault> {
         let fault = Fault { addr };
         if !addr.is_multiple_of(4) || !stub::USER.contains(&addr) {
             return Err(fault);
         }
-        self.process().compare_exchange(addr, old, new).map_err(|_| fault)
+        self.process()
+            .compare_exchange(addr, old, new)
+            .map_err(|_| fault)
     }
 
     fn load_u32(&self, addr: u64) -> Result<u32, Fault> {
         let mut bytes = [0; 4];
         match self.read(addr, &mut bytes)? {
             4 => Ok(u32::from_ne_bytes(bytes)),
-            n => Err(Fault { addr: addr.wrapping_add(n as u64) }),
+            n => Err(Fault {
+                addr: addr.wrapping_add(n as u64),
+            }),
         }
     }
 
@@ -158,7 +192,11 @@ impl crate::AddressSpace for AddressSpace {
                 let len = CHUNK.min(range.end - at);
                 let count = (len / abi::PAGE_SIZE) as usize;
                 if self.mincore(at, len, &mut resident).is_ok() {
-                    pages += resident.iter().take(count).filter(|byte| **byte & 1 != 0).count() as u64;
+                    pages += resident
+                        .iter()
+                        .take(count)
+                        .filter(|byte| **byte & 1 != 0)
+                        .count() as u64;
                 }
                 at += len;
             }
@@ -173,7 +211,11 @@ impl crate::AddressSpace for AddressSpace {
     fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()> {
         // The first thread of a new process is waited for by the new sentry thread, so that the parent can go on. Should there be none, because
         // the host refused, the new task finds that it has died; the same can happen to it at any later moment.
-        let thread = if self.process().newborn() { None } else { Some(self.process().take_thread()?) };
+        let thread = if self.process().newborn() {
+            None
+        } else {
+            Some(self.process().take_thread()?)
+        };
         let space = self.clone();
         let body = move || {
             let found = thread.map_or_else(|| space.process().take_thread(), Ok);
@@ -181,12 +223,10 @@ impl crate::AddressSpace for AddressSpace {
                 crate::run_to_end(next.address_space, next.entry);
             }
         };
-        // Not bound to the parent's processor: it has work of its own to go on with.
-        placement::anywhere(|| sync::thread::spawn(sync::thread::Builder::new(name), body)).map(drop).map_err(|_| {
+        workers::run(name, Box::new(body)).inspect_err(|_| {
             if let Some(thread) = thread {
                 self.process().return_thread(thread);
             }
-            Errno::EAGAIN
         })
     }
 

@@ -35,12 +35,20 @@ impl Tracee {
     /// A request without results in memory.
     fn request(self, request: libc::c_uint, addr: usize, data: usize) -> Result<()> {
         // SAFETY: the requests made through this write nothing to this process's memory. glibc's wrapper is variadic and passes words on.
-        if unsafe { libc::ptrace(request, self.0, addr, data) } == -1 { Err(errno()) } else { Ok(()) }
+        if unsafe { libc::ptrace(request, self.0, addr, data) } == -1 {
+            Err(errno())
+        } else {
+            Ok(())
+        }
     }
 
     /// Begins to trace it. If the tracer dies, it is killed.
     pub fn seize(self) -> Result<()> {
-        self.request(libc::PTRACE_SEIZE, 0, (libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD) as usize)
+        self.request(
+            libc::PTRACE_SEIZE,
+            0,
+            (libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD) as usize,
+        )
     }
 
     /// Stops it, wherever it is.
@@ -92,14 +100,28 @@ impl Tracee {
     /// Its general registers.
     pub fn registers(self, into: &mut UserRegs) -> Result<()> {
         // SAFETY: `into` has the size and layout of user_regs_struct, any bits are valid in it.
-        let result = unsafe { libc::ptrace(libc::PTRACE_GETREGS, self.0, 0usize, std::ptr::from_mut(into)) };
+        let result = unsafe {
+            libc::ptrace(
+                libc::PTRACE_GETREGS,
+                self.0,
+                0usize,
+                std::ptr::from_mut(into),
+            )
+        };
         if result == -1 { Err(errno()) } else { Ok(()) }
     }
 
     /// Replaces them.
     pub fn set_registers(self, from: &UserRegs) -> Result<()> {
         // SAFETY: the kernel reads a user_regs_struct from `from`.
-        let result = unsafe { libc::ptrace(libc::PTRACE_SETREGS, self.0, 0usize, std::ptr::from_ref(from)) };
+        let result = unsafe {
+            libc::ptrace(
+                libc::PTRACE_SETREGS,
+                self.0,
+                0usize,
+                std::ptr::from_ref(from),
+            )
+        };
         if result == -1 { Err(errno()) } else { Ok(()) }
     }
 
@@ -112,11 +134,19 @@ impl Tracee {
     pub fn siginfo(self) -> Result<(i32, u64, i32)> {
         let mut info = [0u8; 128];
         // SAFETY: a siginfo_t is 128 bytes.
-        if unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, self.0, 0usize, info.as_mut_ptr()) } == -1 {
+        if unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, self.0, 0usize, info.as_mut_ptr()) } == -1
+        {
             return Err(errno());
         }
-        let word = |at: usize| info.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
-        let addr = info.get(16..24).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
+        let word = |at: usize| {
+            info.get(at..at + 4)
+                .and_then(|b| b.try_into().ok())
+                .map_or(0, i32::from_ne_bytes)
+        };
+        let addr = info
+            .get(16..24)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_ne_bytes);
         Ok((word(8), addr, word(24)))
     }
 
@@ -125,15 +155,20 @@ impl Tracee {
         // struct ptrace_syscall_info: op, padding, arch, …
         let mut info = [0u32; 32];
         // SAFETY: the kernel writes at most as many bytes as it is told there are.
-        let n = unsafe { libc::ptrace(SYSCALL_INFO, self.0, size_of_val(&info), info.as_mut_ptr()) };
+        let n =
+            unsafe { libc::ptrace(SYSCALL_INFO, self.0, size_of_val(&info), info.as_mut_ptr()) };
         n >= 8 && info.get(1) == Some(&AUDIT_ARCH_X86_64)
     }
 
     /// Its extended state.
     pub fn xstate(self, into: &mut Vec<u8>) -> Result<()> {
-        let mut iovec = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+        let mut iovec = libc::iovec {
+            iov_base: into.as_mut_ptr().cast(),
+            iov_len: into.len(),
+        };
         // SAFETY: the kernel writes at most `iov_len` bytes to the buffer and says how many.
-        if unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.0, NT_X86_XSTATE, &mut iovec) } == -1 {
+        if unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.0, NT_X86_XSTATE, &mut iovec) } == -1
+        {
             return Err(errno());
         }
         into.truncate(iovec.iov_len);
@@ -142,9 +177,17 @@ impl Tracee {
 
     /// Replaces it. The kernel wants all of it, and checks it.
     pub fn set_xstate(self, from: &[u8]) -> Result<()> {
-        let mut iovec = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
+        let mut iovec = libc::iovec {
+            iov_base: from.as_ptr().cast_mut().cast(),
+            iov_len: from.len(),
+        };
         // SAFETY: the kernel reads `iov_len` bytes.
-        if unsafe { libc::ptrace(libc::PTRACE_SETREGSET, self.0, NT_X86_XSTATE, &mut iovec) } == -1 { Err(errno()) } else { Ok(()) }
+        if unsafe { libc::ptrace(libc::PTRACE_SETREGSET, self.0, NT_X86_XSTATE, &mut iovec) } == -1
+        {
+            Err(errno())
+        } else {
+            Ok(())
+        }
     }
 
     /// Begins to trace a guest thread that is parked in the stub's code or on its way there. When this returns it is stopped in its park, past
@@ -176,7 +219,14 @@ impl Tracee {
 
 /// How large an XSAVE image can be on this processor, standard format.
 pub fn xstate_max() -> usize {
-    let (leaf0, leaf) = (core::arch::x86_64::__cpuid(0), core::arch::x86_64::__cpuid_count(0xd, 0));
-    let size = if leaf0.eax >= 0xd { leaf.ecx as usize } else { 0 };
+    let (leaf0, leaf) = (
+        core::arch::x86_64::__cpuid(0),
+        core::arch::x86_64::__cpuid_count(0xd, 0),
+    );
+    let size = if leaf0.eax >= 0xd {
+        leaf.ecx as usize
+    } else {
+        0
+    };
     size.max(576)
 }

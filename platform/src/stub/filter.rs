@@ -69,7 +69,7 @@ mod paste_nr {
     numbers! {
         sendto = SYS_sendto, recvmsg = SYS_recvmsg, mmap = SYS_mmap, munmap = SYS_munmap, mprotect = SYS_mprotect, mremap = SYS_mremap,
         madvise = SYS_madvise, mlock2 = SYS_mlock2, munlock = SYS_munlock, mincore = SYS_mincore, clone = SYS_clone,
-        close_range = SYS_close_range, dup2 = SYS_dup2, prctl = SYS_prctl, seccomp = SYS_seccomp, pause = SYS_pause, exit = SYS_exit,
+        close_range = SYS_close_range, sched_setaffinity = SYS_sched_setaffinity, dup2 = SYS_dup2, prctl = SYS_prctl, seccomp = SYS_seccomp, pause = SYS_pause, exit = SYS_exit,
         exit_group = SYS_exit_group, gettimeofday = SYS_gettimeofday, time = SYS_time, getcpu = SYS_getcpu,
     }
 }
@@ -90,6 +90,7 @@ pub const HELPER: FilterSpec = FilterSpec {
         Allow mremap(Below(0, BASE), Below(1, BASE), Below(2, BASE), Below(4, BASE)): "ordered: guest memory",
         Allow clone(Is(0, text::FORK_FLAGS)): "ordered: a guest process forks, or a new one is needed",
         Allow clone(Is(0, text::THREAD_FLAGS)): "ordered: a guest thread",
+        Allow sched_setaffinity(Is(0, 0), Is(2, PROCESSORS)): "before a fork: the copy may run on any processor of the sandbox",
         Allow close_range(Is(0, DONATED_FD)): "the file of a mapping is closed as soon as it is mapped",
         Allow prctl(Is(0, libc::PR_SET_PDEATHSIG as u64), Is(1, libc::SIGKILL as u64)): "a forked stub dies with the sentry",
         Allow mmap(Is(0, ORDERS), Is(1, 4096), Is(2, libc::PROT_READ as u64), Is(3, SHARED_FIXED), Is(4, BOOK_FD)): "a forked stub's own orders, read-only",
@@ -172,9 +173,16 @@ fn below(offset: u32, value: u64, rule: &mut Vec<Instruction>) {
 impl FilterSpec {
     /// The filter as the kernel takes it.
     pub fn program(&self) -> Vec<Instruction> {
-        let mut program = vec![instruction(LOAD, 0, 0, ARCH), instruction(EQUAL, 1, 0, AUDIT_ARCH_X86_64), ret(self.default)];
+        let mut program = vec![
+            instruction(LOAD, 0, 0, ARCH),
+            instruction(EQUAL, 1, 0, AUDIT_ARCH_X86_64),
+            ret(self.default),
+        ];
         for rule in self.rules {
-            let mut code = vec![instruction(LOAD, 0, 0, NR), instruction(EQUAL, 0, NEXT, rule.nr as u32)];
+            let mut code = vec![
+                instruction(LOAD, 0, 0, NR),
+                instruction(EQUAL, 0, NEXT, rule.nr as u32),
+            ];
             for when in rule.when {
                 match *when {
                     Is(arg, value) => is(ARGS + 8 * u32::from(arg), value, &mut code),
@@ -212,7 +220,9 @@ mod tests {
             let jump = |taken| usize::from(if taken { i[2] } else { i[3] });
             pc += 1;
             match u32::from(u16::from_ne_bytes([i[0], i[1]])) {
-                LOAD => a = u32::from_ne_bytes(data[k as usize..k as usize + 4].try_into().unwrap()),
+                LOAD => {
+                    a = u32::from_ne_bytes(data[k as usize..k as usize + 4].try_into().unwrap())
+                }
                 EQUAL => pc += jump(a == k),
                 GREATER => pc += jump(a > k),
                 AT_LEAST => pc += jump(a >= k),
@@ -238,21 +248,68 @@ mod tests {
         let program = HELPER.program();
         let verdict = |nr, args| run(&program, &call(nr, args, 0, AUDIT_ARCH_X86_64));
         let (allow, kill) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS);
-        assert_eq!(verdict(libc::SYS_mmap, [0x10000, 4096, 3, 0x32, !0, 0]), allow);
-        assert_eq!(verdict(libc::SYS_mmap, [BASE - 4096, 4096, 3, 0x32, !0, 0]), allow);
-        assert_eq!(verdict(libc::SYS_mmap, [0x7ffe_ffff_f000, 4096, 3, 0x32, !0, 0]), allow);
+        assert_eq!(
+            verdict(libc::SYS_mmap, [0x10000, 4096, 3, 0x32, !0, 0]),
+            allow
+        );
+        assert_eq!(
+            verdict(libc::SYS_mmap, [BASE - 4096, 4096, 3, 0x32, !0, 0]),
+            allow
+        );
+        assert_eq!(
+            verdict(libc::SYS_mmap, [0x7ffe_ffff_f000, 4096, 3, 0x32, !0, 0]),
+            allow
+        );
         assert_eq!(verdict(libc::SYS_mmap, [BASE, 4096, 3, 0x32, !0, 0]), kill);
-        assert_eq!(verdict(libc::SYS_mmap, [1 << 63, 4096, 3, 0x32, !0, 0]), kill);
-        assert_eq!(verdict(libc::SYS_mmap, [ORDERS, 4096, 1, SHARED_FIXED, BOOK_FD, 4096]), allow);
-        assert_eq!(verdict(libc::SYS_mmap, [ORDERS, 4096, 3, SHARED_FIXED, BOOK_FD, 4096]), kill);
+        assert_eq!(
+            verdict(libc::SYS_mmap, [1 << 63, 4096, 3, 0x32, !0, 0]),
+            kill
+        );
+        assert_eq!(
+            verdict(
+                libc::SYS_mmap,
+                [ORDERS, 4096, 1, SHARED_FIXED, BOOK_FD, 4096]
+            ),
+            allow
+        );
+        assert_eq!(
+            verdict(
+                libc::SYS_mmap,
+                [ORDERS, 4096, 3, SHARED_FIXED, BOOK_FD, 4096]
+            ),
+            kill
+        );
         assert_eq!(verdict(libc::SYS_munmap, [TEXT, 4096, 0, 0, 0, 0]), kill);
-        assert_eq!(verdict(libc::SYS_mremap, [0x10000, 4096, 4096, 3, TEXT, 0]), kill);
-        assert_eq!(verdict(libc::SYS_clone, [text::FORK_FLAGS, 0, 0, 0, 0, 0]), allow);
-        assert_eq!(verdict(libc::SYS_clone, [text::FORK_FLAGS | 0x1000_0000, 0, 0, 0, 0, 0]), kill);
+        assert_eq!(
+            verdict(libc::SYS_mremap, [0x10000, 4096, 4096, 3, TEXT, 0]),
+            kill
+        );
+        assert_eq!(
+            verdict(libc::SYS_clone, [text::FORK_FLAGS, 0, 0, 0, 0, 0]),
+            allow
+        );
+        assert_eq!(
+            verdict(
+                libc::SYS_clone,
+                [text::FORK_FLAGS | 0x1000_0000, 0, 0, 0, 0, 0]
+            ),
+            kill
+        );
         assert_eq!(verdict(libc::SYS_execve, [0; 6]), kill);
         assert_eq!(verdict(libc::SYS_sendto, [3, 0, 0, 0, 0, 0]), kill);
         assert_eq!(verdict(libc::SYS_time, [0; 6]), libc::SECCOMP_RET_TRAP);
-        assert_eq!(run(&program, &call(libc::SYS_mmap, [0x10000, 4096, 3, 0x32, !0, 0], 0, 0x4000_0003)), kill);
+        assert_eq!(
+            run(
+                &program,
+                &call(
+                    libc::SYS_mmap,
+                    [0x10000, 4096, 3, 0x32, !0, 0],
+                    0,
+                    0x4000_0003
+                )
+            ),
+            kill
+        );
     }
 
     #[test]
@@ -260,9 +317,18 @@ mod tests {
         let program = GUEST.program();
         for nr in 0..512 {
             for ip in [0, text::parked(), text::exited()] {
-                let allowed = (nr, ip) == (libc::SYS_pause, text::parked()) || (nr, ip) == (libc::SYS_exit, text::exited());
-                let want = if allowed { libc::SECCOMP_RET_ALLOW } else { libc::SECCOMP_RET_TRAP };
-                assert_eq!(run(&program, &call(nr, [0; 6], ip, AUDIT_ARCH_X86_64)), want, "{nr} at {ip:#x}");
+                let allowed = (nr, ip) == (libc::SYS_pause, text::parked())
+                    || (nr, ip) == (libc::SYS_exit, text::exited());
+                let want = if allowed {
+                    libc::SECCOMP_RET_ALLOW
+                } else {
+                    libc::SECCOMP_RET_TRAP
+                };
+                assert_eq!(
+                    run(&program, &call(nr, [0; 6], ip, AUDIT_ARCH_X86_64)),
+                    want,
+                    "{nr} at {ip:#x}"
+                );
             }
         }
     }
@@ -270,7 +336,10 @@ mod tests {
     #[test]
     fn everything_fits_its_page() {
         let programs = HELPER.program().len() + GUEST.program().len();
-        assert!(PROGRAMS - DATA + 8 * programs as u64 <= 4096, "{programs} instructions");
+        assert!(
+            PROGRAMS - DATA + 8 * programs as u64 <= 4096,
+            "{programs} instructions"
+        );
         assert!(text::code().len() <= 4096, "{} bytes", text::code().len());
     }
 }

@@ -44,8 +44,10 @@ pub const IOVEC: u64 = DATA + 0x100;
 pub const HELPER_PROGRAM: u64 = DATA + 0x110;
 /// In [`DATA`]: `sock_fprog` of the guest threads' filter.
 pub const GUEST_PROGRAM: u64 = DATA + 0x120;
+/// In [`DATA`]: the processors that the sandbox may use.
+pub const PROCESSORS: u64 = DATA + 0x130;
 /// In [`DATA`]: the filters' instructions, up to the page's end.
-pub const PROGRAMS: u64 = DATA + 0x130;
+pub const PROGRAMS: u64 = DATA + 0x1b0;
 
 /// In [`SCRATCH`]: the `msghdr` of every receive, its control buffer and its data.
 pub const MESSAGE: u64 = SCRATCH;

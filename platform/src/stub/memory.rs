@@ -1,7 +1,7 @@
 //! Guest memory from outside: `process_vm_readv` and `process_vm_writev`. They honour the rights of the pages as the guest's own accesses do,
 //! and copy page by page up to the first that cannot be reached.
 
-use abi::{Iovec, IOV_MAX};
+use abi::{IOV_MAX, Iovec};
 
 use crate::{Fault, Result};
 
@@ -13,7 +13,10 @@ enum Way {
 }
 
 /// The layouts are the same: `abi::Iovec` is the ABI's struct with integers for pointers.
-const _: () = assert!(size_of::<Iovec>() == size_of::<libc::iovec>() && align_of::<Iovec>() == align_of::<libc::iovec>());
+const _: () = assert!(
+    size_of::<Iovec>() == size_of::<libc::iovec>()
+        && align_of::<Iovec>() == align_of::<libc::iovec>()
+);
 
 fn transfer(pid: i32, remote: &[Iovec], local: libc::iovec, way: Way) -> usize {
     let (pid, count) = (pid as libc::pid_t, remote.len() as libc::c_ulong);
@@ -46,12 +49,21 @@ fn address(remote: &[Iovec], mut done: usize) -> u64 {
 fn all(pid: i32, remote: &[Iovec], local: *mut u8, len: usize, way: Way) -> Result<usize, Fault> {
     let mut done = 0;
     for chunk in remote.chunks(IOV_MAX) {
-        let want = chunk.iter().fold(0usize, |sum, r| sum.saturating_add(usize::try_from(r.iov_len).unwrap_or(usize::MAX))).min(len - done);
+        let want = chunk
+            .iter()
+            .fold(0usize, |sum, r| {
+                sum.saturating_add(usize::try_from(r.iov_len).unwrap_or(usize::MAX))
+            })
+            .min(len - done);
         if want == 0 {
             continue;
         }
         // SAFETY: `done + want` is at most `len`, the length of the buffer at `local`.
-        let piece = libc::iovec { iov_base: unsafe { local.add(done) }.cast(), iov_len: want };
+        let base = unsafe { local.add(done) }.cast();
+        let piece = libc::iovec {
+            iov_base: base,
+            iov_len: want,
+        };
         let mut n = transfer(pid, chunk, piece, way);
         if n == 0 && chunk.len() > 1 {
             n = one_by_one(pid, chunk, piece, way);
@@ -62,18 +74,30 @@ fn all(pid: i32, remote: &[Iovec], local: *mut u8, len: usize, way: Way) -> Resu
         }
     }
     let available = remote.iter().any(|range| range.iov_len > 0);
-    if done == 0 && len > 0 && available { Err(Fault { addr: address(remote, 0) }) } else { Ok(done) }
+    if done == 0 && len > 0 && available {
+        Err(Fault {
+            addr: address(remote, 0),
+        })
+    } else {
+        Ok(done)
+    }
 }
 
 fn one_by_one(pid: i32, remote: &[Iovec], local: libc::iovec, way: Way) -> usize {
     let mut done = 0;
     for range in remote {
-        let want = usize::try_from(range.iov_len).unwrap_or(usize::MAX).min(local.iov_len - done);
+        let want = usize::try_from(range.iov_len)
+            .unwrap_or(usize::MAX)
+            .min(local.iov_len - done);
         if want == 0 {
             continue;
         }
         // SAFETY: `done` is below the buffer's length.
-        let piece = libc::iovec { iov_base: unsafe { local.iov_base.add(done) }, iov_len: want };
+        let base = unsafe { local.iov_base.add(done) };
+        let piece = libc::iovec {
+            iov_base: base,
+            iov_len: want,
+        };
         let n = transfer(pid, std::slice::from_ref(range), piece, way);
         done += n;
         if n < want {
@@ -97,10 +121,15 @@ pub fn write(pid: i32, remote: &[Iovec], buf: &[u8]) -> Result<usize, Fault> {
 pub fn cpu_time(pid: i32) -> u64 {
     // The clock's number as clock_getcpuclockid(3) makes it.
     let clock = (!pid << 3) | 2;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is a valid place for the result.
     if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
         return 0;
     }
-    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+    (time.tv_sec as u64)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec as u64)
 }

@@ -42,13 +42,34 @@ impl OrderBook {
         use rustix::mm::{MapFlags, ProtFlags};
         let errno = |e: rustix::io::Errno| Errno::from_raw(e.raw_os_error());
         let len = PAGES * PAGE;
-        let fd = rustix::fs::memfd_create("runsc-rs-orders", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(errno)?;
+        let fd = rustix::fs::memfd_create(
+            "runsc-rs-orders",
+            MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+        )
+        .map_err(errno)?;
         rustix::fs::ftruncate(&fd, len).map_err(errno)?;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len as usize, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &fd, 0) };
+        let base = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                len as usize,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &fd,
+                0,
+            )
+        };
         let base = NonNull::new(base.map_err(errno)?.cast()).ok_or(Errno::ENOMEM)?;
-        let book = OrderBook { fd, base, free: sync::Mutex::new(Free::default()) };
-        rustix::fs::fcntl_add_seals(&book.fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL).map_err(errno)?;
+        let book = OrderBook {
+            fd,
+            base,
+            free: sync::Mutex::new(Free::default()),
+        };
+        rustix::fs::fcntl_add_seals(
+            &book.fd,
+            SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL,
+        )
+        .map_err(errno)?;
         Ok(book)
     }
 
@@ -64,7 +85,10 @@ impl OrderBook {
             None => return Err(Errno::EAGAIN),
         };
         drop(free);
-        Ok(OrderPage { book: self, offset: number * PAGE })
+        Ok(OrderPage {
+            book: self,
+            offset: number * PAGE,
+        })
     }
 
     /// The file, for the zygote.

@@ -13,7 +13,11 @@ use crate::{Backing, MapHint, MemoryFile, Order, Prot};
 fn range(start: u64, len: u64) -> Result<()> {
     let end = start.checked_add(len).ok_or(Errno::EINVAL)?;
     let aligned = start.is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE);
-    if aligned && len > 0 && start >= USER.start && end <= USER.end { Ok(()) } else { Err(Errno::EINVAL) }
+    if aligned && len > 0 && start >= USER.start && end <= USER.end {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// Is the advice one that a guest may give about its own memory? Those missing here poison pages of the host or concern other processes.
@@ -59,7 +63,10 @@ struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// The number that a file will have in the stub: one per file, however often it is mapped.
     fn donate(&mut self, fd: BorrowedFd<'a>) -> u64 {
-        let known = self.fds.iter().position(|known| known.as_raw_fd() == fd.as_raw_fd());
+        let known = self
+            .fds
+            .iter()
+            .position(|known| known.as_raw_fd() == fd.as_raw_fd());
         let index = known.unwrap_or_else(|| {
             self.fds.push(fd);
             self.fds.len() - 1
@@ -67,9 +74,21 @@ impl<'a> Batch<'a> {
         DONATED_FD + index as u64
     }
 
-    fn map(&mut self, memory: &'a MemoryFile, start: u64, len: u64, backing: &'a Backing, prot: Prot, hint: MapHint) -> Result<()> {
+    fn map(
+        &mut self,
+        memory: &'a MemoryFile,
+        start: u64,
+        len: u64,
+        backing: &'a Backing,
+        prot: Prot,
+        hint: MapHint,
+    ) -> Result<()> {
         range(start, len)?;
-        let mut flags = if hint.contains(MapHint::NOREPLACE) { libc::MAP_FIXED_NOREPLACE } else { libc::MAP_FIXED };
+        let mut flags = if hint.contains(MapHint::NOREPLACE) {
+            libc::MAP_FIXED_NOREPLACE
+        } else {
+            libc::MAP_FIXED
+        };
         if hint.contains(MapHint::NORESERVE) {
             flags |= libc::MAP_NORESERVE;
         }
@@ -82,57 +101,116 @@ impl<'a> Batch<'a> {
                 (u64::MAX, 0)
             }
             Backing::Memory { offset, shared } => {
-                flags |= if *shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+                flags |= if *shared {
+                    libc::MAP_SHARED
+                } else {
+                    libc::MAP_PRIVATE
+                };
                 (self.donate(memory.as_fd()), *offset)
             }
-            Backing::File { fd, offset, shared: true } => {
+            Backing::File {
+                fd,
+                offset,
+                shared: true,
+            } => {
                 flags |= libc::MAP_SHARED;
                 (self.donate(fd.as_fd()), *offset)
             }
-            Backing::File { fd, offset, shared: false } => {
+            Backing::File {
+                fd,
+                offset,
+                shared: false,
+            } => {
                 // The host must never copy on write from a host file.
                 if prot.contains(Prot::WRITE) {
                     return Err(Errno::EINVAL);
                 }
                 // A shared mapping of a file that is open for reading only can never become writable, whatever mprotect is ordered. Of a file
                 // open for writing it could, and would change the file; there a private one is the lesser evil of a mistake above.
-                let mode = rustix::fs::fcntl_getfl(fd).map_err(|e| Errno::from_raw(e.raw_os_error()))?;
+                let mode =
+                    rustix::fs::fcntl_getfl(fd).map_err(|e| Errno::from_raw(e.raw_os_error()))?;
                 let read_only = mode & rustix::fs::OFlags::RWMODE == rustix::fs::OFlags::RDONLY;
-                flags |= if read_only { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+                flags |= if read_only {
+                    libc::MAP_SHARED
+                } else {
+                    libc::MAP_PRIVATE
+                };
                 (self.donate(fd.as_fd()), *offset)
             }
         };
-        if !offset.is_multiple_of(PAGE_SIZE) || offset.checked_add(len).is_none_or(|end| end > i64::MAX as u64) {
+        if !offset.is_multiple_of(PAGE_SIZE)
+            || offset
+                .checked_add(len)
+                .is_none_or(|end| end > i64::MAX as u64)
+        {
             return Err(Errno::EINVAL);
         }
-        self.entries.push([libc::SYS_mmap as u64, start, len, u64::from(prot.bits()), flags as u64, fd, offset]);
+        self.entries.push([
+            libc::SYS_mmap as u64,
+            start,
+            len,
+            u64::from(prot.bits()),
+            flags as u64,
+            fd,
+            offset,
+        ]);
         Ok(())
     }
 
     fn add(&mut self, memory: &'a MemoryFile, order: &'a Order) -> Result<()> {
-        let mut push = |nr: i64, args: [u64; 5]| self.entries.push([nr as u64, args[0], args[1], args[2], args[3], args[4], 0]);
+        let mut push = |nr: i64, args: [u64; 5]| {
+            self.entries
+                .push([nr as u64, args[0], args[1], args[2], args[3], args[4], 0])
+        };
         match order {
-            Order::Map { start, len, backing, prot, hint } => self.map(memory, *start, *len, backing, *prot, *hint)?,
+            Order::Map {
+                start,
+                len,
+                backing,
+                prot,
+                hint,
+            } => self.map(memory, *start, *len, backing, *prot, *hint)?,
             Order::Unmap { start, len } => {
                 range(*start, *len)?;
                 push(libc::SYS_munmap, [*start, *len, 0, 0, 0]);
             }
             Order::Protect { start, len, prot } => {
                 range(*start, *len)?;
-                push(libc::SYS_mprotect, [*start, *len, u64::from(prot.bits()), 0, 0]);
+                push(
+                    libc::SYS_mprotect,
+                    [*start, *len, u64::from(prot.bits()), 0, 0],
+                );
             }
-            Order::Relocate { old, old_len, new, new_len, dont_unmap } => {
+            Order::Relocate {
+                old,
+                old_len,
+                new,
+                new_len,
+                dont_unmap,
+            } => {
                 range(*old, *old_len)?;
                 range(*new, *new_len)?;
-                let apart = old.saturating_add(*old_len) <= *new || new.saturating_add(*new_len) <= *old;
+                let apart =
+                    old.saturating_add(*old_len) <= *new || new.saturating_add(*new_len) <= *old;
                 let flags = match (old == new, dont_unmap) {
                     (true, false) => 0,
                     (false, _) if !apart => return Err(Errno::EINVAL),
                     (false, false) => libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
-                    (false, true) if old_len == new_len => libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP,
+                    (false, true) if old_len == new_len => {
+                        libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP
+                    }
                     _ => return Err(Errno::EINVAL),
                 };
-                push(libc::SYS_mremap, [*old, *old_len, *new_len, flags as u64, if flags == 0 { 0 } else { *new }]);
+                push(
+                    libc::SYS_mremap,
+                    [
+                        *old,
+                        *old_len,
+                        *new_len,
+                        flags as u64,
+                        if flags == 0 { 0 } else { *new },
+                    ],
+                );
             }
             Order::Advise { start, len, advice } => {
                 range(*start, *len)?;
@@ -141,7 +219,11 @@ impl<'a> Batch<'a> {
                 }
                 push(libc::SYS_madvise, [*start, *len, *advice as u64, 0, 0]);
             }
-            Order::Lock { start, len, on_fault } => {
+            Order::Lock {
+                start,
+                len,
+                on_fault,
+            } => {
                 range(*start, *len)?;
                 push(libc::SYS_mlock2, [*start, *len, u64::from(*on_fault), 0, 0]);
             }
@@ -171,7 +253,10 @@ impl<'a> Batch<'a> {
 /// Has the orders carried out in turn, as many as fit with one wake-up of the helper. An order that is refused here ends it like one that
 /// fails there: those before it are done.
 pub fn apply(process: &Process, memory: &MemoryFile, orders: &[Order]) -> Result<()> {
-    let mut batch = Batch { entries: Vec::with_capacity(orders.len().min(MAX_ENTRIES)), fds: Vec::new() };
+    let mut batch = Batch {
+        entries: Vec::with_capacity(orders.len().min(MAX_ENTRIES)),
+        fds: Vec::new(),
+    };
     for order in orders {
         if batch.full() {
             batch.send(process)?;
@@ -192,10 +277,21 @@ pub fn mincore(process: &Process, start: u64, len: u64, resident: &mut [u8]) -> 
     let resident = resident.get_mut(..pages).ok_or(Errno::EINVAL)?;
     for (n, piece) in resident.chunks_mut(VECTOR_LEN as usize).enumerate() {
         let at = start + n as u64 * VECTOR_LEN * PAGE_SIZE;
-        let entry = [libc::SYS_mincore as u64, at, piece.len() as u64 * PAGE_SIZE, VECTOR, 0, 0, 0];
+        let entry = [
+            libc::SYS_mincore as u64,
+            at,
+            piece.len() as u64 * PAGE_SIZE,
+            VECTOR,
+            0,
+            0,
+            0,
+        ];
         process.run(&[entry], &[])?;
         // A guest thread may have overwritten the answer: then it deceives nobody but its own process.
-        let remote = abi::Iovec { iov_base: VECTOR, iov_len: piece.len() as u64 };
+        let remote = abi::Iovec {
+            iov_base: VECTOR,
+            iov_len: piece.len() as u64,
+        };
         super::memory::read(process.pid(), &[remote], piece)?;
     }
     Ok(())

@@ -35,14 +35,24 @@ impl Pool {
     /// Forks the zygote. The keeper thread starts with [`Pool::start`].
     pub fn new(vdso: &HostVdso) -> Result<Pool> {
         let zygote = zygote::start(vdso)?;
-        Ok(Pool { shared: Arc::new(Shared { zygote, state: sync::Mutex::default(), work: sync::Condvar::new() }), keeper: None })
+        Ok(Pool {
+            shared: Arc::new(Shared {
+                zygote,
+                state: sync::Mutex::default(),
+                work: sync::Condvar::new(),
+            }),
+            keeper: None,
+        })
     }
 
     /// Starts the keeper, and with it the filling of the pool.
     pub fn start(&mut self) -> Result<()> {
         if self.keeper.is_none() {
             let shared = self.shared.clone();
-            let keeper = sync::thread::spawn(sync::thread::Builder::new("stub-keeper").stack_size(64 << 10), move || shared.keep());
+            let keeper = sync::thread::spawn(
+                sync::thread::Builder::new("stub-keeper").stack_size(64 << 10),
+                move || shared.keep(),
+            );
             self.keeper = Some(keeper.map_err(|_| Errno::EAGAIN)?);
         }
         Ok(())

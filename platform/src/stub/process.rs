@@ -42,7 +42,10 @@ pub struct Thread {
 
 impl Thread {
     fn fresh(tid: u64) -> Thread {
-        Thread { tid: tid as i32, used: false }
+        Thread {
+            tid: tid as i32,
+            used: false,
+        }
     }
 }
 
@@ -59,7 +62,13 @@ const GONE: Errno = Errno::ESRCH;
 /// A connected pair of sockets: the sentry's end and the stub's.
 pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(|e| Errno::from_raw(e.raw_os_error()))
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|e| Errno::from_raw(e.raw_os_error()))
 }
 
 impl Process {
@@ -72,10 +81,26 @@ impl Process {
         }
     }
 
-    fn new(pid: i32, socket: OwnedFd, page: OrderPage, newborn: bool, helper: placement::Helper) -> Process {
+    fn new(
+        pid: i32,
+        socket: OwnedFd,
+        page: OrderPage,
+        newborn: bool,
+        helper: placement::Helper,
+    ) -> Process {
         // Others would mean "every process" to kill(2).
         assert!(pid > 1, "{pid} is not the number of a stub");
-        Process { pid, socket, page, killed: AtomicBool::new(false), channel: sync::Mutex::new(Channel { newborn, parked: Vec::new(), helper }) }
+        Process {
+            pid,
+            socket,
+            page,
+            killed: AtomicBool::new(false),
+            channel: sync::Mutex::new(Channel {
+                newborn,
+                parked: Vec::new(),
+                helper,
+            }),
+        }
     }
 
     /// The process, in the sentry's pid namespace. Not used again before this is dropped.
@@ -103,7 +128,10 @@ impl Process {
     /// Wakes the helper, with the descriptors that the orders need.
     fn wake(&self, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let wake = [0u8; 1];
-        let mut iovec = libc::iovec { iov_base: wake.as_ptr().cast_mut().cast(), iov_len: 1 };
+        let mut iovec = libc::iovec {
+            iov_base: wake.as_ptr().cast_mut().cast(),
+            iov_len: 1,
+        };
         let mut control = [0u64; MESSAGE_CONTROL_LEN as usize / 8];
         // SAFETY: all-zero bytes are an empty msghdr.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -121,7 +149,10 @@ impl Process {
                 (*header).cmsg_type = libc::SCM_RIGHTS;
                 (*header).cmsg_len = libc::CMSG_LEN(len) as usize;
                 for (n, fd) in fds.iter().enumerate() {
-                    libc::CMSG_DATA(header).cast::<i32>().add(n).write_unaligned(fd.as_raw_fd());
+                    libc::CMSG_DATA(header)
+                        .cast::<i32>()
+                        .add(n)
+                        .write_unaligned(fd.as_raw_fd());
                 }
             }
         }
@@ -141,7 +172,13 @@ impl Process {
     }
 
     /// Has entries carried out; the value of the last, as far as it was asked for, or why one failed.
-    fn order(&self, channel: &mut Channel, entries: &[Entry], fds: &[BorrowedFd<'_>], value_bytes: u32) -> Result<Answer> {
+    fn order(
+        &self,
+        channel: &mut Channel,
+        entries: &[Entry],
+        fds: &[BorrowedFd<'_>],
+        value_bytes: u32,
+    ) -> Result<Answer> {
         if entries.is_empty() || entries.len() > MAX_ENTRIES || fds.len() > MAX_DONATED {
             return Err(Errno::EINVAL);
         }
@@ -154,14 +191,25 @@ impl Process {
             errno => {
                 let failed = entries.len().saturating_sub(usize::from(self.byte()?));
                 let errno = Errno::from_raw(i32::from(errno));
-                log::debug!("stub {}: order {failed} of {}: {errno}: {:x?}", self.pid, entries.len(), entries.get(failed));
+                log::debug!(
+                    "stub {}: order {failed} of {}: {errno}: {:x?}",
+                    self.pid,
+                    entries.len(),
+                    entries.get(failed)
+                );
                 Err(errno)
             }
         }
     }
 
     /// The same for what can only be done or fail.
-    fn number(&self, channel: &mut Channel, entries: &[Entry], fds: &[BorrowedFd<'_>], value_bytes: u32) -> Result<u64> {
+    fn number(
+        &self,
+        channel: &mut Channel,
+        entries: &[Entry],
+        fds: &[BorrowedFd<'_>],
+        value_bytes: u32,
+    ) -> Result<u64> {
         match self.order(channel, entries, fds, value_bytes)? {
             Answer::Done(value) => Ok(value),
             Answer::Differs(_) => Err(Errno::EIO),
@@ -189,10 +237,23 @@ impl Process {
     }
 
     /// Has the helper compare and exchange a word of guest memory. `EFAULT` if it is not there or not writable.
-    pub fn compare_exchange(&self, addr: u64, old: u32, new: u32) -> Result<core::result::Result<u32, u32>> {
+    pub fn compare_exchange(
+        &self,
+        addr: u64,
+        old: u32,
+        new: u32,
+    ) -> Result<core::result::Result<u32, u32>> {
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
-        let entry = [COMPARE_EXCHANGE, addr, u64::from(old), u64::from(new), 0, 0, 0];
+        let entry = [
+            COMPARE_EXCHANGE,
+            addr,
+            u64::from(old),
+            u64::from(new),
+            0,
+            0,
+            0,
+        ];
         match self.order(&mut channel, &[entry], &[], 0)? {
             Answer::Done(_) => Ok(Ok(old)),
             Answer::Differs(found) => Ok(Err(found)),
@@ -203,11 +264,29 @@ impl Process {
     pub fn fork(&self) -> Result<Process> {
         let page = self.page.book().clone().page()?;
         let (ours, theirs) = socket_pair()?;
-        let entry = [FORK, text::FORK_FLAGS, page.offset(), 0, 0, 0, 0];
+        // The copy inherits where the helper may run, and should begin on a processor that has nothing else to do. Letting the helper go while
+        // it runs does not move it, so the answer still comes from here.
+        let anywhere = [
+            libc::SYS_sched_setaffinity as u64,
+            0,
+            size_of::<placement::Mask>() as u64,
+            PROCESSORS,
+            0,
+            0,
+            0,
+        ];
+        let copy = [FORK, text::FORK_FLAGS, page.offset(), 0, 0, 0, 0];
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
-        let pid = self.number(&mut channel, &[entry], &[theirs.as_fd()], 3)?;
-        Ok(Process::new(pid as i32, ours, page, true, channel.helper.copy()))
+        let outcome = self.number(&mut channel, &[anywhere, copy], &[theirs.as_fd()], 3);
+        channel.helper.gone();
+        Ok(Process::new(
+            outcome? as i32,
+            ours,
+            page,
+            true,
+            placement::Helper::default(),
+        ))
     }
 
     /// Is its first guest thread still on its way? Then [`Process::take_thread`] waits for it, and hardly ever fails.
@@ -223,7 +302,8 @@ impl Process {
             return Ok(thread);
         }
         let entry = [THREAD, text::THREAD_FLAGS, 0, 0, 0, 0, 0];
-        self.number(&mut channel, &[entry], &[], 3).map(Thread::fresh)
+        self.number(&mut channel, &[entry], &[], 3)
+            .map(Thread::fresh)
     }
 
     /// Is another parked guest thread wanted? If not, it should exit.
@@ -249,7 +329,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         // SAFETY: as for kill; the status is not wanted. Once this returns, nothing maps the page of orders any more.
-        while unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), libc::__WALL) } == -1 && errno() == Errno::EINTR {}
+        while unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), libc::__WALL) } == -1
+            && errno() == Errno::EINTR
+        {}
     }
 }
 
@@ -258,5 +340,9 @@ pub const MAX_DONATED: usize = 16;
 
 /// Why the last call of the C library failed.
 pub fn errno() -> Errno {
-    Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+    Errno::from_raw(
+        std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO),
+    )
 }

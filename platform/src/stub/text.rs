@@ -28,8 +28,12 @@ use super::layout::*;
 /// zygote's: none.
 pub const FORK_FLAGS: u64 = libc::CLONE_PARENT as u64;
 /// The flags of the clone that makes a guest thread.
-pub const THREAD_FLAGS: u64 =
-    (libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM) as u64;
+pub const THREAD_FLAGS: u64 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM) as u64;
 
 std::arch::global_asm!(
     r#"
@@ -350,7 +354,10 @@ fn at(label: *const [u8; 0]) -> u64 {
 
 /// The bytes to copy to [`TEXT`].
 pub fn code() -> &'static [u8] {
-    let (start, end) = ((&raw const runsc_stub_start).cast::<u8>(), (&raw const runsc_stub_end).cast::<u8>());
+    let (start, end) = (
+        (&raw const runsc_stub_start).cast::<u8>(),
+        (&raw const runsc_stub_end).cast::<u8>(),
+    );
     // SAFETY: both are labels of one piece of read-only data of this binary, in this order.
     unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
 }

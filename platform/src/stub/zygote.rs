@@ -26,7 +26,8 @@ pub struct HostVdso {
 impl HostVdso {
     /// Reads /proc/self/maps. Without one (or with a vDSO that is not in one piece with its data) stubs have none.
     pub fn find() -> HostVdso {
-        std::fs::read_to_string("/proc/self/maps").map_or_else(|_| HostVdso::default(), |maps| HostVdso::parse(&maps))
+        std::fs::read_to_string("/proc/self/maps")
+            .map_or_else(|_| HostVdso::default(), |maps| HostVdso::parse(&maps))
     }
 
     fn parse(maps: &str) -> HostVdso {
@@ -36,15 +37,25 @@ impl HostVdso {
             let mut words = line.split_ascii_whitespace();
             let range = words.next().and_then(|range| range.split_once('-'));
             let name = words.nth(4).unwrap_or_default();
-            let Some((Ok(start), Ok(end))) = range.map(|(s, e)| (u64::from_str_radix(s, 16), u64::from_str_radix(e, 16))) else { continue };
+            let Some((Ok(start), Ok(end))) =
+                range.map(|(s, e)| (u64::from_str_radix(s, 16), u64::from_str_radix(e, 16)))
+            else {
+                continue;
+            };
             if name.starts_with("[vvar") || name == "[vdso]" {
                 pieces.push(start..end);
                 image = name == "[vdso]";
             }
         }
-        let joined = pieces.windows(2).all(|pair| matches!(pair, [a, b] if a.end == b.start));
+        let joined = pieces
+            .windows(2)
+            .all(|pair| matches!(pair, [a, b] if a.end == b.start));
         let len = pieces.last().map_or(0, |l| l.end) - pieces.first().map_or(0, |f| f.start);
-        if image && joined && pieces.len() > 1 && len <= VDSO_ROOM { HostVdso { pieces } } else { HostVdso::default() }
+        if image && joined && pieces.len() > 1 && len <= VDSO_ROOM {
+            HostVdso { pieces }
+        } else {
+            HostVdso::default()
+        }
     }
 
     /// Where the image is in every stub.
@@ -62,7 +73,15 @@ pub fn start(vdso: &HostVdso) -> Result<Process> {
     let data = data_page();
     // SAFETY: getpid and getppid have no arguments.
     let parent = unsafe { libc::getpid() };
-    let plan = Plan { parent, socket: theirs.as_raw_fd(), book: book.fd().as_raw_fd(), page: page.offset(), data: &data, vdso: &vdso.pieces, rseq: registered_rseq() };
+    let plan = Plan {
+        parent,
+        socket: theirs.as_raw_fd(),
+        book: book.fd().as_raw_fd(),
+        page: page.offset(),
+        data: &data,
+        vdso: &vdso.pieces,
+        rseq: registered_rseq(),
+    };
     // A stack of its own, which is surely not where the stub's area will be.
     let stack = Stack::new()?;
     // SAFETY: a plain copy of this process without a stack of its own, as fork makes it, but without an exit signal, so that no wait() for any
@@ -99,8 +118,15 @@ fn data_page() -> Box<[u8; 4096]> {
     };
     put(IOVEC, &MESSAGE_DATA.to_ne_bytes());
     put(IOVEC + 8, &8u64.to_ne_bytes());
+    put(
+        PROCESSORS,
+        zerocopy::IntoBytes::as_bytes(crate::placement::all()),
+    );
     let mut at = PROGRAMS;
-    for (head, spec) in [(HELPER_PROGRAM, &filter::HELPER), (GUEST_PROGRAM, &filter::GUEST)] {
+    for (head, spec) in [
+        (HELPER_PROGRAM, &filter::HELPER),
+        (GUEST_PROGRAM, &filter::GUEST),
+    ] {
         let program = spec.program();
         put(head, &(program.len() as u64).to_ne_bytes());
         put(head + 8, &at.to_ne_bytes());
@@ -119,8 +145,16 @@ impl Stack {
     fn new() -> Result<Stack> {
         use rustix::mm::{MapFlags, ProtFlags};
         // SAFETY: a new mapping where the kernel likes it.
-        let base = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), Stack::LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
-        base.map(Stack).map_err(|e| Errno::from_raw(e.raw_os_error()))
+        let base = unsafe {
+            rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                Stack::LEN,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        };
+        base.map(Stack)
+            .map_err(|e| Errno::from_raw(e.raw_os_error()))
     }
 
     fn top(&self) -> u64 {
@@ -158,7 +192,9 @@ unsafe fn on_stack(top: u64, plan: &Plan<'_>) -> ! {
 
 /// Everything that the stub's own code cannot do for itself, then the jump there. Ends the process on any failure.
 extern "C" fn prepare(plan: &Plan<'_>) -> ! {
-    let outcome = posture(plan).and_then(|()| descriptors(plan)).and_then(|()| area(plan));
+    let outcome = posture(plan)
+        .and_then(|()| descriptors(plan))
+        .and_then(|()| area(plan));
     if outcome.is_ok() {
         // SAFETY: TEXT holds the stub's code; it needs no stack and no memory but the area that has been prepared.
         unsafe { std::arch::asm!("jmp {}", in(reg) TEXT, options(noreturn)) }
@@ -188,14 +224,34 @@ fn posture(plan: &Plan<'_>) -> Result<()> {
     // No capability: the sentry may trace stubs only if it has all that they have, and they need none.
     let header: [u32; 2] = [0x2008_0522, 0];
     let none = [0u32; 6];
-    must(libc::SYS_capset, [header.as_ptr().addr() as u64, none.as_ptr().addr() as u64, 0, 0, 0, 0])?;
+    must(
+        libc::SYS_capset,
+        [
+            header.as_ptr().addr() as u64,
+            none.as_ptr().addr() as u64,
+            0,
+            0,
+            0,
+            0,
+        ],
+    )?;
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
     // process_vm_readv and ptrace ask for it.
     prctl(libc::PR_SET_DUMPABLE, 1)?;
     let name = *b"runsc-stub\0\0\0\0\0\0";
     prctl(libc::PR_SET_NAME, name.as_ptr().addr() as u64)?;
     let zero = [0u64; 2];
-    must(libc::SYS_prlimit64, [0, u64::from(libc::RLIMIT_CORE), zero.as_ptr().addr() as u64, 0, 0, 0])?;
+    must(
+        libc::SYS_prlimit64,
+        [
+            0,
+            u64::from(libc::RLIMIT_CORE),
+            zero.as_ptr().addr() as u64,
+            0,
+            0,
+            0,
+        ],
+    )?;
     // Intel AMX: a process must ask before it may use the tile registers. Guests ask the sentry, which cannot ask for them later.
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
     let _ = must(libc::SYS_arch_prctl, [ARCH_REQ_XCOMP_PERM, 18, 0, 0, 0, 0]);
@@ -204,36 +260,83 @@ fn posture(plan: &Plan<'_>) -> Result<()> {
     for signal in 1..=64u64 {
         let (handler, flags) = match signal as i32 {
             libc::SIGKILL | libc::SIGSTOP => continue,
-            libc::SIGSEGV | libc::SIGBUS => (text::fault(), (libc::SA_ONSTACK | libc::SA_NODEFER) as u64 | 0x0400_0000),
+            libc::SIGSEGV | libc::SIGBUS => (
+                text::fault(),
+                (libc::SA_ONSTACK | libc::SA_NODEFER) as u64 | 0x0400_0000,
+            ),
             _ => (0, 0),
         };
         let action = [handler, flags, text::fault(), 0];
-        must(libc::SYS_rt_sigaction, [signal, action.as_ptr().addr() as u64, 0, 8, 0, 0])?;
+        must(
+            libc::SYS_rt_sigaction,
+            [signal, action.as_ptr().addr() as u64, 0, 8, 0, 0],
+        )?;
     }
     // Guest threads inherit the mask: what the processor raises must reach their tracer, and the interrupt; nothing else is for them.
-    let open = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS, super::INTERRUPT];
-    let blocked = !open.iter().fold(0u64, |set, signal| set | 1 << (signal - 1));
-    must(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as u64, (&raw const blocked).addr() as u64, 0, 8, 0, 0])?;
+    let open = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+        super::INTERRUPT,
+    ];
+    let blocked = !open
+        .iter()
+        .fold(0u64, |set, signal| set | 1 << (signal - 1));
+    must(
+        libc::SYS_rt_sigprocmask,
+        [
+            libc::SIG_SETMASK as u64,
+            (&raw const blocked).addr() as u64,
+            0,
+            8,
+            0,
+            0,
+        ],
+    )?;
     if let Some((area, len)) = plan.rseq {
         // The host would go on writing to an area that is about to be unmapped, and kill the process for it.
         const UNREGISTER: u64 = 1;
-        must(libc::SYS_rseq, [area, u64::from(len), UNREGISTER, RSEQ_SIGNATURE, 0, 0])?;
+        must(
+            libc::SYS_rseq,
+            [area, u64::from(len), UNREGISTER, RSEQ_SIGNATURE, 0, 0],
+        )?;
     }
     Ok(())
 }
 
 /// The socket and the order book at their numbers, nothing else.
 fn descriptors(plan: &Plan<'_>) -> Result<()> {
-    let high = |fd: RawFd| must(libc::SYS_fcntl, [fd as u64, libc::F_DUPFD as u64, 16, 0, 0, 0]);
+    let high = |fd: RawFd| {
+        must(
+            libc::SYS_fcntl,
+            [fd as u64, libc::F_DUPFD as u64, 16, 0, 0, 0],
+        )
+    };
     let (socket, book) = (high(plan.socket)?, high(plan.book)?);
     must(libc::SYS_dup2, [socket, SOCKET_FD, 0, 0, 0, 0])?;
     must(libc::SYS_dup2, [book, BOOK_FD, 0, 0, 0, 0])?;
-    must(libc::SYS_close_range, [DONATED_FD, u64::from(u32::MAX), 0, 0, 0, 0])?;
+    must(
+        libc::SYS_close_range,
+        [DONATED_FD, u64::from(u32::MAX), 0, 0, 0, 0],
+    )?;
     Ok(())
 }
 
 fn map(at: u64, len: u64, prot: i32, flags: i32, fd: u64, offset: u64) -> Result<u64> {
-    must(libc::SYS_mmap, [at, len, prot as u64, (flags | libc::MAP_FIXED) as u64, fd, offset])
+    must(
+        libc::SYS_mmap,
+        [
+            at,
+            len,
+            prot as u64,
+            (flags | libc::MAP_FIXED) as u64,
+            fd,
+            offset,
+        ],
+    )
 }
 
 /// The stub's area, and nothing else above the guest's range.
@@ -252,7 +355,10 @@ fn area(plan: &Plan<'_>) -> Result<()> {
                 must(libc::SYS_mremap, [from + at, size, size, flags, to + at, 0])?;
             }
         }
-        must(libc::SYS_munmap, [VDSO + len, TEXT - VDSO - len, 0, 0, 0, 0])?;
+        must(
+            libc::SYS_munmap,
+            [VDSO + len, TEXT - VDSO - len, 0, 0, 0, 0],
+        )?;
     } else {
         must(libc::SYS_munmap, [VDSO, TEXT - VDSO, 0, 0, 0, 0])?;
     }
@@ -264,11 +370,37 @@ fn area(plan: &Plan<'_>) -> Result<()> {
     for (bytes, to) in [(code, TEXT), (data, DATA)] {
         // SAFETY: both pages have just been mapped read-write for this, code and data are at most a page each (a test), and neither overlaps
         // what is copied.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), std::ptr::with_exposed_provenance_mut(to as usize), bytes.len()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                std::ptr::with_exposed_provenance_mut(to as usize),
+                bytes.len(),
+            )
+        };
     }
-    must(libc::SYS_mprotect, [TEXT, 0x1000, (libc::PROT_READ | libc::PROT_EXEC) as u64, 0, 0, 0])?;
-    must(libc::SYS_mprotect, [DATA, 0x1000, libc::PROT_READ as u64, 0, 0, 0])?;
-    map(ORDERS, 0x1000, libc::PROT_READ, libc::MAP_SHARED, BOOK_FD, plan.page)?;
+    must(
+        libc::SYS_mprotect,
+        [
+            TEXT,
+            0x1000,
+            (libc::PROT_READ | libc::PROT_EXEC) as u64,
+            0,
+            0,
+            0,
+        ],
+    )?;
+    must(
+        libc::SYS_mprotect,
+        [DATA, 0x1000, libc::PROT_READ as u64, 0, 0, 0],
+    )?;
+    map(
+        ORDERS,
+        0x1000,
+        libc::PROT_READ,
+        libc::MAP_SHARED,
+        BOOK_FD,
+        plan.page,
+    )?;
     map(SCRATCH, SCRATCH_LEN, RW, PRIVATE, NONE, 0)?;
     // FCW and MXCSR as a program starts with them.
     for (value, at) in [(0x37fu32, INITIAL_STATE), (0x1f80, INITIAL_STATE + 24)] {
@@ -277,7 +409,10 @@ fn area(plan: &Plan<'_>) -> Result<()> {
     }
     // stack_t: ss_sp, ss_flags, ss_size.
     let stack = [FAULT_STACK, 0, FAULT_STACK_LEN];
-    must(libc::SYS_sigaltstack, [stack.as_ptr().addr() as u64, 0, 0, 0, 0, 0])?;
+    must(
+        libc::SYS_sigaltstack,
+        [stack.as_ptr().addr() as u64, 0, 0, 0, 0, 0],
+    )?;
     Ok(())
 }
 
@@ -295,12 +430,17 @@ fn registered_rseq() -> Option<(u64, u32)> {
     let (offset, size) = unsafe { (__rseq_offset, __rseq_size) };
     let thread: u64;
     // SAFETY: reads the word at fs:0, which on x86-64 is the thread pointer itself.
-    unsafe { std::arch::asm!("mov {}, fs:[0]", out(reg) thread, options(nostack, readonly, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("mov {}, fs:[0]", out(reg) thread, options(nostack, readonly, preserves_flags))
+    };
     if size == 0 {
         return None;
     }
     // Registered with 32 bytes whatever the size in use, until there were more features than that.
-    Some((thread.wrapping_add_signed(offset as i64), size.max(32).next_multiple_of(32)))
+    Some((
+        thread.wrapping_add_signed(offset as i64),
+        size.max(32).next_multiple_of(32),
+    ))
 }
 
 #[cfg(test)]
@@ -319,7 +459,10 @@ mod tests {
         assert_eq!(found.image(), Some(VDSO + 0x6000..VDSO + 0x8000));
         assert_eq!(HostVdso::parse(&maps.replace("[vdso]", "")).image(), None);
         assert_eq!(HostVdso::parse("").image(), None);
-        let apart = maps.replace("7ffe000c6000-7ffe000c8000 r--p", "7ffe000c7000-7ffe000c8000 r--p");
+        let apart = maps.replace(
+            "7ffe000c6000-7ffe000c8000 r--p",
+            "7ffe000c7000-7ffe000c8000 r--p",
+        );
         assert_eq!(HostVdso::parse(&apart).image(), None);
     }
 }

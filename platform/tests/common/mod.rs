@@ -4,7 +4,10 @@
 use std::sync::{Arc, OnceLock};
 
 use platform::stub::HostVdso;
-use platform::{AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers, ptrace::Ptrace};
+use platform::{
+    AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers,
+    ptrace::Ptrace,
+};
 
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
 pub const RX: Prot = Prot::READ.union(Prot::EXEC);
@@ -32,7 +35,13 @@ pub fn platform() -> &'static Ptrace {
 }
 
 pub fn map(start: u64, len: u64, backing: Backing, prot: Prot) -> Order {
-    Order::Map { start, len, backing, prot, hint: MapHint::empty() }
+    Order::Map {
+        start,
+        len,
+        backing,
+        prot,
+        hint: MapHint::empty(),
+    }
 }
 
 pub fn anonymous(start: u64, len: u64, prot: Prot) -> Order {
@@ -43,9 +52,17 @@ pub fn anonymous(start: u64, len: u64, prot: Prot) -> Order {
 pub fn space(code: &[u8]) -> Arc<dyn AddressSpace> {
     let space = platform().new_address_space().unwrap();
     let len = (code.len() as u64).next_multiple_of(4096);
-    space.apply(&[anonymous(CODE, len, RW), anonymous(DATA, DATA_LEN, RW)]).unwrap();
+    space
+        .apply(&[anonymous(CODE, len, RW), anonymous(DATA, DATA_LEN, RW)])
+        .unwrap();
     assert_eq!(space.write(CODE, code), Ok(code.len()));
-    space.apply(&[Order::Protect { start: CODE, len, prot: RX }]).unwrap();
+    space
+        .apply(&[Order::Protect {
+            start: CODE,
+            len,
+            prot: RX,
+        }])
+        .unwrap();
     space
 }
 
@@ -57,15 +74,24 @@ pub fn start() -> Registers {
 }
 
 /// Runs `body` with a context for a guest thread of `space`, on this thread.
-pub fn enter(space: &Arc<dyn AddressSpace>, body: impl FnOnce(&mut dyn Context, &mut Registers) + Send + 'static) {
-    space.clone().enter(Box::new(move |mut context| {
-        body(&mut *context, &mut start());
-        None
-    })).unwrap();
+pub fn enter(
+    space: &Arc<dyn AddressSpace>,
+    body: impl FnOnce(&mut dyn Context, &mut Registers) + Send + 'static,
+) {
+    space
+        .clone()
+        .enter(Box::new(move |mut context| {
+            body(&mut *context, &mut start());
+            None
+        }))
+        .unwrap();
 }
 
 /// Runs `body` with a context of a new guest with this code.
-pub fn guest(code: &[u8], body: impl FnOnce(&dyn AddressSpace, &mut dyn Context, &mut Registers) + Send + 'static) {
+pub fn guest(
+    code: &[u8],
+    body: impl FnOnce(&dyn AddressSpace, &mut dyn Context, &mut Registers) + Send + 'static,
+) {
     let space = space(code);
     let inner = space.clone();
     enter(&space, move |context, regs| body(&*inner, context, regs));

@@ -82,6 +82,10 @@ levels! {
     NET_TABLES = 6000,
     /// One endpoint of a network stack.
     NET_ENDPOINT = 6200,
+    /// Who reads from, or writes to, one end of a connection: held while bytes are copied.
+    NET_IO = 6300,
+    /// A connection's two ends; a listener's queues.
+    NET_CONNECTION = 6400,
     /// The advisory locks of one inode.
     FILE_LOCKS = 6800,
     /// The shape of epoll instances that watch each other.

@@ -1,0 +1,337 @@
+//! TCP endpoints: what a file description of a stream socket wraps.
+//!
+//! Here: data, readiness, options. Getting and losing a connection is in `setup`, the two ends of one in `connection`.
+
+mod connection;
+mod info;
+mod queue;
+mod setup;
+mod tables;
+
+pub use connection::RecvFlags;
+pub use tables::{TcpTables, spread};
+
+use crate::addr::{self, Family};
+use crate::options::{Options, Timeouts};
+use crate::stack::Stack;
+use crate::{Notify, Owner};
+use abi::poll::{EPOLLERR, EPOLLHUP, EPOLLRDHUP};
+use abi::socket::*;
+use abi::{Errno, Result};
+use connection::{Caps, Connection, IN, OUT, OVER, Side};
+use core::net::SocketAddr;
+use std::sync::Arc;
+use sync::{Mutex, level};
+use tables::Listener;
+use zerocopy::IntoBytes;
+
+/// What shutdown(2) ends.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// SHUT_RD.
+    Read,
+    /// SHUT_WR.
+    Write,
+    /// SHUT_RDWR.
+    Both,
+}
+
+impl Shutdown {
+    /// From the number of shutdown(2).
+    pub fn from_raw(how: i32) -> Result<Shutdown> {
+        match how {
+            SHUT_RD => Ok(Shutdown::Read),
+            SHUT_WR => Ok(Shutdown::Write),
+            SHUT_RDWR => Ok(Shutdown::Both),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(crate) fn reads(self) -> bool {
+        self != Shutdown::Write
+    }
+
+    pub(crate) fn writes(self) -> bool {
+        self != Shutdown::Read
+    }
+}
+
+/// What an unconnected socket's send buffer grows to once it is connected over loopback.
+const AUTO_SEND: usize = 2_626_560;
+/// The MTU of `lo`.
+const MTU: i32 = 65536;
+
+#[derive(Clone)]
+enum Phase {
+    /// New, bound, or disconnected.
+    Idle,
+    Listening(Arc<Listener>),
+    /// Connecting, connected, refused or over: the connection knows. `reported`: connect has said that it succeeded.
+    Connected {
+        conn: Arc<Connection>,
+        side: Side,
+        reported: bool,
+    },
+    Closed,
+}
+
+struct State {
+    phase: Phase,
+    options: Options,
+    /// Canonical; what getsockname shows.
+    local: SocketAddr,
+    /// The port it holds.
+    port: Option<u16>,
+    /// The program named the port: it outlives the connection.
+    explicit: bool,
+    /// SO_ERROR while there is no connection.
+    error: Option<Errno>,
+    /// What was shut down while there was no connection: it shows in poll.
+    shut: (bool, bool),
+}
+
+/// A TCP socket. Dropping it closes it.
+pub struct TcpEndpoint {
+    stack: Arc<Stack>,
+    family: Family,
+    owner: Owner,
+    id: u64,
+    notify: Arc<dyn Notify>,
+    state: Mutex<State, { level::NET_ENDPOINT }>,
+}
+
+fn caps(options: &Options) -> Caps {
+    let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    Caps {
+        send: if options.send_locked {
+            size(options.send_buf)
+        } else {
+            AUTO_SEND
+        },
+        // Half of the receive buffer is for the kernel's own use (tcp_adv_win_scale).
+        receive: size(options.receive_buf >> 1),
+        low_water: size(options.low_water),
+    }
+}
+
+impl TcpEndpoint {
+    pub(crate) fn new(
+        stack: Arc<Stack>,
+        family: Family,
+        owner: Owner,
+        notify: Arc<dyn Notify>,
+    ) -> Arc<TcpEndpoint> {
+        let options = Options::new(family, true, &stack.settings());
+        let state = State {
+            phase: Phase::Idle,
+            options,
+            local: SocketAddr::new(addr::any(family), 0),
+            port: None,
+            explicit: false,
+            error: None,
+            shut: (false, false),
+        };
+        let id = stack.next_id();
+        Arc::new(TcpEndpoint {
+            stack,
+            family,
+            owner,
+            id,
+            notify,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The namespace it lives in.
+    pub fn stack(&self) -> &Arc<Stack> {
+        &self.stack
+    }
+
+    /// AF_INET or AF_INET6.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    fn phase(&self) -> Phase {
+        self.state.lock().phase.clone()
+    }
+
+    /// Sends what there is room for. `EAGAIN`: wait for EPOLLOUT. `EPIPE`: the caller raises SIGPIPE unless told not to.
+    pub fn send(&self, data: &[u8]) -> Result<usize> {
+        let (conn, side) = match self.phase() {
+            Phase::Connected { conn, side, .. } => (conn, side),
+            _ => return Err(self.state.lock().error.take().unwrap_or(Errno::EPIPE)),
+        };
+        let sent = conn.send(side, data)?;
+        if sent.reset {
+            self.stack.tcp.lock().settle(&conn, self.stack.now_ns(), 0);
+            conn.notify(side, OVER);
+            conn.notify(side.peer(), OVER);
+        }
+        Ok(sent.count)
+    }
+
+    /// Receives what is there. Zero means that no more will come. `EAGAIN`: wait for EPOLLIN.
+    pub fn recv(&self, buf: &mut [u8], flags: RecvFlags) -> Result<usize> {
+        match self.phase() {
+            Phase::Connected { conn, side, .. } => conn.recv(side, buf, flags),
+            Phase::Listening(_) => Err(Errno::ENOTCONN),
+            Phase::Idle | Phase::Closed => {
+                let mut state = self.state.lock();
+                match state.error.take() {
+                    Some(error) => Err(error),
+                    None if state.shut.0 => Ok(0),
+                    None => Err(Errno::ENOTCONN),
+                }
+            }
+        }
+    }
+
+    /// EPOLL* bits that are on.
+    pub fn readiness(&self) -> u32 {
+        let state = self.state.lock();
+        match &state.phase {
+            Phase::Connected { conn, side, .. } => conn.state.lock().readiness(*side),
+            Phase::Listening(listener) => {
+                if listener.queue.lock().ready.is_empty() {
+                    0
+                } else {
+                    IN
+                }
+            }
+            Phase::Idle | Phase::Closed => {
+                let mut events = OUT | EPOLLHUP;
+                if state.shut.0 {
+                    events |= IN | EPOLLRDHUP;
+                }
+                if state.error.is_some() {
+                    events |= EPOLLERR;
+                }
+                events
+            }
+        }
+    }
+
+    /// getsockname(2).
+    pub fn local_addr(&self) -> SocketAddr {
+        addr::shown(self.state.lock().local, self.family)
+    }
+
+    /// getpeername(2).
+    pub fn peer_addr(&self) -> Result<SocketAddr> {
+        let Phase::Connected { conn, side, .. } = self.phase() else {
+            return Err(Errno::ENOTCONN);
+        };
+        if matches!(conn.state.lock().tcp_state(side), TCP_CLOSE | TCP_SYN_SENT) {
+            return Err(Errno::ENOTCONN);
+        }
+        Ok(addr::shown(*conn.addrs.of(side.peer()), self.family))
+    }
+
+    /// TCP_* state, as TCP_INFO shows it.
+    pub fn tcp_state(&self) -> u8 {
+        match self.phase() {
+            Phase::Connected { conn, side, .. } => conn.state.lock().tcp_state(side),
+            Phase::Listening(_) => TCP_LISTEN,
+            Phase::Idle | Phase::Closed => TCP_CLOSE,
+        }
+    }
+
+    /// SIOCINQ: bytes that can be read.
+    pub fn input_queue(&self) -> Result<usize> {
+        match self.phase() {
+            Phase::Connected { conn, side, .. } => Ok(conn.state.lock().readable(side)),
+            Phase::Listening(_) => Err(Errno::EINVAL),
+            Phase::Idle | Phase::Closed => Ok(0),
+        }
+    }
+
+    /// SIOCOUTQ: bytes that the peer has no room for.
+    pub fn output_queue(&self) -> Result<usize> {
+        match self.phase() {
+            Phase::Connected { conn, side, .. } => Ok(conn.state.lock().unsent(side)),
+            Phase::Listening(_) => Err(Errno::EINVAL),
+            Phase::Idle | Phase::Closed => Ok(0),
+        }
+    }
+
+    /// How long blocking calls wait.
+    pub fn timeouts(&self) -> Timeouts {
+        self.state.lock().options.timeouts
+    }
+
+    /// SO_RCVLOWAT: a blocking receive waits for so many bytes.
+    pub fn low_water(&self) -> usize {
+        caps(&self.state.lock().options).low_water
+    }
+
+    /// SO_ERROR: takes the pending error.
+    pub fn take_error(&self) -> Option<Errno> {
+        let mut state = self.state.lock();
+        match &state.phase {
+            Phase::Connected { conn, side, .. } => {
+                conn.state.lock().ends.of_mut(*side).error.take()
+            }
+            _ => state.error.take(),
+        }
+    }
+
+    /// setsockopt(2) at SOL_SOCKET, SOL_IP, SOL_IPV6, SOL_TCP. Privileges and namespaces are the caller's to check.
+    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<()> {
+        let settings = self.stack.settings();
+        let mut tables = self.stack.tcp.lock();
+        let mut state = self.state.lock();
+        if (level, name) == (SOL_IPV6, IPV6_V6ONLY) && state.port.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        state.options.set(level, name, value, &settings)?;
+        let options = state.options.clone();
+        if let Some(bind) = state
+            .port
+            .and_then(|port| tables.ports.get_mut(port, self.id))
+        {
+            bind.reuse_addr = options.is_on(SOL_SOCKET, SO_REUSEADDR);
+            bind.reuse_port = options.is_on(SOL_SOCKET, SO_REUSEPORT);
+        }
+        match &state.phase {
+            Phase::Connected { conn, side, .. } => {
+                conn.state.lock().ends.of_mut(*side).caps = caps(&options)
+            }
+            Phase::Listening(listener) => listener.queue.lock().options = options,
+            Phase::Idle | Phase::Closed => {}
+        }
+        Ok(())
+    }
+
+    /// getsockopt(2). The result may be longer than `wanted`, which is what the program has room for: cut it.
+    pub fn get_option(&self, level: i32, name: i32, wanted: usize) -> Result<Vec<u8>> {
+        let number = |n: i32| Ok(n.as_bytes().to_vec());
+        match (level, name) {
+            (SOL_SOCKET, SO_ERROR) => return number(self.take_error().map_or(0, Errno::raw)),
+            (SOL_SOCKET, SO_COOKIE) => return Ok(self.id.as_bytes().to_vec()),
+            (SOL_TCP, TCP_INFO) => return Ok(self.info().as_bytes().to_vec()),
+            _ => {}
+        }
+        let state = self.state.lock();
+        let connected = matches!(state.phase, Phase::Connected { .. });
+        match (level, name) {
+            (SOL_SOCKET, SO_ACCEPTCONN) => {
+                number(i32::from(matches!(state.phase, Phase::Listening(_))))
+            }
+            (SOL_SOCKET, SO_SNDBUF) if connected && !state.options.send_locked => {
+                number(AUTO_SEND as i32)
+            }
+            (SOL_IP, IP_MTU) if connected => number(MTU.saturating_sub(1)),
+            (SOL_IPV6, IPV6_MTU) if connected && self.family == Family::Inet6 => number(MTU),
+            (SOL_IP, IP_MTU) => Err(Errno::ENOTCONN),
+            (SOL_IPV6, IPV6_MTU) if self.family == Family::Inet6 => Err(Errno::ENOTCONN),
+            _ => state.options.get(level, name, wanted),
+        }
+    }
+}
+
+impl Drop for TcpEndpoint {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

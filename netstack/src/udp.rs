@@ -1,0 +1,815 @@
+//! UDP endpoints: what a file description of a datagram socket wraps.
+//!
+//! A datagram goes from the sender's call straight into the receiver's queue. A full queue drops it, nobody at the port is an
+//! `ECONNREFUSED` for a connected sender: both as on Linux.
+
+use crate::addr::{self, Family, Kind};
+use crate::options::{Options, Timeouts};
+use crate::ports::{Bind, BindAddr, Ports, udp_rule};
+use crate::stack::{SocketEntry, Stack};
+use crate::tcp::{RecvFlags, Shutdown, spread};
+use crate::{Notify, Owner};
+use abi::poll::{
+    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRBAND, EPOLLWRNORM,
+};
+use abi::socket::*;
+use abi::{Errno, Result};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
+use sync::{Mutex, level};
+use zerocopy::{FromBytes, IntoBytes};
+
+const IN: u32 = EPOLLIN | EPOLLRDNORM;
+const OUT: u32 = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
+/// What a queued datagram costs beside its bytes (Linux: the sk_buff).
+const OVERHEAD: usize = 768;
+
+/// A received datagram's circumstances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes copied.
+    pub count: usize,
+    /// Bytes it had: more than `count` means MSG_TRUNC.
+    pub len: usize,
+    /// Who sent it; `None` after shutdown(SHUT_RD), where receiving yields nothing.
+    pub from: Option<SocketAddr>,
+    /// To what address it was sent: for IP_PKTINFO, on interface 1.
+    pub to: IpAddr,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TOS or traffic class.
+    pub tos: u8,
+}
+
+struct Datagram {
+    data: Vec<u8>,
+    from: SocketAddr,
+    to: IpAddr,
+    ttl: u8,
+    tos: u8,
+}
+
+/// A socket as senders see it.
+struct Slot {
+    id: u64,
+    addr: BindAddr,
+    peer: Option<SocketAddr>,
+    endpoint: Weak<UdpEndpoint>,
+}
+
+/// The UDP tables of a stack.
+pub(crate) struct UdpTables {
+    ports: Ports,
+    /// In the order of binding.
+    slots: BTreeMap<u16, Vec<Slot>>,
+    /// How many sockets have joined a group.
+    groups: BTreeMap<IpAddr, usize>,
+}
+
+impl UdpTables {
+    pub(crate) fn new(seed: u64) -> UdpTables {
+        UdpTables {
+            ports: Ports::new(seed),
+            slots: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<Arc<UdpEndpoint>> {
+        self.slots
+            .values()
+            .flatten()
+            .filter_map(|slot| slot.endpoint.upgrade())
+            .collect()
+    }
+
+    fn slot_mut(&mut self, port: u16, id: u64) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(&port)?
+            .iter_mut()
+            .find(|slot| slot.id == id)
+    }
+
+    /// The socket that a datagram is for (`udp4_lib_lookup`): the best fit; among equals one by hash if they share by SO_REUSEPORT,
+    /// else the newest.
+    fn find(&self, from: SocketAddr, to: SocketAddr) -> Option<Arc<UdpEndpoint>> {
+        let score = |slot: &Slot| {
+            let base = slot.addr.score(to.ip())?;
+            match slot.peer {
+                None => Some(base),
+                Some(peer) if peer == from => Some(base.saturating_add(8)),
+                Some(_) => None,
+            }
+        };
+        let slots = self.slots.get(&to.port())?;
+        let best = slots.iter().filter_map(score).max()?;
+        let equals: Vec<&Slot> = slots
+            .iter()
+            .filter(|slot| score(slot) == Some(best))
+            .collect();
+        let newest = *equals.last()?;
+        let shared = equals.len() > 1 && equals.iter().all(|s| self.ports_share(to.port(), s.id));
+        let chosen = if shared {
+            let index = usize::try_from(spread(from, to))
+                .unwrap_or(0)
+                .checked_rem(equals.len())?;
+            *equals.get(index)?
+        } else {
+            newest
+        };
+        chosen.endpoint.upgrade()
+    }
+
+    fn ports_share(&self, port: u16, id: u64) -> bool {
+        self.ports.get(port, id).is_some_and(|bind| bind.reuse_port)
+    }
+
+    /// Everybody whom a broadcast or a group's datagram reaches.
+    fn find_all(&self, from: SocketAddr, to: SocketAddr) -> Vec<Arc<UdpEndpoint>> {
+        let slots = self
+            .slots
+            .get(&to.port())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let fits = |slot: &&Slot| {
+            slot.addr.score(to.ip()).is_some() && slot.peer.is_none_or(|peer| peer == from)
+        };
+        slots
+            .iter()
+            .filter(fits)
+            .filter_map(|slot| slot.endpoint.upgrade())
+            .collect()
+    }
+}
+
+struct State {
+    options: Options,
+    /// Canonical.
+    local: SocketAddr,
+    port: Option<u16>,
+    /// The address was bound, not just chosen by connect.
+    bound_ip: bool,
+    explicit: bool,
+    peer: Option<SocketAddr>,
+    queue: VecDeque<Datagram>,
+    bytes: usize,
+    drops: u64,
+    error: Option<Errno>,
+    shut: (bool, bool),
+    groups: Vec<IpAddr>,
+    /// IP_MULTICAST_IF or IPV6_MULTICAST_IF names the loopback interface.
+    multicast_if: bool,
+    closed: bool,
+}
+
+/// A UDP socket. Dropping it closes it.
+pub struct UdpEndpoint {
+    stack: Arc<Stack>,
+    family: Family,
+    owner: Owner,
+    id: u64,
+    notify: Arc<dyn Notify>,
+    me: Weak<UdpEndpoint>,
+    state: Mutex<State, { level::NET_ENDPOINT }>,
+}
+
+impl UdpEndpoint {
+    pub(crate) fn new(
+        stack: Arc<Stack>,
+        family: Family,
+        owner: Owner,
+        notify: Arc<dyn Notify>,
+    ) -> Arc<UdpEndpoint> {
+        let id = stack.next_id();
+        let state = State {
+            options: Options::new(family, false, &stack.settings()),
+            local: SocketAddr::new(addr::any(family), 0),
+            port: None,
+            bound_ip: false,
+            explicit: false,
+            peer: None,
+            queue: VecDeque::new(),
+            bytes: 0,
+            drops: 0,
+            error: None,
+            shut: (false, false),
+            groups: Vec::new(),
+            multicast_if: false,
+            closed: false,
+        };
+        Arc::new_cyclic(|me| UdpEndpoint {
+            stack,
+            family,
+            owner,
+            id,
+            notify,
+            me: me.clone(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The namespace it lives in.
+    pub fn stack(&self) -> &Arc<Stack> {
+        &self.stack
+    }
+
+    /// AF_INET or AF_INET6.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// bind(2). Port 0 picks one. Privileged ports are the caller's to refuse.
+    pub fn bind(&self, to: SocketAddr) -> Result<()> {
+        let to = addr::canonical(to);
+        let range = self.stack.settings().port_range;
+        let mut tables = self.stack.udp.write();
+        let mut state = self.state.lock();
+        let v6only = state.options.v6only();
+        self.stack
+            .check_bind(to.ip(), self.family, v6only, state.options.foreign(), false)?;
+        if state.port.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        self.take_port(&mut tables, &mut state, to, range)?;
+        state.bound_ip = !to.ip().is_unspecified();
+        state.explicit = to.port() != 0;
+        Ok(())
+    }
+
+    fn take_port(
+        &self,
+        tables: &mut UdpTables,
+        state: &mut State,
+        to: SocketAddr,
+        range: (u16, u16),
+    ) -> Result<()> {
+        let addr = BindAddr::new(to.ip(), self.family, state.options.v6only());
+        let bind = Bind {
+            addr,
+            reuse_addr: state.options.is_on(SOL_SOCKET, SO_REUSEADDR),
+            reuse_port: state.options.is_on(SOL_SOCKET, SO_REUSEPORT),
+            uid: self.owner.uid,
+            listening: false,
+            auto: false,
+            explicit: true,
+            open: true,
+            lingering: false,
+        };
+        let port = match to.port() {
+            0 => tables
+                .ports
+                .pick(range, Ports::is_free)
+                .ok_or(Errno::EADDRINUSE)?,
+            port if tables.ports.conflicts(port, self.id, &bind, udp_rule) => {
+                return Err(Errno::EADDRINUSE);
+            }
+            port => port,
+        };
+        tables.ports.insert(port, self.id, bind);
+        let slot = Slot {
+            id: self.id,
+            addr,
+            peer: None,
+            endpoint: self.me.clone(),
+        };
+        tables.slots.entry(port).or_default().push(slot);
+        state.port = Some(port);
+        state.local = SocketAddr::new(to.ip(), port);
+        Ok(())
+    }
+
+    fn release_port(&self, tables: &mut UdpTables, state: &mut State) {
+        let Some(port) = state.port.take() else {
+            return;
+        };
+        tables.ports.update(port, self.id, |bind| bind.open = false);
+        if let Some(slots) = tables.slots.get_mut(&port) {
+            slots.retain(|slot| slot.id != self.id);
+            if slots.is_empty() {
+                tables.slots.remove(&port);
+            }
+        }
+    }
+
+    /// An unbound socket that sends or connects gets a port.
+    fn auto_bind(&self, tables: &mut UdpTables, state: &mut State) -> Result<()> {
+        if state.port.is_none() {
+            let range = self.stack.settings().port_range;
+            self.take_port(
+                tables,
+                state,
+                SocketAddr::new(addr::any(self.family), 0),
+                range,
+            )
+            .map_err(|_| Errno::EAGAIN)?;
+        }
+        Ok(())
+    }
+
+    /// connect(2): fixes the peer. Datagrams of others are not received from now on.
+    pub fn connect(&self, to: SocketAddr) -> Result<()> {
+        let mut tables = self.stack.udp.write();
+        let mut state = self.state.lock();
+        let to = self
+            .stack
+            .destination(to, self.family, state.options.v6only())?;
+        self.check_route(&state, to.ip())?;
+        self.auto_bind(&mut tables, &mut state)?;
+        let ip = if state.bound_ip {
+            state.local.ip()
+        } else {
+            self.stack.source(to.ip())
+        };
+        state.local.set_ip(ip);
+        state.peer = Some(to);
+        self.update_slot(&mut tables, &state);
+        Ok(())
+    }
+
+    /// connect(2) with AF_UNSPEC.
+    pub fn disconnect(&self) -> Result<()> {
+        let mut tables = self.stack.udp.write();
+        let mut state = self.state.lock();
+        state.peer = None;
+        if !state.bound_ip {
+            state.local.set_ip(addr::any(self.family));
+        }
+        if state.explicit {
+            self.update_slot(&mut tables, &state);
+        } else {
+            self.release_port(&mut tables, &mut state);
+            state.local.set_port(0);
+        }
+        Ok(())
+    }
+
+    fn update_slot(&self, tables: &mut UdpTables, state: &State) {
+        let Some(port) = state.port else { return };
+        let addr = BindAddr::new(state.local.ip(), self.family, state.options.v6only());
+        if let Some(bind) = tables.ports.get_mut(port, self.id) {
+            bind.addr = addr;
+        }
+        if let Some(slot) = tables.slot_mut(port, self.id) {
+            slot.addr = addr;
+            slot.peer = state.peer;
+        }
+    }
+
+    fn check_route(&self, state: &State, to: IpAddr) -> Result<()> {
+        match self.stack.classify(to) {
+            Kind::Local | Kind::Any => Ok(()),
+            Kind::Broadcast if !state.options.is_on(SOL_SOCKET, SO_BROADCAST) => Err(Errno::EACCES),
+            Kind::Broadcast if to == IpAddr::V4(Ipv4Addr::BROADCAST) => Err(Errno::ENETUNREACH),
+            Kind::Broadcast => Ok(()),
+            Kind::Multicast if state.multicast_if || state.bound_ip => Ok(()),
+            Kind::Multicast | Kind::Unreachable => Err(Errno::ENETUNREACH),
+        }
+    }
+
+    /// Sends one datagram, to `to` or to the peer. Never waits.
+    pub fn send(&self, data: &[u8], to: Option<SocketAddr>) -> Result<usize> {
+        // 16 bits of length, less the headers.
+        let limit = |ip: IpAddr| if ip.is_ipv4() { 65507 } else { 65527 };
+        let (datagram, to, receivers) = {
+            let mut state = self.state.lock();
+            if let Some(error) = state.error.take() {
+                return Err(error);
+            }
+            if state.shut.1 {
+                return Err(Errno::EPIPE);
+            }
+            let to = match (to, state.peer) {
+                (Some(to), _) if to.port() == 0 => return Err(Errno::EINVAL),
+                (Some(to), _) => self
+                    .stack
+                    .destination(to, self.family, state.options.v6only())?,
+                (None, Some(peer)) => peer,
+                (None, None) => return Err(Errno::EDESTADDRREQ),
+            };
+            if data.len() > limit(to.ip()) {
+                return Err(Errno::EMSGSIZE);
+            }
+            self.check_route(&state, to.ip())?;
+            if state.port.is_none() {
+                drop(state);
+                let mut tables = self.stack.udp.write();
+                state = self.state.lock();
+                self.auto_bind(&mut tables, &mut state)?;
+            }
+            let ip = if state.local.ip().is_unspecified() {
+                self.stack.source(to.ip())
+            } else {
+                state.local.ip()
+            };
+            if ip.is_ipv4() != to.is_ipv4() {
+                return Err(Errno::EINVAL);
+            }
+            let from = SocketAddr::new(ip, state.local.port());
+            let v4 = to.is_ipv4();
+            let multicast = to.ip().is_multicast();
+            let ttl = match (v4, multicast) {
+                (true, false) => state.options.number(SOL_IP, IP_TTL),
+                (true, true) => state.options.number(SOL_IP, IP_MULTICAST_TTL),
+                (false, false) => state.options.number(SOL_IPV6, IPV6_UNICAST_HOPS),
+                (false, true) => state.options.number(SOL_IPV6, IPV6_MULTICAST_HOPS),
+            };
+            let tos = if v4 {
+                state.options.number(SOL_IP, IP_TOS)
+            } else {
+                state.options.number(SOL_IPV6, IPV6_TCLASS)
+            };
+            let datagram = Datagram {
+                data: data.to_vec(),
+                from,
+                to: to.ip(),
+                ttl: u8::try_from(ttl).unwrap_or(64),
+                tos: u8::try_from(tos).unwrap_or(0),
+            };
+            let looped = !multicast || state.options.is_on(SOL_IP, IP_MULTICAST_LOOP);
+            drop(state);
+            let tables = self.stack.udp.read();
+            let receivers = match self.stack.classify(to.ip()) {
+                Kind::Multicast if !looped || !tables.groups.contains_key(&to.ip()) => Vec::new(),
+                Kind::Multicast | Kind::Broadcast => tables.find_all(from, to),
+                _ => tables.find(from, to).into_iter().collect(),
+            };
+            (datagram, to, receivers)
+        };
+        let many = to.ip().is_multicast() || self.stack.classify(to.ip()) == Kind::Broadcast;
+        if receivers.is_empty() && !many {
+            self.unreachable(to);
+        }
+        match <[Arc<UdpEndpoint>; 1]>::try_from(receivers) {
+            Ok([only]) => only.deliver(datagram),
+            Err(all) => all.iter().for_each(|receiver| {
+                let Datagram {
+                    from, to, ttl, tos, ..
+                } = datagram;
+                receiver.deliver(Datagram {
+                    data: datagram.data.clone(),
+                    from,
+                    to,
+                    ttl,
+                    tos,
+                });
+            }),
+        }
+        Ok(data.len())
+    }
+
+    /// Nobody is at the port: an ICMP error, which a connected socket (or one with IP_RECVERR) hears.
+    fn unreachable(&self, to: SocketAddr) {
+        let mut state = self.state.lock();
+        let recverr =
+            state.options.is_on(SOL_IP, IP_RECVERR) || state.options.is_on(SOL_IPV6, IPV6_RECVERR);
+        if state.peer == Some(to) || recverr {
+            state.error = Some(Errno::ECONNREFUSED);
+            drop(state);
+            self.notify.notify(EPOLLERR);
+        }
+    }
+
+    fn deliver(&self, datagram: Datagram) {
+        let mut state = self.state.lock();
+        let limit = usize::try_from(state.options.receive_buf).unwrap_or(usize::MAX);
+        if state.closed {
+            return;
+        }
+        if state.bytes > limit {
+            state.drops = state.drops.wrapping_add(1);
+            return;
+        }
+        if datagram.to.is_multicast()
+            && !state.groups.contains(&datagram.to)
+            && !state.options.is_on(SOL_IP, IP_MULTICAST_ALL)
+        {
+            return;
+        }
+        state.bytes = state
+            .bytes
+            .saturating_add(datagram.data.len())
+            .saturating_add(OVERHEAD);
+        state.queue.push_back(datagram);
+        drop(state);
+        self.notify.notify(IN);
+    }
+
+    /// Receives one datagram; what does not fit is lost. `EAGAIN`: wait for EPOLLIN.
+    pub fn recv(&self, buf: &mut [u8], flags: RecvFlags) -> Result<Received> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.error.take() {
+            return Err(error);
+        }
+        let Some(datagram) = state.queue.pop_front() else {
+            let to = state.local.ip();
+            return if state.shut.0 {
+                Ok(Received {
+                    count: 0,
+                    len: 0,
+                    from: None,
+                    to,
+                    ttl: 0,
+                    tos: 0,
+                })
+            } else {
+                Err(Errno::EAGAIN)
+            };
+        };
+        let len = datagram.data.len();
+        let count = len.min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), datagram.data.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        let from = Some(addr::shown(datagram.from, self.family));
+        let received = Received {
+            count,
+            len,
+            from,
+            to: datagram.to,
+            ttl: datagram.ttl,
+            tos: datagram.tos,
+        };
+        if flags.contains(RecvFlags::PEEK) {
+            state.queue.push_front(datagram);
+        } else {
+            state.bytes = state.bytes.saturating_sub(len).saturating_sub(OVERHEAD);
+        }
+        Ok(received)
+    }
+
+    /// EPOLL* bits that are on.
+    pub fn readiness(&self) -> u32 {
+        let state = self.state.lock();
+        let mut events = OUT;
+        if !state.queue.is_empty() {
+            events |= IN;
+        }
+        if state.shut.0 {
+            events |= IN | EPOLLRDHUP;
+        }
+        if state.shut == (true, true) {
+            events |= EPOLLHUP;
+        }
+        if state.error.is_some() {
+            events |= EPOLLERR;
+        }
+        events
+    }
+
+    /// shutdown(2). `ENOTCONN` without a peer, but it takes effect.
+    pub fn shutdown(&self, how: Shutdown) -> Result<()> {
+        let mut state = self.state.lock();
+        state.shut.0 |= how.reads();
+        state.shut.1 |= how.writes();
+        let connected = state.peer.is_some();
+        drop(state);
+        self.notify.notify(IN | OUT | EPOLLRDHUP | EPOLLHUP);
+        if connected {
+            Ok(())
+        } else {
+            Err(Errno::ENOTCONN)
+        }
+    }
+
+    /// Closes: at the last close of the file.
+    pub fn close(&self) {
+        let mut tables = self.stack.udp.write();
+        let mut state = self.state.lock();
+        self.release_port(&mut tables, &mut state);
+        state.closed = true;
+        state.queue.clear();
+        for group in core::mem::take(&mut state.groups) {
+            leave(&mut tables, group);
+        }
+    }
+
+    /// getsockname(2).
+    pub fn local_addr(&self) -> SocketAddr {
+        addr::shown(self.state.lock().local, self.family)
+    }
+
+    /// getpeername(2).
+    pub fn peer_addr(&self) -> Result<SocketAddr> {
+        self.state
+            .lock()
+            .peer
+            .map(|peer| addr::shown(peer, self.family))
+            .ok_or(Errno::ENOTCONN)
+    }
+
+    /// SIOCINQ: bytes of the first datagram.
+    pub fn input_queue(&self) -> usize {
+        self.state
+            .lock()
+            .queue
+            .front()
+            .map_or(0, |datagram| datagram.data.len())
+    }
+
+    /// How long blocking calls wait.
+    pub fn timeouts(&self) -> Timeouts {
+        self.state.lock().options.timeouts
+    }
+
+    /// SO_ERROR: takes the pending error.
+    pub fn take_error(&self) -> Option<Errno> {
+        self.state.lock().error.take()
+    }
+
+    /// Is a boolean option on? For the control messages of recvmsg(2): IP_PKTINFO, IP_RECVTTL, and so on.
+    pub fn is_on(&self, level: i32, name: i32) -> bool {
+        self.state.lock().options.is_on(level, name)
+    }
+
+    /// Its line of /proc/net/udp; bound sockets have one.
+    pub(crate) fn entry(&self) -> Option<SocketEntry> {
+        let state = self.state.lock();
+        state.port?;
+        let remote = state
+            .peer
+            .unwrap_or(SocketAddr::new(addr::any(self.family), 0));
+        Some(SocketEntry {
+            family: self.family,
+            local: addr::shown(state.local, self.family),
+            remote: addr::shown(remote, self.family),
+            state: if state.peer.is_some() {
+                TCP_ESTABLISHED
+            } else {
+                TCP_CLOSE
+            },
+            tx_queue: 0,
+            rx_queue: u32::try_from(state.bytes).unwrap_or(u32::MAX),
+            owner: self.owner,
+            drops: state.drops,
+            expires: 0,
+        })
+    }
+
+    /// setsockopt(2) at SOL_SOCKET, SOL_IP, SOL_IPV6, SOL_UDP. Privileges are the caller's to check.
+    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<()> {
+        let settings = self.stack.settings();
+        let mut tables = self.stack.udp.write();
+        let mut state = self.state.lock();
+        match (level, name) {
+            (SOL_IPV6, IPV6_V6ONLY) if state.port.is_some() => return Err(Errno::EINVAL),
+            (SOL_IP, IP_ADD_MEMBERSHIP) => {
+                return self.join(&mut tables, &mut state, self.group4(value)?);
+            }
+            (SOL_IP, IP_DROP_MEMBERSHIP) => {
+                return drop_group(&mut tables, &mut state, self.group4(value)?);
+            }
+            (SOL_IPV6, IPV6_ADD_MEMBERSHIP) => {
+                return self.join(&mut tables, &mut state, self.group6(value)?);
+            }
+            (SOL_IPV6, IPV6_DROP_MEMBERSHIP) => {
+                return drop_group(&mut tables, &mut state, self.group6(value)?);
+            }
+            (SOL_IP, IP_MULTICAST_IF) => {
+                state.multicast_if = self.interface4(value)?;
+                return Ok(());
+            }
+            (SOL_IPV6, IPV6_MULTICAST_IF) => {
+                state.multicast_if = match crate::options::int(value)? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Errno::ENODEV),
+                };
+                return Ok(());
+            }
+            _ => state.options.set(level, name, value, &settings)?,
+        }
+        let (reuse_addr, reuse_port) = (
+            state.options.is_on(SOL_SOCKET, SO_REUSEADDR),
+            state.options.is_on(SOL_SOCKET, SO_REUSEPORT),
+        );
+        if let Some(bind) = state
+            .port
+            .and_then(|port| tables.ports.get_mut(port, self.id))
+        {
+            bind.reuse_addr = reuse_addr;
+            bind.reuse_port = reuse_port;
+        }
+        Ok(())
+    }
+
+    /// Does an `ip_mreqn`, an `ip_mreq` or an `in_addr` name the loopback interface?
+    fn interface4(&self, value: &[u8]) -> Result<bool> {
+        let (address, index) = match value.len() {
+            0..4 => return Err(Errno::EINVAL),
+            4..8 => (value.first_chunk::<4>().copied().unwrap_or_default(), 0),
+            8..12 => (
+                value
+                    .get(4..)
+                    .and_then(|v| v.first_chunk::<4>())
+                    .copied()
+                    .unwrap_or_default(),
+                0,
+            ),
+            _ => IpMreqn::read_from_prefix(value)
+                .map(|(m, _)| (m.imr_address, m.imr_ifindex))
+                .unwrap_or_default(),
+        };
+        let ip = Ipv4Addr::from(address);
+        match (index, ip.is_unspecified()) {
+            (1, _) => Ok(true),
+            (0, true) => Ok(false),
+            (0, false) if self.stack.classify(ip.into()) == Kind::Local => Ok(true),
+            (0, false) => Err(Errno::EADDRNOTAVAIL),
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
+    /// The group of a membership; there is no route to choose an interface by, so it must be named.
+    fn group4(&self, value: &[u8]) -> Result<IpAddr> {
+        let group = Ipv4Addr::from(
+            value
+                .first_chunk::<4>()
+                .copied()
+                .filter(|_| value.len() >= 8)
+                .ok_or(Errno::EINVAL)?,
+        );
+        if !group.is_multicast() {
+            return Err(Errno::EINVAL);
+        }
+        match self.interface4(value) {
+            Ok(true) => Ok(group.into()),
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
+    fn group6(&self, value: &[u8]) -> Result<IpAddr> {
+        if self.family == Family::Inet {
+            return Err(Errno::ENOPROTOOPT);
+        }
+        let (request, _) = Ipv6Mreq::read_from_prefix(value).map_err(|_| Errno::EINVAL)?;
+        let group = IpAddr::from(request.ipv6mr_multiaddr);
+        match request.ipv6mr_ifindex {
+            _ if !group.is_multicast() => Err(Errno::EINVAL),
+            1 => Ok(group),
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
+    fn join(&self, tables: &mut UdpTables, state: &mut State, group: IpAddr) -> Result<()> {
+        if state.groups.contains(&group) {
+            return Err(Errno::EADDRINUSE);
+        }
+        // net.ipv4.igmp_max_memberships
+        if state.groups.len() >= 20 {
+            return Err(Errno::ENOBUFS);
+        }
+        state.groups.push(group);
+        let members = tables.groups.entry(group).or_default();
+        *members = members.saturating_add(1);
+        Ok(())
+    }
+
+    /// getsockopt(2). The result may be longer than `wanted`, which is what the program has room for: cut it.
+    pub fn get_option(&self, level: i32, name: i32, wanted: usize) -> Result<Vec<u8>> {
+        let number = |n: i32| Ok(n.as_bytes().to_vec());
+        let state = self.state.lock();
+        match (level, name) {
+            (SOL_SOCKET, SO_ERROR) => {
+                drop(state);
+                number(self.take_error().map_or(0, Errno::raw))
+            }
+            (SOL_SOCKET, SO_COOKIE) => Ok(self.id.as_bytes().to_vec()),
+            (SOL_SOCKET, SO_ACCEPTCONN) => number(0),
+            (SOL_IP, IP_MTU) if state.peer.is_some() => number(65535),
+            (SOL_IP, IP_MTU) => Err(Errno::ENOTCONN),
+            (SOL_IP, IP_MULTICAST_IF) => Ok(if state.multicast_if {
+                vec![127, 0, 0, 1]
+            } else {
+                vec![0; 4]
+            }),
+            (SOL_IPV6, IPV6_MULTICAST_IF) => number(i32::from(state.multicast_if)),
+            _ => state.options.get(level, name, wanted),
+        }
+    }
+}
+
+fn leave(tables: &mut UdpTables, group: IpAddr) {
+    if let Some(members) = tables.groups.get_mut(&group) {
+        *members = members.saturating_sub(1);
+        if *members == 0 {
+            tables.groups.remove(&group);
+        }
+    }
+}
+
+fn drop_group(tables: &mut UdpTables, state: &mut State, group: IpAddr) -> Result<()> {
+    let before = state.groups.len();
+    state.groups.retain(|g| *g != group);
+    if state.groups.len() == before {
+        return Err(Errno::EADDRNOTAVAIL);
+    }
+    leave(tables, group);
+    Ok(())
+}
+
+impl Drop for UdpEndpoint {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -20,13 +20,14 @@
 #[macro_use]
 mod table;
 pub mod args;
+pub mod file;
 pub mod process;
 pub mod signal;
 
 pub use sentry::syscall::{SysResult, Support, Syscall, SyscallTable};
 
 /// Every family's list.
-pub static FAMILIES: &[&[Syscall]] = &[process::CALLS, signal::CALLS];
+pub static FAMILIES: &[&[Syscall]] = &[file::CALLS, process::CALLS, signal::CALLS];
 
 /// The table that the kernel is booted with.
 pub fn table() -> SyscallTable {

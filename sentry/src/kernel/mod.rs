@@ -24,6 +24,7 @@ pub mod ns;
 pub mod pid;
 mod run;
 pub mod session;
+pub mod sigio;
 pub mod signal;
 pub mod task;
 pub mod thread_group;

@@ -19,6 +19,7 @@
 pub mod anon;
 pub mod epoll;
 pub mod eventfd;
+pub mod dev;
 pub mod file;
 pub mod gofer;
 pub mod inode;

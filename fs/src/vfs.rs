@@ -31,6 +31,7 @@ pub use dentry::{Dentry, DirWrite, Superblock};
 pub use device::{Device, DeviceRegistry, devices};
 pub use mount::{Mount, MountFlags, Path, Propagation};
 pub use namespace::{MountInfo, MountNamespace, PropagationType, UmountFlags};
+pub use perm::KernelCaller;
 pub use open::{open_at, open_new};
 pub use pathname::{PathText, path_text};
 pub use vnode::{MappingObserver, Slot, Vnode, WATCHES, Watches, event, notify, notify_child, notify_self};

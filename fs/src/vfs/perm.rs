@@ -132,3 +132,22 @@ pub fn strip_suid(mode: u32) -> Option<u32> {
 pub fn owner_of(inode: &dyn Inode) -> Result<Owner, Errno> {
     inode.owner()
 }
+
+/// The kernel itself as a caller: every capability, no umask.
+pub struct KernelCaller;
+
+impl Caller for KernelCaller {
+    fn cred(&self) -> std::sync::Arc<Cred> {
+        static CRED: sync::OnceLock<std::sync::Arc<Cred>> = sync::OnceLock::new();
+        CRED.get_or_init(|| std::sync::Arc::new(Cred::kernel())).clone()
+    }
+    fn umask(&self) -> u32 {
+        0
+    }
+    fn now_ns(&self) -> i64 {
+        crate::meta::now_ns()
+    }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}

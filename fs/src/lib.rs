@@ -26,6 +26,7 @@ pub mod inode;
 pub mod inotify;
 pub mod locks;
 pub mod meta;
+pub mod overlay;
 pub mod pipe;
 pub mod pollee;
 pub mod splice;

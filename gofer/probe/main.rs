@@ -17,10 +17,18 @@ fn main() -> ExitCode {
             threads = n.parse().unwrap_or(4);
         } else if let Some((flags, path)) = arg.split_once(':') {
             let flags = MountFlags::from_bits_truncate(flags.parse().unwrap_or(0));
-            trees.push(TreeSpec { path: PathBuf::from(path), recursive: true, flags });
+            trees.push(TreeSpec {
+                path: PathBuf::from(path),
+                recursive: true,
+                flags,
+            });
         }
     }
-    let spec = JailSpec { trees, new_network: true, die_with_parent: true };
+    let spec = JailSpec {
+        trees,
+        new_network: true,
+        die_with_parent: true,
+    };
     let channel = match std::io::stdin().as_fd().try_clone_to_owned() {
         Ok(fd) => fd,
         Err(error) => {

@@ -4,7 +4,8 @@ use crate::wire::{MAX_MESSAGE, Malformed};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -42,18 +43,29 @@ pub fn buffer() -> Box<[u8]> {
 }
 
 /// Sends one message.
-pub fn send(socket: impl AsFd, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), TransportError> {
+pub fn send(
+    socket: impl AsFd,
+    message: &[u8],
+    fd: Option<BorrowedFd<'_>>,
+) -> Result<(), TransportError> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds: [BorrowedFd<'_>; 1];
     if let Some(fd) = fd {
         fds = [fd];
         if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-            return Err(TransportError::Malformed(Malformed("no room for a descriptor")));
+            return Err(TransportError::Malformed(Malformed(
+                "no room for a descriptor",
+            )));
         }
     }
     loop {
-        match rustix::net::sendmsg(&socket, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL) {
+        match rustix::net::sendmsg(
+            &socket,
+            &[IoSlice::new(message)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        ) {
             Ok(sent) if sent == message.len() => return Ok(()),
             Ok(_) => return Err(TransportError::Malformed(Malformed("sent in part"))),
             Err(Errno::INTR) => {}
@@ -68,7 +80,12 @@ pub fn receive(socket: impl AsFd, buf: &mut [u8]) -> Result<(usize, Vec<OwnedFd>
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ROOM))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
-        match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(buf)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match rustix::net::recvmsg(
+            &socket,
+            &mut [IoSliceMut::new(buf)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             Err(Errno::INTR) => {}
             other => break other?,
         }

@@ -3,10 +3,10 @@
 
 mod common;
 
+use abi::Errno;
 use common::{Temp, all_flags, owner, serve};
 use gofer::client::Node;
 use gofer::wire::{Access, MountFlags, RenameFlags};
-use abi::Errno;
 use rustix::fs::{CWD, RenameFlags as HostRename};
 use std::io::Read;
 use std::os::unix::fs::symlink;
@@ -82,7 +82,9 @@ fn links_are_never_followed() {
             let walked = root.walk(&[name.as_bytes()], access, true).unwrap();
             assert!(walked.opened.is_none() && walked.stop.is_none());
             assert!(walked.nodes[0].1.is_symlink());
-            let walked = root.walk(&[name.as_bytes(), b"file"], access, true).unwrap();
+            let walked = root
+                .walk(&[name.as_bytes(), b"file"], access, true)
+                .unwrap();
             assert_eq!((walked.nodes.len(), walked.stop), (1, Some(Errno::ELOOP)));
             assert!(walked.opened.is_none());
         }
@@ -93,19 +95,40 @@ fn links_are_never_followed() {
         assert_eq!(link.read_dir(0, true).unwrap_err(), Errno::ENOTDIR);
         assert_eq!(link.lookup(b"file").unwrap_err(), Errno::ENOTDIR);
         assert_eq!(link.unlink(b"file").unwrap_err(), Errno::ENOTDIR);
-        assert_eq!(link.mkdir(b"new", owner(0o755)).unwrap_err(), Errno::ENOTDIR);
+        assert_eq!(
+            link.mkdir(b"new", owner(0o755)).unwrap_err(),
+            Errno::ENOTDIR
+        );
         assert_eq!(link.fsync().unwrap_err(), Errno::EINVAL);
-        assert_eq!(link.set_attr(&gofer::wire::SetAttr::default().with_mode(0o777)).unwrap_err(), Errno::EOPNOTSUPP);
+        assert_eq!(
+            link.set_attr(&gofer::wire::SetAttr::default().with_mode(0o777))
+                .unwrap_err(),
+            Errno::EOPNOTSUPP
+        );
         // Creating under the name of a link does not create its target.
-        assert_eq!(root.create(name.as_bytes(), Access::Write, owner(0o644)).map(drop).unwrap_err(), Errno::EEXIST);
+        assert_eq!(
+            root.create(name.as_bytes(), Access::Write, owner(0o644))
+                .map(drop)
+                .unwrap_err(),
+            Errno::EEXIST
+        );
         // A hard link to a link is a link.
         assert!(root.link(b"hard", &link).unwrap().is_symlink());
         root.unlink(b"hard").unwrap();
         // Attributes of a link are the link's own.
-        link.set_attr(&gofer::wire::SetAttr::default().with_uid(77)).unwrap();
-        assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::symlink_metadata(tree.path(name)).unwrap()), 77);
+        link.set_attr(&gofer::wire::SetAttr::default().with_uid(77))
+            .unwrap();
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::uid(
+                &std::fs::symlink_metadata(tree.path(name)).unwrap()
+            ),
+            77
+        );
     }
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(outside.path("file")).unwrap()), 0);
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(outside.path("file")).unwrap()),
+        0
+    );
 }
 
 #[test]
@@ -115,7 +138,10 @@ fn a_directory_moved_out_shows_what_was_in_the_tree_only() {
     let (dir, _) = fixture.root().lookup(b"dir").unwrap();
     std::fs::rename(tree.path("dir"), outside.path("dir")).unwrap();
     // The node is still that directory, as an open directory would be; there is no way up from it.
-    assert_eq!(read(dir.lookup(b"file").unwrap().0.open(Access::Read).unwrap().0), "inside");
+    assert_eq!(
+        read(dir.lookup(b"file").unwrap().0.open(Access::Read).unwrap().0),
+        "inside"
+    );
     assert_eq!(dir.lookup(b"..").unwrap_err(), Errno::EINVAL);
     assert_eq!(fixture.root().lookup(b"dir").unwrap_err(), Errno::ENOENT);
 }
@@ -138,7 +164,9 @@ fn try_everything(root: &Node, secret: &Path) {
             }
         }
         // One component at a time, as a sentry with a cache does.
-        let Ok((dir, _)) = root.lookup(b"dir") else { continue };
+        let Ok((dir, _)) = root.lookup(b"dir") else {
+            continue;
+        };
         if dir.file_type() != abi::stat::S_IFDIR {
             continue;
         }
@@ -152,12 +180,17 @@ fn try_everything(root: &Node, secret: &Path) {
             dir.unlink(b"made").ok();
         }
         if dir.mkdir(b"made-dir", owner(0o755)).is_ok() {
-            dir.rename(b"made-dir", &dir, b"made-dir2", RenameFlags::empty()).ok();
+            dir.rename(b"made-dir", &dir, b"made-dir2", RenameFlags::empty())
+                .ok();
             dir.rmdir(b"made-dir2").ok();
         }
         dir.read_dir(0, true).ok();
     }
-    assert_eq!(std::fs::read_dir(secret).unwrap().count(), 2, "something was made outside");
+    assert_eq!(
+        std::fs::read_dir(secret).unwrap().count(),
+        2,
+        "something was made outside"
+    );
 }
 
 /// Swaps `dir` with a symbolic link to the outside, back and forth, for some seconds.
@@ -174,13 +207,22 @@ fn race(swap: impl Fn(&Path, &Path) + Send + 'static, name: &str) {
     }
     let swaps = neighbour.stop();
     assert!(swaps > 1000, "{swaps} swaps");
-    assert_eq!(std::fs::read_to_string(outside.path("sub/file")).unwrap(), "SECRET");
-    assert_eq!(std::fs::read_to_string(outside.path("file")).unwrap(), "SECRET");
+    assert_eq!(
+        std::fs::read_to_string(outside.path("sub/file")).unwrap(),
+        "SECRET"
+    );
+    assert_eq!(
+        std::fs::read_to_string(outside.path("file")).unwrap(),
+        "SECRET"
+    );
 }
 
 #[test]
 fn a_directory_swapped_with_a_link_out() {
-    race(|a, b| rustix::fs::renameat_with(CWD, a, CWD, b, HostRename::EXCHANGE).unwrap(), "race");
+    race(
+        |a, b| rustix::fs::renameat_with(CWD, a, CWD, b, HostRename::EXCHANGE).unwrap(),
+        "race",
+    );
 }
 
 #[test]
@@ -189,7 +231,9 @@ fn a_component_below_swapped_with_a_link_out() {
     symlink(outside.path("sub"), tree.path("dir/evil")).unwrap();
     let (a, b) = (tree.path("dir/sub"), tree.path("dir/evil"));
     let fixture = serve(&[(&tree.0, all_flags())]);
-    let neighbour = Neighbour::start(move || rustix::fs::renameat_with(CWD, &a, CWD, &b, HostRename::EXCHANGE).unwrap());
+    let neighbour = Neighbour::start(move || {
+        rustix::fs::renameat_with(CWD, &a, CWD, &b, HostRename::EXCHANGE).unwrap()
+    });
     for _ in 0..3000 {
         try_everything(fixture.root(), &outside.0);
     }
@@ -200,8 +244,22 @@ fn a_component_below_swapped_with_a_link_out() {
 fn a_file_swapped_with_a_device_a_fifo_and_a_link() {
     let (tree, outside) = with_secret("race-file");
     symlink(outside.path("file"), tree.path("link")).unwrap();
-    rustix::fs::mknodat(CWD, tree.path("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
-    rustix::fs::mknodat(CWD, tree.path("null"), rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::RWXU, rustix::fs::makedev(1, 3)).unwrap();
+    rustix::fs::mknodat(
+        CWD,
+        tree.path("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    rustix::fs::mknodat(
+        CWD,
+        tree.path("null"),
+        rustix::fs::FileType::CharacterDevice,
+        rustix::fs::Mode::RWXU,
+        rustix::fs::makedev(1, 3),
+    )
+    .unwrap();
     let names = [tree.path("link"), tree.path("fifo"), tree.path("null")];
     let file = tree.path("dir/file");
     let fixture = serve(&[(&tree.0, MountFlags::empty())]);
@@ -216,7 +274,10 @@ fn a_file_swapped_with_a_device_a_fifo_and_a_link() {
             break;
         }
         // Were a FIFO opened for reading, this would hang; were it a device, the type would show.
-        let walked = fixture.root().walk(&[b"dir", b"file"], Some(Access::Read), false).unwrap();
+        let walked = fixture
+            .root()
+            .walk(&[b"dir", b"file"], Some(Access::Read), false)
+            .unwrap();
         let (node, attr) = walked.nodes.last().unwrap();
         match walked.opened {
             Some(Ok(fd)) => {
@@ -227,13 +288,21 @@ fn a_file_swapped_with_a_device_a_fifo_and_a_link() {
             other => {
                 assert!(!attr.is_regular() && other.is_none());
                 let errno = node.open(Access::Read).unwrap_err();
-                assert!(matches!(errno, Errno::EACCES | Errno::ELOOP), "{errno} {:o} {:?}", attr.mode, walked.stop);
+                assert!(
+                    matches!(errno, Errno::EACCES | Errno::ELOOP),
+                    "{errno} {:o} {:?}",
+                    attr.mode,
+                    walked.stop
+                );
                 refused += 1;
             }
         }
     }
     neighbour.stop();
-    assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
+    assert!(
+        opened > 0 && refused > 0,
+        "{opened} opened, {refused} refused"
+    );
 }
 
 /// Two sandboxes on one tree: the other's gofer does the renaming.
@@ -243,10 +312,16 @@ fn a_second_container_on_the_same_tree() {
     symlink(&outside.0, tree.path("evil")).unwrap();
     let fixture = serve(&[(&tree.0, MountFlags::SHARED)]);
     let other = common::jailed(&[(&tree.0, MountFlags::SHARED)]);
-    let root = other.mounts[0].root.lookup(b"dir").map(|_| ()).map(|()| other).unwrap();
+    let root = other.mounts[0]
+        .root
+        .lookup(b"dir")
+        .map(|_| ())
+        .map(|()| other)
+        .unwrap();
     let neighbour = Neighbour::start(move || {
         let root = &root.mounts[0].root;
-        root.rename(b"dir", root, b"evil", RenameFlags::EXCHANGE).unwrap();
+        root.rename(b"dir", root, b"evil", RenameFlags::EXCHANGE)
+            .unwrap();
     });
     for _ in 0..2000 {
         try_everything(fixture.root(), &outside.0);

@@ -3,13 +3,14 @@
 
 mod common;
 
+use abi::Errno;
 use common::{Temp, all_flags, pair, serve_raw};
 use gofer::client::Client;
 use gofer::transport::{buffer, receive, send};
 use gofer::wire::{
-    Access, Attr, Encoder, Hello, HelloMount, Name, Names, NodeInfo, Op, Owner, ReplyHeader, Request, RequestHeader, VERSION, WalkFlags, WalkHead,
+    Access, Attr, Encoder, Hello, HelloMount, Name, Names, NodeInfo, Op, Owner, ReplyHeader,
+    Request, RequestHeader, VERSION, WalkFlags, WalkHead,
 };
-use abi::Errno;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::io::IoSlice;
@@ -48,7 +49,16 @@ impl Random {
             _ => {
                 for _ in 0..1 + self.below(4) {
                     let at = self.below(message.len());
-                    let value = [0, 1, 0x7f, 0x80, 0xff, b'/', b'.', self.next().to_le_bytes()[0]][self.below(8)];
+                    let value = [
+                        0,
+                        1,
+                        0x7f,
+                        0x80,
+                        0xff,
+                        b'/',
+                        b'.',
+                        self.next().to_le_bytes()[0],
+                    ][self.below(8)];
                     if let Some(byte) = message.get_mut(at) {
                         *byte = value;
                     }
@@ -67,34 +77,112 @@ impl Random {
 fn requests(random: &mut Random) -> Vec<Vec<u8>> {
     let node = [1 << 32, 1 << 32 | 1, 0, u64::MAX, random.next()][random.below(5)];
     let name = Name::new(b"file").unwrap();
-    let owner = Owner { mode: 0o644, uid: 1, gid: 2 };
+    let owner = Owner {
+        mode: 0o644,
+        uid: 1,
+        gid: 2,
+    };
     let names = [Name::new(b"dir").unwrap(), name];
     let all = [
         Request::Hello { version: VERSION },
         Request::AddChannel,
         Request::Close,
-        Request::Walk { dir: node, flags: WalkFlags::all(), access: Access::Read, names: Names::List(&names) },
+        Request::Walk {
+            dir: node,
+            flags: WalkFlags::all(),
+            access: Access::Read,
+            names: Names::List(&names),
+        },
         Request::GetAttr { node },
-        Request::SetAttr { node, set: gofer::wire::SetAttr::default().with_mode(0o600) },
-        Request::Open { node, access: Access::ReadWrite },
-        Request::Create { dir: node, access: Access::Write, owner, name },
-        Request::TmpFile { dir: node, access: Access::Write, owner },
-        Request::MkDir { dir: node, owner, name },
-        Request::MkNod { dir: node, owner, file_type: abi::stat::S_IFIFO, major: 0, minor: 0, name },
-        Request::Symlink { dir: node, uid: 0, gid: 0, name, target: b"/etc/passwd" },
-        Request::Link { node, dir: node, name },
-        Request::Unlink { dir: node, rmdir: false, name },
-        Request::Rename { old_dir: node, old_name: name, new_dir: node, new_name: names[0], flags: gofer::wire::RenameFlags::empty() },
+        Request::SetAttr {
+            node,
+            set: gofer::wire::SetAttr::default().with_mode(0o600),
+        },
+        Request::Open {
+            node,
+            access: Access::ReadWrite,
+        },
+        Request::Create {
+            dir: node,
+            access: Access::Write,
+            owner,
+            name,
+        },
+        Request::TmpFile {
+            dir: node,
+            access: Access::Write,
+            owner,
+        },
+        Request::MkDir {
+            dir: node,
+            owner,
+            name,
+        },
+        Request::MkNod {
+            dir: node,
+            owner,
+            file_type: abi::stat::S_IFIFO,
+            major: 0,
+            minor: 0,
+            name,
+        },
+        Request::Symlink {
+            dir: node,
+            uid: 0,
+            gid: 0,
+            name,
+            target: b"/etc/passwd",
+        },
+        Request::Link {
+            node,
+            dir: node,
+            name,
+        },
+        Request::Unlink {
+            dir: node,
+            rmdir: false,
+            name,
+        },
+        Request::Rename {
+            old_dir: node,
+            old_name: name,
+            new_dir: node,
+            new_name: names[0],
+            flags: gofer::wire::RenameFlags::empty(),
+        },
         Request::ReadLink { node },
-        Request::ReadDir { node, cookie: 0, flags: gofer::wire::ReadDirFlags::ATTRS },
-        Request::GetXattr { node, name: b"user.x" },
-        Request::SetXattr { node, flags: 0, name: b"user.x", value: b"value" },
+        Request::ReadDir {
+            node,
+            cookie: 0,
+            flags: gofer::wire::ReadDirFlags::ATTRS,
+        },
+        Request::GetXattr {
+            node,
+            name: b"user.x",
+        },
+        Request::SetXattr {
+            node,
+            flags: 0,
+            name: b"user.x",
+            value: b"value",
+        },
         Request::ListXattr { node },
-        Request::RemoveXattr { node, name: b"user.x" },
+        Request::RemoveXattr {
+            node,
+            name: b"user.x",
+        },
         Request::StatFs { node },
         Request::Fsync { node },
-        Request::Connect { node, kind: gofer::wire::SocketKind::Stream },
-        Request::Bind { dir: node, kind: gofer::wire::SocketKind::Stream, owner, name },
+        Request::Connect {
+            node,
+            kind: gofer::wire::SocketKind::Stream,
+        },
+        Request::Bind {
+            dir: node,
+            kind: gofer::wire::SocketKind::Stream,
+            owner,
+            name,
+        },
     ];
     assert_eq!(all.len(), Op::ALL.len());
     let mut out = Encoder::new();
@@ -115,7 +203,11 @@ fn decoders_take_anything() {
             let len = random.below(300);
             let mut message = random.bytes(len);
             if message.len() >= 8 {
-                let header = RequestHeader { len: u32::try_from(len).unwrap(), op: 1 + u16::try_from(random.below(25)).unwrap(), closes: 0 };
+                let header = RequestHeader {
+                    len: u32::try_from(len).unwrap(),
+                    op: 1 + u16::try_from(random.below(25)).unwrap(),
+                    closes: 0,
+                };
                 message[..8].copy_from_slice(header.as_bytes());
             }
             message
@@ -129,7 +221,9 @@ fn decoders_take_anything() {
             // What is understood is understood whole: it encodes to the same bytes.
             accepted += 1;
             let mut out = Encoder::new();
-            request.encode(&mut out, &closes.iter().collect::<Vec<_>>()).unwrap();
+            request
+                .encode(&mut out, &closes.iter().collect::<Vec<_>>())
+                .unwrap();
             assert_eq!(out.as_bytes(), message, "{request:?}");
         }
         message.truncate(2000);
@@ -142,7 +236,10 @@ fn decoders_take_anything() {
             Hello::decode(&mut cursor).ok();
         }
     }
-    assert!(accepted > 1000, "only {accepted} messages were well-formed: the generator is no good");
+    assert!(
+        accepted > 1000,
+        "only {accepted} messages were well-formed: the generator is no good"
+    );
 }
 
 #[test]
@@ -168,7 +265,8 @@ fn a_hostile_sentry() {
             if message.is_empty() {
                 continue;
             }
-            let close = Request::decode(&message).is_ok_and(|(request, _)| request.op() == Op::Close);
+            let close =
+                Request::decode(&message).is_ok_and(|(request, _)| request.op() == Op::Close);
             if send(&socket, &message, None).is_err() {
                 hangups += 1;
                 break;
@@ -180,7 +278,10 @@ fn a_hostile_sentry() {
                 // Well-formed requests have an answer, others a hang-up.
                 Ok((len, fds)) => {
                     let (request, _) = Request::decode(&message).unwrap();
-                    ReplyHeader::decode(&buf[..len], request.op(), fds.len()).unwrap().0.ok();
+                    ReplyHeader::decode(&buf[..len], request.op(), fds.len())
+                        .unwrap()
+                        .0
+                        .ok();
                 }
                 Err(_) => {
                     assert!(Request::decode(&message).is_err());
@@ -193,7 +294,10 @@ fn a_hostile_sentry() {
         serving.join().unwrap();
     }
     assert!(hangups > 20, "{hangups}");
-    assert_eq!(std::fs::read_to_string(outside.path("file")).unwrap(), "SECRET");
+    assert_eq!(
+        std::fs::read_to_string(outside.path("file")).unwrap(),
+        "SECRET"
+    );
     assert_eq!(std::fs::read_dir(&outside.0).unwrap().count(), 1);
 }
 
@@ -226,39 +330,85 @@ fn send_fds(socket: &OwnedFd, message: &[u8], count: usize) {
     if count > 0 {
         assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
     }
-    rustix::net::sendmsg(socket, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL).ok();
+    rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(message)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )
+    .ok();
 }
 
 fn sane_attr(mode: u32) -> Attr {
-    Attr { ino: 7, mode, nlink: 1, size: 5, blksize: 4096, ..Attr::default() }
+    Attr {
+        ino: 7,
+        mode,
+        nlink: 1,
+        size: 5,
+        blksize: 4096,
+        ..Attr::default()
+    }
 }
 
 /// An answer as an honest gofer gives it, to be mangled.
 fn answer(request: &Request<'_>) -> Vec<u8> {
     let mut out = Encoder::new();
     out.put(&ReplyHeader::default());
-    let file = NodeInfo { id: 9, attr: sane_attr(0o100_644) };
+    let file = NodeInfo {
+        id: 9,
+        attr: sane_attr(0o100_644),
+    };
     match request.op() {
         Op::Hello => {
-            out.put(&Hello { version: VERSION, mounts: 1 });
-            out.put(&HelloMount { root: NodeInfo { id: 1, attr: sane_attr(0o040_755) }, flags: 0, zero: 0 });
+            out.put(&Hello {
+                version: VERSION,
+                mounts: 1,
+            });
+            out.put(&HelloMount {
+                root: NodeInfo {
+                    id: 1,
+                    attr: sane_attr(0o040_755),
+                },
+                flags: 0,
+                zero: 0,
+            });
         }
         Op::Walk => {
-            out.put(&WalkHead { count: 0, stop: 2, ..WalkHead::default() });
+            out.put(&WalkHead {
+                count: 0,
+                stop: 2,
+                ..WalkHead::default()
+            });
         }
         Op::Create | Op::TmpFile => out.put(&file),
         Op::GetAttr | Op::SetAttr => out.put(&sane_attr(0o040_755)),
         Op::ReadLink => out.put_bytes(b"target"),
         Op::ReadDir => {
             out.put(&gofer::wire::DirHead { count: 1, end: 1 });
-            gofer::wire::DirEntry { ino: 1, cookie: 2, kind: 8, attr: Some(sane_attr(0o100_644)), name: b"name" }.encode(&mut out);
+            gofer::wire::DirEntry {
+                ino: 1,
+                cookie: 2,
+                kind: 8,
+                attr: Some(sane_attr(0o100_644)),
+                name: b"name",
+            }
+            .encode(&mut out);
         }
         Op::ListXattr => out.put_bytes(b"user.x\0user.y\0"),
         Op::StatFs => out.put(&gofer::wire::FsStat::default()),
         _ => {}
     }
     let len = out.finish().unwrap();
-    out.patch(0, &ReplyHeader { len, errno: 0, op: request.op().raw(), fds: 0, zero: 0 });
+    out.patch(
+        0,
+        &ReplyHeader {
+            len,
+            errno: 0,
+            op: request.op().raw(),
+            fds: 0,
+            zero: 0,
+        },
+    );
     out.as_bytes().to_vec()
 }
 
@@ -274,7 +424,9 @@ fn a_hostile_gofer() {
             // Some are honest: the client must not cry wolf.
             let (mut first, honest) = (true, seed % 4 == 0);
             while let Ok((len, _)) = receive(&theirs, &mut buf) {
-                let Ok((request, _)) = Request::decode(&buf[..len]) else { return };
+                let Ok((request, _)) = Request::decode(&buf[..len]) else {
+                    return;
+                };
                 if request.op() == Op::Close {
                     continue;
                 }
@@ -283,7 +435,11 @@ fn a_hostile_gofer() {
                     random.mangle(&mut message);
                 }
                 first = false;
-                let fds = if !honest && random.below(6) == 0 { random.below(8) } else { 0 };
+                let fds = if !honest && random.below(6) == 0 {
+                    random.below(8)
+                } else {
+                    0
+                };
                 // To say nothing at all is beyond cure: the gofer is as trusted as a disk to answer.
                 if message.is_empty() || !honest && random.below(20) == 0 {
                     return;
@@ -302,8 +458,14 @@ fn a_hostile_gofer() {
                     3 => drop(root.read_link()),
                     4 => drop(root.xattrs()),
                     5 => drop(root.stat_fs()),
-                    6 => drop(root.create(b"x", Access::Write, Owner::default()).map(|_| panic!("no regular file was sent"))),
-                    7 => drop(root.open(Access::Read).map(|_| panic!("no directory was sent"))),
+                    6 => drop(
+                        root.create(b"x", Access::Write, Owner::default())
+                            .map(|_| panic!("no regular file was sent")),
+                    ),
+                    7 => drop(
+                        root.open(Access::Read)
+                            .map(|_| panic!("no directory was sent")),
+                    ),
                     _ => drop(root.mkdir(b"x", Owner::default())),
                 }
             }
@@ -319,5 +481,8 @@ fn a_hostile_gofer() {
         }
         gofer.join().unwrap();
     }
-    assert!(deaths > 500 && survived > 700, "{deaths} deaths, {survived} survived");
+    assert!(
+        deaths > 500 && survived > 700,
+        "{deaths} deaths, {survived} survived"
+    );
 }

@@ -32,21 +32,35 @@ fn a_read_only_mount_refuses_every_change() {
     refused(root.create(b"new", Access::Write, owner(0o644)).map(drop));
     refused(root.tmp_file(Access::Write, owner(0o644)).map(drop));
     refused(root.mkdir(b"new", owner(0o755)).map(drop));
-    refused(root.mknod(b"new", owner(0o644), abi::stat::S_IFIFO, (0, 0)).map(drop));
+    refused(
+        root.mknod(b"new", owner(0o644), abi::stat::S_IFIFO, (0, 0))
+            .map(drop),
+    );
     refused(root.symlink(b"new", b"x", 0, 0).map(drop));
     refused(root.link(b"new", &file).map(drop));
     refused(root.unlink(b"file"));
     refused(root.rmdir(b"dir"));
     refused(root.rename(b"file", root, b"new", RenameFlags::empty()));
-    refused(root.bind(b"new", SocketKind::Stream, owner(0o644)).map(drop));
-    refused(file.set_attr(&SetAttr::default().with_mode(0o600)).map(drop));
+    refused(
+        root.bind(b"new", SocketKind::Stream, owner(0o644))
+            .map(drop),
+    );
+    refused(
+        file.set_attr(&SetAttr::default().with_mode(0o600))
+            .map(drop),
+    );
     refused(file.truncate(0).map(drop));
-    refused(file.set_attr(&SetAttr::default().with_mtime(SetTime::Now)).map(drop));
+    refused(
+        file.set_attr(&SetAttr::default().with_mtime(SetTime::Now))
+            .map(drop),
+    );
     refused(file.set_xattr(b"user.x", b"y", 0));
     refused(file.remove_xattr(b"user.x"));
     refused(file.open(Access::Write).map(drop));
     refused(file.open(Access::ReadWrite).map(drop));
-    let walked = root.walk(&[b"file"], Some(Access::ReadWrite), false).unwrap();
+    let walked = root
+        .walk(&[b"file"], Some(Access::ReadWrite), false)
+        .unwrap();
     assert_eq!(walked.opened.unwrap().unwrap_err(), Errno::EROFS);
     // Reading goes on.
     file.open(Access::Read).unwrap();
@@ -59,11 +73,23 @@ fn mounts_do_not_mix() {
     a.write("file", "a");
     b.write("single", "b");
     let single = b.path("single");
-    let fixture = serve(&[(&a.0, MountFlags::empty()), (&b.0, MountFlags::empty()), (&single, MountFlags::SHARED)]);
-    let [first, second, third] = &fixture.mounts[..] else { panic!("three mounts") };
+    let fixture = serve(&[
+        (&a.0, MountFlags::empty()),
+        (&b.0, MountFlags::empty()),
+        (&single, MountFlags::SHARED),
+    ]);
+    let [first, second, third] = &fixture.mounts[..] else {
+        panic!("three mounts")
+    };
     let (file, _) = first.root.lookup(b"file").unwrap();
     assert_eq!(second.root.link(b"x", &file).unwrap_err(), Errno::EXDEV);
-    assert_eq!(first.root.rename(b"file", &second.root, b"x", RenameFlags::empty()).unwrap_err(), Errno::EXDEV);
+    assert_eq!(
+        first
+            .root
+            .rename(b"file", &second.root, b"x", RenameFlags::empty())
+            .unwrap_err(),
+        Errno::EXDEV
+    );
     // A single file is a mount too.
     assert!(third.attr.is_regular() && third.flags == MountFlags::SHARED);
     assert_eq!(third.root.lookup(b"x").unwrap_err(), Errno::ENOTDIR);
@@ -80,7 +106,11 @@ fn dropped_nodes_are_closed() {
         root.lookup(b"file").unwrap();
     }
     // They ride along with the next request: no more than a batch is ever left.
-    assert!(fixture.server.open_nodes() <= 3, "{}", fixture.server.open_nodes());
+    assert!(
+        fixture.server.open_nodes() <= 3,
+        "{}",
+        fixture.server.open_nodes()
+    );
     let nodes: Vec<_> = (0..2000).map(|_| root.lookup(b"file").unwrap()).collect();
     assert!(fixture.server.open_nodes() >= 2000);
     drop(nodes);
@@ -130,12 +160,39 @@ fn names_are_single_components() {
     let root = fixture.root();
     for bad in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0b"] {
         assert_eq!(root.lookup(bad).unwrap_err(), Errno::EINVAL, "{bad:?}");
-        assert_eq!(root.mkdir(bad, owner(0o755)).map(drop).unwrap_err(), Errno::EINVAL);
+        assert_eq!(
+            root.mkdir(bad, owner(0o755)).map(drop).unwrap_err(),
+            Errno::EINVAL
+        );
     }
     assert_eq!(root.lookup(&[b'x'; 256]).unwrap_err(), Errno::ENAMETOOLONG);
     root.mkdir(&[b'x'; 255], owner(0o755)).unwrap();
     // What a guest may say does not bring the gofer down.
-    assert_eq!(root.mkdir(b"x", gofer::wire::Owner { mode: 0o10000, uid: 0, gid: 0 }).map(drop).unwrap_err(), Errno::EINVAL);
-    assert_eq!(root.mkdir(b"x", gofer::wire::Owner { mode: 0, uid: u32::MAX, gid: 0 }).map(drop).unwrap_err(), Errno::EINVAL);
+    assert_eq!(
+        root.mkdir(
+            b"x",
+            gofer::wire::Owner {
+                mode: 0o10000,
+                uid: 0,
+                gid: 0
+            }
+        )
+        .map(drop)
+        .unwrap_err(),
+        Errno::EINVAL
+    );
+    assert_eq!(
+        root.mkdir(
+            b"x",
+            gofer::wire::Owner {
+                mode: 0,
+                uid: u32::MAX,
+                gid: 0
+            }
+        )
+        .map(drop)
+        .unwrap_err(),
+        Errno::EINVAL
+    );
     root.attr().unwrap();
 }

@@ -9,12 +9,17 @@ const NSEC: i64 = 1_000_000_000;
 
 /// Nanoseconds since the epoch.
 pub(super) fn nanos(time: Time) -> i64 {
-    time.sec.saturating_mul(NSEC).saturating_add(i64::from(time.nsec))
+    time.sec
+        .saturating_mul(NSEC)
+        .saturating_add(i64::from(time.nsec))
 }
 
 /// The host's form of nanoseconds since the epoch.
 pub(super) fn time(nanos: i64) -> Time {
-    Time::new(nanos.div_euclid(NSEC), u32::try_from(nanos.rem_euclid(NSEC)).unwrap_or(0))
+    Time::new(
+        nanos.div_euclid(NSEC),
+        u32::try_from(nanos.rem_euclid(NSEC)).unwrap_or(0),
+    )
 }
 
 /// The type of a file, from its attributes.
@@ -88,7 +93,11 @@ impl Cached {
     }
 
     pub fn owner(&self) -> Owner {
-        Owner { mode: self.mode.load(Relaxed), uid: self.uid.load(Relaxed), gid: self.gid.load(Relaxed) }
+        Owner {
+            mode: self.mode.load(Relaxed),
+            uid: self.uid.load(Relaxed),
+            gid: self.gid.load(Relaxed),
+        }
     }
 
     pub fn attr(&self) -> Attr {
@@ -112,7 +121,10 @@ impl Cached {
 
     /// One name less.
     pub fn unlinked(&self) -> u32 {
-        let before = self.nlink.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).unwrap_or(0);
+        let before = self
+            .nlink
+            .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1))
+            .unwrap_or(0);
         before.saturating_sub(1)
     }
 }

@@ -34,7 +34,12 @@ impl Listing {
             for entry in &page.entries {
                 let start = u32::try_from(listing.names.len()).map_err(|_| Errno::ENOMEM)?;
                 let len = u8::try_from(entry.name.len()).map_err(|_| Errno::EIO)?;
-                listing.entries.push(Entry { ino: entry.ino, kind: entry.kind, len, start });
+                listing.entries.push(Entry {
+                    ino: entry.ino,
+                    kind: entry.kind,
+                    len,
+                    start,
+                });
                 listing.names.extend_from_slice(&entry.name);
                 cookie = entry.cookie;
             }
@@ -46,7 +51,10 @@ impl Listing {
 
     fn name(&self, entry: &Entry) -> &[u8] {
         let start = usize::try_from(entry.start).unwrap_or(usize::MAX);
-        self.names.get(start..).and_then(|rest| rest.get(..usize::from(entry.len))).unwrap_or(&[])
+        self.names
+            .get(start..)
+            .and_then(|rest| rest.get(..usize::from(entry.len)))
+            .unwrap_or(&[])
     }
 }
 
@@ -76,7 +84,8 @@ impl Listings {
         }
         // What changes while this is read makes the version another, and the listing is not used again.
         let listing = Arc::new(Listing::read(inode)?);
-        *self.last.lock() = (listing.entries.len() <= KEPT && !inode.fs.shared()).then(|| (version, listing.clone()));
+        *self.last.lock() = (listing.entries.len() <= KEPT && !inode.fs.shared())
+            .then(|| (version, listing.clone()));
         Ok(listing)
     }
 }
@@ -90,7 +99,10 @@ pub(super) struct GoferDir {
 
 impl GoferDir {
     pub fn new(inode: Arc<GoferInode>) -> Self {
-        Self { inode, snapshot: Mutex::new(None) }
+        Self {
+            inode,
+            snapshot: Mutex::new(None),
+        }
     }
 
     fn listing(&self, rewind: bool) -> Result<Arc<Listing>, Errno> {
@@ -116,11 +128,27 @@ impl FileOps for GoferDir {
     fn read(&self, _file: &File, _buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
         Err(Errno::EISDIR)
     }
-    fn read_dir(&self, _file: &File, _caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+    fn read_dir(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        cookie: u64,
+        sink: &mut dyn FnMut(&DirEntry) -> bool,
+    ) -> Result<(), Errno> {
         let listing = self.listing(cookie <= FIRST)?;
         let skip = usize::try_from(cookie.saturating_sub(FIRST)).unwrap_or(usize::MAX);
-        for (entry, cookie) in listing.entries.iter().zip(FIRST.saturating_add(1)..).skip(skip) {
-            if !sink(&DirEntry { name: listing.name(entry), ino: entry.ino, kind: entry.kind, cookie }) {
+        for (entry, cookie) in listing
+            .entries
+            .iter()
+            .zip(FIRST.saturating_add(1)..)
+            .skip(skip)
+        {
+            if !sink(&DirEntry {
+                name: listing.name(entry),
+                ino: entry.ino,
+                kind: entry.kind,
+                cookie,
+            }) {
                 break;
             }
         }

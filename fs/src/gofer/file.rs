@@ -28,7 +28,10 @@ impl GoferFile {
         let size = &self.inode.cached.size;
         if self.inode.fs.shared() {
             // Where the end is, the host alone knows.
-            let n = retry_on_intr(|| rustix::io::pwritev2(fd, &[IoSlice::new(buf)], 0, ReadWriteFlags::APPEND)).map_err(host_errno)?;
+            let n = retry_on_intr(|| {
+                rustix::io::pwritev2(fd, &[IoSlice::new(buf)], 0, ReadWriteFlags::APPEND)
+            })
+            .map_err(host_errno)?;
             let end = gofer::client::stat_fd(fd)?.size;
             size.store(end, Ordering::Relaxed);
             return Ok((n, end));
@@ -56,19 +59,28 @@ impl FileOps for GoferFile {
         true
     }
     fn read(&self, _file: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
-        let Pos::At(offset) = pos else { return Err(Errno::EINVAL) };
+        let Pos::At(offset) = pos else {
+            return Err(Errno::EINVAL);
+        };
         let fd = self.inode.fd()?;
         let n = retry_on_intr(|| rustix::io::pread(&*fd, &mut *buf, offset)).map_err(host_errno)?;
         // The host moves the access time.
         self.inode.touched();
         Ok(n)
     }
-    fn write(&self, _file: &File, _caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         let fd = self.inode.writable_fd()?;
         let done = match pos {
             Pos::At(offset) => {
                 let order = self.inode.order.lock();
-                let n = retry_on_intr(|| rustix::io::pwrite(&*fd, buf, offset)).map_err(host_errno)?;
+                let n =
+                    retry_on_intr(|| rustix::io::pwrite(&*fd, buf, offset)).map_err(host_errno)?;
                 let end = offset.saturating_add(n as u64);
                 self.inode.cached.size.fetch_max(end, Ordering::Relaxed);
                 drop(order);
@@ -85,7 +97,11 @@ impl FileOps for GoferFile {
         const SEEK_DATA: i32 = 3;
         const SEEK_HOLE: i32 = 4;
         if whence == SEEK_END {
-            return self.inode.size()?.checked_add_signed(offset).ok_or(Errno::EINVAL);
+            return self
+                .inode
+                .size()?
+                .checked_add_signed(offset)
+                .ok_or(Errno::EINVAL);
         }
         // The host's offset is nobody's: data moves by position only.
         let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
@@ -96,7 +112,13 @@ impl FileOps for GoferFile {
         };
         rustix::fs::seek(&*self.inode.fd()?, from).map_err(host_errno)
     }
-    fn mmap(&self, _file: &File, offset: u64, _len: u64, writable_shared: bool) -> Result<Mappable, Errno> {
+    fn mmap(
+        &self,
+        _file: &File,
+        offset: u64,
+        _len: u64,
+        writable_shared: bool,
+    ) -> Result<Mappable, Errno> {
         let fd = if writable_shared {
             self.inode.mapped_writable.store(true, Ordering::Relaxed);
             self.inode.writable_fd()?
@@ -109,11 +131,26 @@ impl FileOps for GoferFile {
     }
     fn sync(&self, _file: &File, data_only: bool) -> Result<(), Errno> {
         let fd = self.inode.fd()?;
-        if data_only { rustix::fs::fdatasync(&*fd) } else { rustix::fs::fsync(&*fd) }.map_err(host_errno)
+        if data_only {
+            rustix::fs::fdatasync(&*fd)
+        } else {
+            rustix::fs::fsync(&*fd)
+        }
+        .map_err(host_errno)
     }
-    fn allocate(&self, _file: &File, _caller: &dyn Caller, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
+    fn allocate(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        mode: i32,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Errno> {
         let fd = self.inode.writable_fd()?;
-        let flags = u32::try_from(mode).ok().and_then(FallocateFlags::from_bits).ok_or(Errno::EOPNOTSUPP)?;
+        let flags = u32::try_from(mode)
+            .ok()
+            .and_then(FallocateFlags::from_bits)
+            .ok_or(Errno::EOPNOTSUPP)?;
         let order = self.inode.order.lock();
         retry_on_intr(|| rustix::fs::fallocate(&*fd, flags, offset, len)).map_err(host_errno)?;
         let host = gofer::client::stat_fd(&*fd)?;

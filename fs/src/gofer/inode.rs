@@ -5,11 +5,11 @@ use super::dir::{GoferDir, Listings};
 use super::fds::Fds;
 use super::file::GoferFile;
 use super::{GoferFs, Identity};
+use crate::Caller;
 use crate::file::FileOps;
 use crate::inode::{Attr, FileSystem, Follow, Inode, NodeKind, SetAttr};
 use crate::vfs::Vnode;
 use crate::vfs::perm::{self, Owner};
-use crate::Caller;
 use abi::Errno;
 use gofer::client::{Node, stat_fd};
 use gofer::wire::{Access, Owner as NewOwner, RenameFlags, SetAttr as HostSetAttr, SetTime};
@@ -33,15 +33,15 @@ pub struct GoferInode {
     kind: NodeKind,
     identity: Identity,
     pub(super) cached: Cached,
-    fds: RwLock<Fds>,
+    pub(super) fds: RwLock<Fds>,
     /// Open descriptions of the data.
-    users: AtomicUsize,
+    pub(super) users: AtomicUsize,
     /// In the ring of files with idle descriptors.
-    in_ring: AtomicBool,
+    pub(super) in_ring: AtomicBool,
     /// Opened since the ring last looked.
-    recent: AtomicBool,
+    pub(super) recent: AtomicBool,
     /// The descriptor came with the look-up and nobody has asked for it yet.
-    ahead: AtomicBool,
+    pub(super) ahead: AtomicBool,
     /// Guests may write to it through a mapping: times change at any moment.
     pub(super) mapped_writable: AtomicBool,
     /// Guests map it through the descriptor that only reads.
@@ -52,7 +52,7 @@ pub struct GoferInode {
     /// Orders writes and truncation, and with them the size.
     pub(super) order: Mutex<(), { sync::level::INODE }>,
     vnode: Vnode,
-    me: Weak<GoferInode>,
+    pub(super) me: Weak<GoferInode>,
 }
 
 impl Drop for GoferInode {
@@ -65,7 +65,12 @@ impl Drop for GoferInode {
 }
 
 impl GoferInode {
-    pub(super) fn new(fs: Arc<GoferFs>, node: Node, attr: &gofer::wire::Attr, fd: Option<OwnedFd>) -> Arc<Self> {
+    pub(super) fn new(
+        fs: Arc<GoferFs>,
+        node: Node,
+        attr: &gofer::wire::Attr,
+        fd: Option<OwnedFd>,
+    ) -> Arc<Self> {
         let dev = fs.device((attr.dev_major, attr.dev_minor));
         let ahead = fd.is_some();
         let inode = Arc::new_cyclic(|me| GoferInode {
@@ -74,7 +79,10 @@ impl GoferInode {
             kind: kind_of(attr),
             identity: attr.identity(),
             cached: Cached::new(attr, dev),
-            fds: RwLock::new(Fds { ro: fd.map(Arc::new), rw: None }),
+            fds: RwLock::new(Fds {
+                ro: fd.map(Arc::new),
+                rw: None,
+            }),
             users: AtomicUsize::new(0),
             in_ring: AtomicBool::new(false),
             recent: AtomicBool::new(false),
@@ -93,93 +101,6 @@ impl GoferInode {
             inode.enter_ring(&inode);
         }
         inode
-    }
-
-    fn enter_ring(&self, me: &Arc<GoferInode>) {
-        if !self.in_ring.swap(true, Ordering::AcqRel) {
-            self.fs.ring.enter(me);
-        }
-    }
-
-    /// The ring came round: whether it should keep this file. If not, its descriptors are closed.
-    pub(super) fn keep_fds(&self) -> bool {
-        if self.users.load(Ordering::SeqCst) != 0 {
-            // It enters again when it is closed.
-            self.in_ring.store(false, Ordering::Release);
-            if self.users.load(Ordering::SeqCst) != 0 {
-                return false;
-            }
-            return !self.in_ring.swap(true, Ordering::AcqRel);
-        }
-        if self.recent.swap(false, Ordering::Relaxed) {
-            return true;
-        }
-        self.in_ring.store(false, Ordering::Release);
-        let mut fds = self.fds.write();
-        // Who opens counts itself as a user first, and looks for descriptors afterwards.
-        if self.users.load(Ordering::SeqCst) == 0 {
-            let gone = std::mem::take(&mut *fds);
-            drop(fds);
-            drop(gone);
-        }
-        false
-    }
-
-    /// A description is opened.
-    fn acquire(&self) {
-        self.users.fetch_add(1, Ordering::SeqCst);
-        self.recent.store(true, Ordering::Relaxed);
-        if self.ahead.load(Ordering::Relaxed) && self.ahead.swap(false, Ordering::Relaxed) {
-            self.fs.prefetch.earned();
-        }
-    }
-
-    /// A description is closed.
-    pub(super) fn release(&self) {
-        if self.users.fetch_sub(1, Ordering::SeqCst) == 1
-            && let Some(me) = self.me.upgrade()
-        {
-            self.enter_ring(&me);
-        }
-    }
-
-    /// The descriptor to read from.
-    pub(super) fn fd(&self) -> Result<Arc<OwnedFd>, Errno> {
-        if let Some(fd) = self.fds.read().current() {
-            return Ok(fd.clone());
-        }
-        let (fd, _) = self.node.open(Access::Read)?;
-        let mut fds = self.fds.write();
-        if fds.current().is_none() {
-            fds.ro = Some(Arc::new(fd));
-        }
-        fds.current().cloned().ok_or(Errno::EIO)
-    }
-
-    /// The descriptor to write to.
-    pub(super) fn writable_fd(&self) -> Result<Arc<OwnedFd>, Errno> {
-        if let Some(fd) = &self.fds.read().rw {
-            return Ok(fd.clone());
-        }
-        let (fd, _) = self.node.open(Access::ReadWrite)?;
-        let fd = Arc::new(fd);
-        let old = {
-            let mut fds = self.fds.write();
-            if let Some(other) = &fds.rw {
-                return Ok(other.clone());
-            }
-            fds.rw = Some(fd.clone());
-            fds.ro.take()
-        };
-        // What is mapped through the old one would not show what is written from now on.
-        if old.is_some() && self.mapped_read_only.swap(false, Ordering::AcqRel) && self.fs.is_overlay() {
-            self.vnode.invalidate(0, u64::MAX);
-        }
-        Ok(fd)
-    }
-
-    fn any_fd(&self) -> Option<Arc<OwnedFd>> {
-        self.fds.read().current().cloned()
     }
 
     /// Times, blocks or links have changed on the host.
@@ -256,13 +177,22 @@ impl GoferInode {
 
     fn child_owner(&self, caller: &dyn Caller, directory: bool, mode: u32) -> NewOwner {
         let owner = perm::inherit(self.cached.owner(), directory, mode, &caller.cred());
-        NewOwner { mode: owner.mode & 0o7777, uid: owner.uid, gid: owner.gid }
+        NewOwner {
+            mode: owner.mode & 0o7777,
+            uid: owner.uid,
+            gid: owner.gid,
+        }
     }
 
     /// A file that was just made: without extended attributes, unless the directory hands some down.
-    fn made(&self, made: gofer::client::Made, fd: Option<OwnedFd>) -> Result<Arc<GoferInode>, Errno> {
+    fn made(
+        &self,
+        made: gofer::client::Made,
+        fd: Option<OwnedFd>,
+    ) -> Result<Arc<GoferInode>, Errno> {
         let inode = self.fs.inode(made.node, &made.attr, None)?;
-        if self.bare.load(Ordering::Relaxed) == bare::YES {
+        // One question per directory instead of one per file: `chown` asks every file for its capabilities.
+        if !self.fs.shared() && self.is_bare().unwrap_or(false) {
             inode.bare.store(bare::YES, Ordering::Relaxed);
         }
         if let Some(fd) = fd {
@@ -277,7 +207,8 @@ impl GoferInode {
             bare::UNKNOWN => {
                 let none = self.node.xattrs()?.is_empty();
                 if !self.fs.shared() {
-                    self.bare.store(if none { bare::YES } else { bare::NO }, Ordering::Relaxed);
+                    self.bare
+                        .store(if none { bare::YES } else { bare::NO }, Ordering::Relaxed);
                 }
                 Ok(none)
             }
@@ -297,7 +228,11 @@ fn of_gofer(inode: &Arc<dyn Inode>) -> Result<&GoferInode, Errno> {
 
 /// Names the gofer serves; others it would refuse, one round trip later.
 fn xattr_served(name: &[u8]) -> bool {
-    name.starts_with(b"user.") || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default")
+    name.starts_with(b"user.")
+        || matches!(
+            name,
+            b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default"
+        )
 }
 
 impl Inode for GoferInode {
@@ -333,7 +268,10 @@ impl Inode for GoferInode {
             host = host.with_atime(SetTime::To(time(atime)));
         }
         // Truncation has set the modification time on the host already; an explicit one differs from the change time.
-        if let Some(mtime) = set.mtime.filter(|mtime| set.size.is_none() || *mtime != set.ctime) {
+        if let Some(mtime) = set
+            .mtime
+            .filter(|mtime| set.size.is_none() || *mtime != set.ctime)
+        {
             host = host.with_mtime(SetTime::To(time(mtime)));
         }
         if !host.mask().is_empty() {
@@ -349,7 +287,9 @@ impl Inode for GoferInode {
         }
         let open = self.fs.prefetch.wanted().then_some(Access::Read);
         let mut walked = self.node.walk(&[name], open, true)?;
-        let Some((node, attr)) = walked.nodes.pop() else { return Err(walked.stop.unwrap_or(Errno::ENOENT)) };
+        let Some((node, attr)) = walked.nodes.pop() else {
+            return Err(walked.stop.unwrap_or(Errno::ENOENT));
+        };
         let fd = walked.opened.and_then(Result::ok);
         let inode = self.fs.inode(node, &attr, fd)?;
         if let Some(target) = walked.target {
@@ -360,8 +300,15 @@ impl Inode for GoferInode {
     fn cacheable(&self) -> bool {
         !self.fs.shared()
     }
-    fn revalidate(&self, _caller: &dyn Caller, name: &[u8], child: Option<&Arc<dyn Inode>>) -> bool {
-        let Ok(mut walked) = self.node.walk(&[name], None, false) else { return false };
+    fn revalidate(
+        &self,
+        _caller: &dyn Caller,
+        name: &[u8],
+        child: Option<&Arc<dyn Inode>>,
+    ) -> bool {
+        let Ok(mut walked) = self.node.walk(&[name], None, false) else {
+            return false;
+        };
         match (walked.nodes.pop(), child.map(of_gofer)) {
             (Some((_, attr)), Some(Ok(child))) if attr.identity() == child.identity => {
                 child.seen(&attr);
@@ -372,7 +319,13 @@ impl Inode for GoferInode {
         }
     }
 
-    fn create(&self, caller: &dyn Caller, name: &[u8], kind: NodeKind, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
+    fn create(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        kind: NodeKind,
+        mode: u32,
+    ) -> Result<Arc<dyn Inode>, Errno> {
         let owner = self.child_owner(caller, kind == NodeKind::Directory, mode);
         let device = |rdev| (abi::stat::major(rdev), abi::stat::minor(rdev));
         let (made, fd) = match kind {
@@ -381,15 +334,27 @@ impl Inode for GoferInode {
                 (made, Some(fd))
             }
             NodeKind::Directory => (self.node.mkdir(name, owner)?, None),
-            NodeKind::Fifo | NodeKind::Socket => (self.node.mknod(name, owner, kind.mode_bits(), (0, 0))?, None),
-            NodeKind::CharDevice(rdev) | NodeKind::BlockDevice(rdev) => (self.node.mknod(name, owner, kind.mode_bits(), device(rdev))?, None),
+            NodeKind::Fifo | NodeKind::Socket => (
+                self.node.mknod(name, owner, kind.mode_bits(), (0, 0))?,
+                None,
+            ),
+            NodeKind::CharDevice(rdev) | NodeKind::BlockDevice(rdev) => (
+                self.node
+                    .mknod(name, owner, kind.mode_bits(), device(rdev))?,
+                None,
+            ),
             NodeKind::Symlink | NodeKind::Anonymous => return Err(Errno::EINVAL),
         };
         self.changed_dir();
         Ok(self.made(made, fd)?)
     }
 
-    fn symlink(&self, caller: &dyn Caller, name: &[u8], target: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn symlink(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Arc<dyn Inode>, Errno> {
         let owner = self.child_owner(caller, false, 0o777);
         let made = self.node.symlink(name, target, owner.uid, owner.gid)?;
         self.changed_dir();
@@ -399,11 +364,18 @@ impl Inode for GoferInode {
     }
 
     fn tmpfile(&self, caller: &dyn Caller, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
-        let (made, fd) = self.node.tmp_file(Access::ReadWrite, self.child_owner(caller, false, mode))?;
+        let (made, fd) = self
+            .node
+            .tmp_file(Access::ReadWrite, self.child_owner(caller, false, mode))?;
         Ok(self.made(made, Some(fd))?)
     }
 
-    fn link(&self, _caller: &dyn Caller, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {
+    fn link(
+        &self,
+        _caller: &dyn Caller,
+        name: &[u8],
+        target: &Arc<dyn Inode>,
+    ) -> Result<(), Errno> {
         let target = of_gofer(target)?;
         let attr = self.node.link(name, &target.node)?;
         target.seen(&attr);
@@ -411,7 +383,12 @@ impl Inode for GoferInode {
         Ok(())
     }
 
-    fn unlink(&self, _caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
+    fn unlink(
+        &self,
+        _caller: &dyn Caller,
+        name: &[u8],
+        child: &Arc<dyn Inode>,
+    ) -> Result<(), Errno> {
         self.node.unlink(name)?;
         self.changed_dir();
         let child = of_gofer(child)?;
@@ -420,7 +397,12 @@ impl Inode for GoferInode {
         Ok(())
     }
 
-    fn rmdir(&self, _caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
+    fn rmdir(
+        &self,
+        _caller: &dyn Caller,
+        name: &[u8],
+        child: &Arc<dyn Inode>,
+    ) -> Result<(), Errno> {
         self.node.rmdir(name)?;
         self.changed_dir();
         let child = of_gofer(child)?;
@@ -497,7 +479,13 @@ impl Inode for GoferInode {
         }
         self.node.xattr(name)
     }
-    fn set_xattr(&self, _caller: &dyn Caller, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+    fn set_xattr(
+        &self,
+        _caller: &dyn Caller,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
         self.node.set_xattr(name, value, flags)?;
         self.bare.store(bare::NO, Ordering::Relaxed);
         // An access list changes the mode.
@@ -511,7 +499,14 @@ impl Inode for GoferInode {
         }
         let names = self.node.xattrs()?;
         if !self.fs.shared() {
-            self.bare.store(if names.is_empty() { bare::YES } else { bare::NO }, Ordering::Relaxed);
+            self.bare.store(
+                if names.is_empty() {
+                    bare::YES
+                } else {
+                    bare::NO
+                },
+                Ordering::Relaxed,
+            );
         }
         let mut list = Vec::new();
         for name in names {

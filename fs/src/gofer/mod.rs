@@ -104,8 +104,17 @@ impl GoferFs {
     }
 
     /// The inode of a file that the gofer just told of: the one in use, or a new one. `fd` is its data, open for reading.
-    fn inode(&self, node: Node, attr: &gofer::wire::Attr, fd: Option<OwnedFd>) -> Result<Arc<GoferInode>, Errno> {
-        let found = self.table.lock().get(&attr.identity()).and_then(Weak::upgrade);
+    fn inode(
+        &self,
+        node: Node,
+        attr: &gofer::wire::Attr,
+        fd: Option<OwnedFd>,
+    ) -> Result<Arc<GoferInode>, Errno> {
+        let found = self
+            .table
+            .lock()
+            .get(&attr.identity())
+            .and_then(Weak::upgrade);
         if let Some(inode) = found {
             inode.seen(attr);
             return Ok(inode);
@@ -125,13 +134,20 @@ impl GoferFs {
     fn forget(&self, identity: Identity, inode: *const GoferInode) {
         let mut table = self.table.lock();
         // Its place may belong to a successor by now.
-        if table.get(&identity).is_some_and(|weak| std::ptr::eq(weak.as_ptr(), inode)) {
+        if table
+            .get(&identity)
+            .is_some_and(|weak| std::ptr::eq(weak.as_ptr(), inode))
+        {
             table.remove(&identity);
         }
     }
 
     fn is_overlay(&self) -> bool {
-        *self.overlay.get_or_init(|| self.root_node.stat_fs().is_ok_and(|stat| stat.kind == abi::fs::OVERLAYFS_SUPER_MAGIC))
+        *self.overlay.get_or_init(|| {
+            self.root_node
+                .stat_fs()
+                .is_ok_and(|stat| stat.kind == abi::fs::OVERLAYFS_SUPER_MAGIC)
+        })
     }
 }
 
@@ -147,8 +163,14 @@ impl FileSystem for GoferFs {
         if let Some(inode) = known {
             return inode;
         }
-        let node = self.root_node.root_again().unwrap_or_else(|| unreachable!("a mount's root is a root"));
-        let fs = self.me.upgrade().unwrap_or_else(|| unreachable!("self is alive"));
+        let node = self
+            .root_node
+            .root_again()
+            .unwrap_or_else(|| unreachable!("a mount's root is a root"));
+        let fs = self
+            .me
+            .upgrade()
+            .unwrap_or_else(|| unreachable!("self is alive"));
         let inode = GoferInode::new(fs, node, &self.root_attr, None);
         // What has changed since the sandbox started is asked for.
         inode.touched();
@@ -159,7 +181,9 @@ impl FileSystem for GoferFs {
         }
         *root = Arc::downgrade(&inode);
         drop(root);
-        self.table.lock().insert(self.root_attr.identity(), Arc::downgrade(&inode));
+        self.table
+            .lock()
+            .insert(self.root_attr.identity(), Arc::downgrade(&inode));
         inode
     }
     fn statfs(&self) -> Result<Statfs, Errno> {
@@ -183,7 +207,12 @@ impl FileSystem for GoferFs {
         self.dev
     }
     fn sync(&self) -> Result<(), Errno> {
-        let inodes: Vec<_> = self.table.lock().values().filter_map(Weak::upgrade).collect();
+        let inodes: Vec<_> = self
+            .table
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
         let mut result = Ok(());
         for inode in inodes {
             if let Err(errno) = inode.write_back() {

@@ -1,11 +1,14 @@
 //! Whole paths through the VFS, to a gofer's server in threads of this process, on a real directory.
 
 use super::GoferFs;
+use crate::Caller;
 use crate::file::{File, Mappable};
 use crate::inode::{Inode, NodeKind, SetAttr};
 use crate::testing::TestCaller;
-use crate::vfs::{Lookup, LookupFlags, Mount, MountFlags, MountNamespace, Path, TimeSet, chmod, chown, truncate, utimens};
-use crate::Caller;
+use crate::vfs::{
+    Lookup, LookupFlags, Mount, MountFlags, MountNamespace, Path, TimeSet, chmod, chown, truncate,
+    utimens,
+};
 use abi::Errno;
 use gofer::client::Client;
 use gofer::server::host::SelfFds;
@@ -39,14 +42,26 @@ struct Fixture {
 impl Fixture {
     fn new(flags: gofer::wire::MountFlags) -> Fixture {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let host = std::env::temp_dir().join(format!("gofer-fs-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let host = std::env::temp_dir().join(format!(
+            "gofer-fs-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
         std::fs::create_dir(&host).unwrap();
         // The servers of other tests have taken this process's umask away.
-        std::fs::set_permissions(&host, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&host, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
         let fd = std::fs::File::open(&host).unwrap().into();
-        let server = Arc::new(Server::new(vec![MountSpec { fd, flags }], SelfFds::open().unwrap()).unwrap());
+        let server =
+            Arc::new(Server::new(vec![MountSpec { fd, flags }], SelfFds::open().unwrap()).unwrap());
         let (pool, _) = Pool::start(server.clone(), 4).unwrap();
-        let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
         sync::thread::spawn(sync::thread::Builder::new("serve"), move || {
             pool.serve(vec![theirs]);
             pool.finish();
@@ -56,7 +71,15 @@ impl Fixture {
         let fs = GoferFs::new(&client, &mounts[0]).unwrap();
         let ns = MountNamespace::new(Mount::of_fs(fs.clone(), MountFlags::empty(), b"none"));
         let root = ns.root();
-        Fixture { host, client, server, fs, _ns: ns, root, caller: TestCaller::root() }
+        Fixture {
+            host,
+            client,
+            server,
+            fs,
+            _ns: ns,
+            root,
+            caller: TestCaller::root(),
+        }
     }
 
     fn exclusive() -> Fixture {
@@ -76,7 +99,12 @@ impl Fixture {
     }
 
     fn inode(&self, path: &str) -> Arc<dyn Inode> {
-        self.at().with(LookupFlags::NOFOLLOW).resolve(path.as_bytes()).unwrap().inode().clone()
+        self.at()
+            .with(LookupFlags::NOFOLLOW)
+            .resolve(path.as_bytes())
+            .unwrap()
+            .inode()
+            .clone()
     }
 
     fn write(&self, path: &str, text: &str) {
@@ -118,8 +146,14 @@ impl Drop for Fixture {
 fn data_goes_to_the_host_and_back() {
     let t = Fixture::exclusive();
     t.write("file", "hello");
-    assert_eq!(std::fs::read_to_string(t.host.join("file")).unwrap(), "hello");
-    assert_eq!(std::fs::metadata(t.host.join("file")).unwrap().mode() & 0o7777, 0o644);
+    assert_eq!(
+        std::fs::read_to_string(t.host.join("file")).unwrap(),
+        "hello"
+    );
+    assert_eq!(
+        std::fs::metadata(t.host.join("file")).unwrap().mode() & 0o7777,
+        0o644
+    );
     assert_eq!(t.read("file").unwrap(), "hello");
     // Size, times and blocks follow what is written.
     let file = t.open("file", O_RDWR).unwrap();
@@ -129,14 +163,21 @@ fn data_goes_to_the_host_and_back() {
     assert_eq!((before.size, after.size), (5, 8195));
     assert!(after.blocks > before.blocks || after.blocks >= 16);
     assert!(after.mtime >= before.mtime);
-    assert_eq!(after.mtime, std::fs::metadata(t.host.join("file")).unwrap().mtime_nsec() + std::fs::metadata(t.host.join("file")).unwrap().mtime() * 1_000_000_000);
+    assert_eq!(
+        after.mtime,
+        std::fs::metadata(t.host.join("file")).unwrap().mtime_nsec()
+            + std::fs::metadata(t.host.join("file")).unwrap().mtime() * 1_000_000_000
+    );
     let mut buf = [1; 10];
     assert_eq!(file.read_at(&mut buf, 8188), Ok(7));
     assert_eq!(&buf[..7], b"\0\0world");
     assert_eq!(file.read_at(&mut buf, 9000), Ok(0));
     assert_eq!(file.seek(2, -5), Ok(8190));
     // Appending, two descriptions at once.
-    let (a, b) = (t.open("file", O_WRONLY | O_APPEND).unwrap(), t.open("file", O_WRONLY | O_APPEND).unwrap());
+    let (a, b) = (
+        t.open("file", O_WRONLY | O_APPEND).unwrap(),
+        t.open("file", O_WRONLY | O_APPEND).unwrap(),
+    );
     a.write(&t.caller, b"A").unwrap();
     b.write(&t.caller, b"B").unwrap();
     a.write(&t.caller, b"C").unwrap();
@@ -164,7 +205,10 @@ fn a_description_for_reading_sees_what_another_writes() {
     t.write("file", "newer");
     assert_eq!(reader.read_at(&mut buf, 0), Ok(5));
     assert_eq!(&buf[..5], b"newer");
-    assert!(matches!(reader.ops().mmap(&reader, 0, 4096, false), Ok(Mappable::Host { offset: 0, .. })));
+    assert!(matches!(
+        reader.ops().mmap(&reader, 0, 4096, false),
+        Ok(Mappable::Host { offset: 0, .. })
+    ));
     assert_eq!(reader.write(&t.caller, b"x"), Err(Errno::EBADF));
 }
 
@@ -175,8 +219,14 @@ fn names_come_and_go() {
     t.write("dir/a", "1");
     t.at().symlink(b"dir/a", b"link").unwrap();
     assert_eq!(t.read("link").unwrap(), "1");
-    assert_eq!(std::fs::read_link(t.host.join("link")).unwrap(), PathBuf::from("dir/a"));
-    assert_eq!(t.open("dir/a", O_CREAT | O_EXCL | O_WRONLY).map(drop), Err(Errno::EEXIST));
+    assert_eq!(
+        std::fs::read_link(t.host.join("link")).unwrap(),
+        PathBuf::from("dir/a")
+    );
+    assert_eq!(
+        t.open("dir/a", O_CREAT | O_EXCL | O_WRONLY).map(drop),
+        Err(Errno::EEXIST)
+    );
     assert_eq!(t.read("dir/none").unwrap_err(), Errno::ENOENT);
     // A hard link is the same inode, also when found anew.
     t.at().link(&t.path("dir/a").unwrap(), b"hard").unwrap();
@@ -194,7 +244,10 @@ fn names_come_and_go() {
     assert_eq!(t.read("d").unwrap(), "c");
     t.write("c", "again");
     t.at().rename(b"c", &t.root, b"d", 2).unwrap();
-    assert_eq!((t.read("c").unwrap(), t.read("d").unwrap()), ("c".into(), "again".into()));
+    assert_eq!(
+        (t.read("c").unwrap(), t.read("d").unwrap()),
+        ("c".into(), "again".into())
+    );
     // Listings follow.
     assert_eq!(t.list("dir"), [".", "..", "a", "b"]);
     let open = t.open("dir", 0).unwrap();
@@ -214,7 +267,10 @@ fn names_come_and_go() {
     t.at().mknod(b"fifo", NodeKind::Fifo, 0o600).unwrap();
     t.at().mknod(b"sock", NodeKind::Socket, 0o600).unwrap();
     assert_eq!(t.inode("fifo").kind(), NodeKind::Fifo);
-    assert_eq!(std::fs::metadata(t.host.join("sock")).unwrap().mode(), 0o140_600);
+    assert_eq!(
+        std::fs::metadata(t.host.join("sock")).unwrap().mode(),
+        0o140_600
+    );
     let fifo = t.open("fifo", O_RDWR).unwrap();
     assert_eq!(fifo.write(&t.caller, b"through the sentry"), Ok(18));
     let mut buf = [0; 7];
@@ -239,7 +295,11 @@ fn open_files_outlive_their_names() {
     t.root.inode().attr().unwrap();
     t.fs.client().flush();
     crate::FileSystem::statfs(&*t.fs).unwrap();
-    assert!(t.server.open_nodes() < before, "{} of {before}", t.server.open_nodes());
+    assert!(
+        t.server.open_nodes() < before,
+        "{} of {before}",
+        t.server.open_nodes()
+    );
     // A file that never had a name gets one.
     let tmp = t.open(".", O_RDWR | O_TMPFILE).unwrap();
     tmp.write(&t.caller, b"tmp").unwrap();
@@ -256,10 +316,32 @@ fn attributes() {
     chown(&t.caller, &at, Some(7), Some(8)).unwrap();
     utimens(&t.caller, &at, TimeSet::At(5_000_000_001), TimeSet::At(-1)).unwrap();
     let attr = at.inode().attr().unwrap();
-    assert_eq!((attr.mode, attr.uid, attr.gid, attr.atime, attr.mtime), (0o100_600, 7, 8, 5_000_000_001, -1));
+    assert_eq!(
+        (attr.mode, attr.uid, attr.gid, attr.atime, attr.mtime),
+        (0o100_600, 7, 8, 5_000_000_001, -1)
+    );
     let meta = std::fs::metadata(t.host.join("file")).unwrap();
-    assert_eq!((meta.mode(), meta.uid(), meta.gid(), meta.atime_nsec(), meta.mtime()), (0o100_600, 7, 8, 1, -1));
-    at.inode().set_attr(&t.caller, &SetAttr { size: Some(9), mtime: Some(77), ctime: 1, ..SetAttr::default() }).unwrap();
+    assert_eq!(
+        (
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.atime_nsec(),
+            meta.mtime()
+        ),
+        (0o100_600, 7, 8, 1, -1)
+    );
+    at.inode()
+        .set_attr(
+            &t.caller,
+            &SetAttr {
+                size: Some(9),
+                mtime: Some(77),
+                ctime: 1,
+                ..SetAttr::default()
+            },
+        )
+        .unwrap();
     let attr = at.inode().attr().unwrap();
     assert_eq!((attr.size, attr.mtime), (9, 77));
     // A user's files are the user's, in a setgid directory the directory's group's.
@@ -268,17 +350,30 @@ fn attributes() {
     chmod(&t.caller, &t.path("shared").unwrap(), 0o2777).unwrap();
     let user = TestCaller::user(1000);
     let lookup = Lookup::new(&user, &t.root, &t.root);
-    drop(lookup.open(b"shared/mine", O_CREAT | O_WRONLY, 0o666).unwrap());
+    drop(
+        lookup
+            .open(b"shared/mine", O_CREAT | O_WRONLY, 0o666)
+            .unwrap(),
+    );
     lookup.mkdir(b"shared/sub", 0o755).unwrap();
     let meta = std::fs::metadata(t.host.join("shared/mine")).unwrap();
-    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1000, 99, 0o644));
-    assert_eq!(std::fs::metadata(t.host.join("shared/sub")).unwrap().mode() & 0o7777, 0o2755);
+    assert_eq!(
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777),
+        (1000, 99, 0o644)
+    );
+    assert_eq!(
+        std::fs::metadata(t.host.join("shared/sub")).unwrap().mode() & 0o7777,
+        0o2755
+    );
     assert_eq!(lookup.open(b"file", 0, 0).map(drop), Err(Errno::EACCES));
     assert_eq!(lookup.unlink(b"file"), Err(Errno::EACCES));
     // Extended attributes.
     let inode = at.inode();
     assert_eq!(inode.get_xattr(&t.caller, b"user.x"), Err(Errno::ENODATA));
-    assert_eq!(inode.get_xattr(&t.caller, b"security.selinux"), Err(Errno::EOPNOTSUPP));
+    assert_eq!(
+        inode.get_xattr(&t.caller, b"security.selinux"),
+        Err(Errno::EOPNOTSUPP)
+    );
     if inode.set_xattr(&t.caller, b"user.x", b"1", 0).is_ok() {
         assert_eq!(inode.get_xattr(&t.caller, b"user.x").unwrap(), b"1");
         assert_eq!(inode.list_xattr(&t.caller).unwrap(), b"user.x\0");
@@ -327,9 +422,16 @@ fn shared_mounts_see_what_others_do() {
     // Appending finds the end that others have moved.
     let file = t.open("elsewhere", O_WRONLY | O_APPEND).unwrap();
     file.write(&t.caller, b"-a").unwrap();
-    std::fs::OpenOptions::new().append(true).open(t.host.join("elsewhere")).map(|mut f| std::io::Write::write_all(&mut f, b"-b").unwrap()).unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(t.host.join("elsewhere"))
+        .map(|mut f| std::io::Write::write_all(&mut f, b"-b").unwrap())
+        .unwrap();
     file.write(&t.caller, b"-c").unwrap();
-    assert_eq!(std::fs::read_to_string(t.host.join("elsewhere")).unwrap(), "three-a-b-c");
+    assert_eq!(
+        std::fs::read_to_string(t.host.join("elsewhere")).unwrap(),
+        "three-a-b-c"
+    );
 }
 
 #[test]
@@ -338,7 +440,10 @@ fn read_only_mounts() {
     std::fs::write(t.host.join("file"), "x").unwrap();
     assert_eq!(t.read("file").unwrap(), "x");
     assert_eq!(t.open("file", O_WRONLY).map(drop), Err(Errno::EROFS));
-    assert_eq!(t.open("new", O_WRONLY | O_CREAT).map(drop), Err(Errno::EROFS));
+    assert_eq!(
+        t.open("new", O_WRONLY | O_CREAT).map(drop),
+        Err(Errno::EROFS)
+    );
     assert_eq!(t.at().mkdir(b"new", 0o755).map(drop), Err(Errno::EROFS));
     assert_eq!(t.at().unlink(b"file"), Err(Errno::EROFS));
 }
@@ -349,8 +454,12 @@ fn idle_descriptors_are_bounded() {
     for n in 0..3000 {
         t.write(&format!("file-{n}"), "x");
     }
-    let held = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
-    let held = held.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target.starts_with(&t.host))).count();
+    let held = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(Result::ok);
+    let held = held
+        .filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target.starts_with(&t.host)))
+        .count();
     // Those of the server in this process are among them: one for each inode.
     assert!(held < 3000 + 1024 + 200, "{held}");
     for n in (0..3000).step_by(7) {
@@ -372,7 +481,14 @@ fn many_threads() {
                         file.write(&t.caller, b"data").unwrap();
                         file.inode().attr().unwrap();
                     }
-                    t.at().rename(name.as_bytes(), &t.root, format!("g-{}", n % 5).as_bytes(), 0).ok();
+                    t.at()
+                        .rename(
+                            name.as_bytes(),
+                            &t.root,
+                            format!("g-{}", n % 5).as_bytes(),
+                            0,
+                        )
+                        .ok();
                     t.at().unlink(format!("g-{}", (n + id) % 5).as_bytes()).ok();
                     t.list(".");
                 }
@@ -384,7 +500,10 @@ fn many_threads() {
         thread.join().unwrap();
     }
     assert!(t.caller.umask() == 0o022 && t.client.death().is_none());
-    let mut on_host: Vec<String> = std::fs::read_dir(&t.host).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut on_host: Vec<String> = std::fs::read_dir(&t.host)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     on_host.extend([".".into(), "..".into()]);
     on_host.sort();
     assert_eq!(t.list("."), on_host);

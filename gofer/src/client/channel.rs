@@ -15,7 +15,11 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn new(socket: OwnedFd) -> Channel {
-        Channel { socket, buf: transport::buffer(), out: Encoder::new() }
+        Channel {
+            socket,
+            buf: transport::buffer(),
+            out: Encoder::new(),
+        }
     }
 
     pub(super) fn socket(&self) -> &OwnedFd {
@@ -38,12 +42,19 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(first: Channel, max: usize) -> Channels {
-        Channels { free: vec![first], open: 1, max, closed: false }
+        Channels {
+            free: vec![first],
+            open: 1,
+            max,
+            closed: false,
+        }
     }
 
     pub(super) fn close(&mut self) {
         self.closed = true;
-        self.free.drain(..).for_each(|mut channel| channel.discard());
+        self.free
+            .drain(..)
+            .for_each(|mut channel| channel.discard());
     }
 }
 
@@ -130,7 +141,9 @@ impl Inner {
             // With a long value there is no room for the closes: they wait. Without them a request that is too long is the
             // caller's mistake.
             self.closes.lock().extend(closes);
-            request.encode(&mut channel.out, &[]).map_err(|_| Errno::E2BIG)?;
+            request
+                .encode(&mut channel.out, &[])
+                .map_err(|_| Errno::E2BIG)?;
         }
         // The server hangs up on what does not decode. No argument of a guest's may bring that about, so what was overlooked
         // on the way here stops here, for much less than the round trip costs.
@@ -174,6 +187,12 @@ pub(super) fn one(fds: &mut Vec<OwnedFd>) -> core::result::Result<OwnedFd, Malfo
 
 /// Refuses a donated descriptor that is not of the type it should be: nothing but a regular file may be read and mapped as one.
 pub(super) fn check_type(fd: &OwnedFd, file_type: u32) -> core::result::Result<(), Malformed> {
-    let attr = super::stat_fd(fd).map_err(io_error).map_err(|_| Malformed("a descriptor that cannot be looked at"))?;
-    if attr.file_type() == file_type { Ok(()) } else { Err(Malformed("a descriptor of the wrong type")) }
+    let attr = super::stat_fd(fd)
+        .map_err(io_error)
+        .map_err(|_| Malformed("a descriptor that cannot be looked at"))?;
+    if attr.file_type() == file_type {
+        Ok(())
+    } else {
+        Err(Malformed("a descriptor of the wrong type"))
+    }
 }

@@ -60,7 +60,11 @@ pub struct Mount {
 
 impl core::fmt::Debug for Client {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Client {{ dead: {:?} }}", self.0.dead.load(Ordering::Relaxed))
+        write!(
+            f,
+            "Client {{ dead: {:?} }}",
+            self.0.dead.load(Ordering::Relaxed)
+        )
     }
 }
 
@@ -76,8 +80,16 @@ impl Client {
             death: Mutex::new(Death::default()),
             watch,
         }));
-        let mounts = client.0.call(&Request::Hello { version: VERSION }, |cursor, _| Hello::decode(cursor))?;
-        let mounts = mounts.into_iter().map(|(root, flags)| Mount { root: Node::root(&client.0, &root, flags), attr: root.attr, flags });
+        let mounts = client
+            .0
+            .call(&Request::Hello { version: VERSION }, |cursor, _| {
+                Hello::decode(cursor)
+            })?;
+        let mounts = mounts.into_iter().map(|(root, flags)| Mount {
+            root: Node::root(&client.0, &root, flags),
+            attr: root.attr,
+            flags,
+        });
         Ok((client.clone(), mounts.collect()))
     }
 
@@ -156,7 +168,9 @@ impl Inner {
             self.closes.lock().clear();
             return;
         }
-        let Ok(mut channel) = self.acquire() else { return };
+        let Ok(mut channel) = self.acquire() else {
+            return;
+        };
         let mut out = Encoder::new();
         let mut failed = None;
         loop {

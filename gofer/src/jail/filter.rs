@@ -3,7 +3,8 @@
 use crate::wire::MountFlags;
 use abi::nr;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 use std::collections::BTreeMap;
 
@@ -34,14 +35,22 @@ pub enum Args {
 }
 
 const fn call(nr: u64, reason: &'static str) -> Allowed {
-    Allowed { nr, reason, when: MountFlags::empty(), args: Args::Any }
+    Allowed {
+        nr,
+        reason,
+        when: MountFlags::empty(),
+        args: Args::Any,
+    }
 }
 
 /// Everything a gofer may ask of the host once it is sealed. What is not here kills it. At most 35, conditional ones included.
 pub const ALLOWED: &[Allowed] = &[
     call(nr::RECVMSG, "receive a request"),
     call(nr::SENDMSG, "send a reply, with the donated descriptor"),
-    call(nr::OPENAT2, "walk, create, open a node's data through /proc/self/fd"),
+    call(
+        nr::OPENAT2,
+        "walk, create, open a node's data through /proc/self/fd",
+    ),
     call(nr::STATX, "attributes"),
     call(nr::CLOSE, "close nodes and donated descriptors"),
     call(nr::READLINKAT, "read a symbolic link"),
@@ -63,38 +72,84 @@ pub const ALLOWED: &[Allowed] = &[
     call(nr::FSTATFS, "numbers of the file system"),
     call(nr::FSYNC, "write a directory back"),
     call(nr::FUTEX, "locks, and waiting for a connection"),
-    Allowed { args: Args::NotExecutable, ..call(nr::MMAP, "allocator: large or per-thread memory, never executable") },
+    Allowed {
+        args: Args::NotExecutable,
+        ..call(
+            nr::MMAP,
+            "allocator: large or per-thread memory, never executable",
+        )
+    },
     call(nr::MUNMAP, "allocator: give memory back"),
-    Allowed { args: Args::NotExecutable, ..call(nr::MPROTECT, "allocator: a thread's heap grows, never executable") },
+    Allowed {
+        args: Args::NotExecutable,
+        ..call(
+            nr::MPROTECT,
+            "allocator: a thread's heap grows, never executable",
+        )
+    },
     call(nr::MADVISE, "allocator: a thread's heap shrinks"),
     call(nr::BRK, "allocator: the main heap"),
     call(nr::WRITE, "log lines"),
-    call(nr::SIGALTSTACK, "the runtime takes the overflow handler's stack away before it exits"),
+    call(
+        nr::SIGALTSTACK,
+        "the runtime takes the overflow handler's stack away before it exits",
+    ),
     call(nr::EXIT_GROUP, "end when the last connection is closed"),
     Allowed {
         when: MountFlags::CONNECT.union(MountFlags::BIND),
         args: Args::UnixDomain,
-        ..call(nr::SOCKET, "a Unix socket of a mount that shares them with the host")
+        ..call(
+            nr::SOCKET,
+            "a Unix socket of a mount that shares them with the host",
+        )
     },
-    Allowed { when: MountFlags::CONNECT, ..call(nr::CONNECT, "connect to the host's socket in such a mount") },
-    Allowed { when: MountFlags::BIND, ..call(nr::BIND, "bind a socket of the host's in such a mount") },
+    Allowed {
+        when: MountFlags::CONNECT,
+        ..call(nr::CONNECT, "connect to the host's socket in such a mount")
+    },
+    Allowed {
+        when: MountFlags::BIND,
+        ..call(nr::BIND, "bind a socket of the host's in such a mount")
+    },
 ];
 
 /// What a build with debug assertions calls besides: the standard library looks whether a descriptor is open before it closes it.
-pub const ALLOWED_IN_DEBUG: &[Allowed] = &[Allowed { args: Args::GetFlags, ..call(nr::FCNTL, "debug builds: check a descriptor before closing it") }];
+pub const ALLOWED_IN_DEBUG: &[Allowed] = &[Allowed {
+    args: Args::GetFlags,
+    ..call(
+        nr::FCNTL,
+        "debug builds: check a descriptor before closing it",
+    )
+}];
 
 /// Compiles the filter for mounts with these flags (their union). `without` leaves one call out: tests show with it that each is
 /// needed.
-pub fn compile(flags: MountFlags, without: Option<u64>) -> Result<BpfProgram, seccompiler::BackendError> {
+pub fn compile(
+    flags: MountFlags,
+    without: Option<u64>,
+) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules = BTreeMap::new();
-    let debug: &[Allowed] = if cfg!(debug_assertions) { ALLOWED_IN_DEBUG } else { &[] };
+    let debug: &[Allowed] = if cfg!(debug_assertions) {
+        ALLOWED_IN_DEBUG
+    } else {
+        &[]
+    };
     for allowed in ALLOWED.iter().chain(debug) {
         let wanted = allowed.when.is_empty() || allowed.when.intersects(flags);
         if wanted && Some(allowed.nr) != without {
-            rules.insert(i64::try_from(allowed.nr).unwrap_or(-1), conditions(allowed.args)?);
+            rules.insert(
+                i64::try_from(allowed.nr).unwrap_or(-1),
+                conditions(allowed.args)?,
+            );
         }
     }
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+    SeccompFilter::new(
+        rules,
+        SeccompAction::KillProcess,
+        SeccompAction::Allow,
+        TargetArch::x86_64,
+    )?
+    .try_into()
 }
 
 /// An empty list of rules allows the call whatever its arguments.
@@ -104,9 +159,18 @@ fn conditions(args: Args) -> Result<Vec<SeccompRule>, seccompiler::BackendError>
     const F_GETFD: u64 = 1;
     let condition = match args {
         Args::Any => return Ok(Vec::new()),
-        Args::NotExecutable => SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(PROT_EXEC), 0)?,
-        Args::UnixDomain => SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, AF_UNIX)?,
-        Args::GetFlags => SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, F_GETFD)?,
+        Args::NotExecutable => SeccompCondition::new(
+            2,
+            SeccompCmpArgLen::Qword,
+            SeccompCmpOp::MaskedEq(PROT_EXEC),
+            0,
+        )?,
+        Args::UnixDomain => {
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, AF_UNIX)?
+        }
+        Args::GetFlags => {
+            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, F_GETFD)?
+        }
     };
     Ok(vec![SeccompRule::new(vec![condition])?])
 }

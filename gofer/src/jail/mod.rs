@@ -27,7 +27,8 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags as HostFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags as HostFlags, MountPropagationFlags,
+    MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use std::path::PathBuf;
@@ -106,7 +107,8 @@ pub fn enter(spec: &JailSpec) -> Result<Jailed, JailError> {
         return Err(JailError::Threads(threads));
     }
     if spec.die_with_parent {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("set the parent-death signal")?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .context("set the parent-death signal")?;
     }
     raise_descriptor_limit();
     new_namespaces(spec.new_network)?;
@@ -116,27 +118,44 @@ pub fn enter(spec: &JailSpec) -> Result<Jailed, JailError> {
     let mut trees = Vec::with_capacity(spec.trees.len());
     for tree in &spec.trees {
         let flags = clone_flags(tree.recursive);
-        trees.push(rustix::mount::open_tree(CWD, &tree.path, flags).context(format!("open {}", tree.path.display()))?);
+        trees.push(
+            rustix::mount::open_tree(CWD, &tree.path, flags)
+                .context(format!("open {}", tree.path.display()))?,
+        );
     }
-    let own = rustix::mount::open_tree(CWD, "/proc/self/fd", clone_flags(false)).context("open /proc/self/fd")?;
+    let own = rustix::mount::open_tree(CWD, "/proc/self/fd", clone_flags(false))
+        .context("open /proc/self/fd")?;
     empty_root()?;
     let mut mounts = Vec::with_capacity(trees.len());
     for (tree, spec) in trees.into_iter().zip(&spec.trees) {
         let fd = restrict(tree, spec).map_err(|error| match error {
-            JailError::Host(what, errno) => JailError::Host(format!("{}: {what}", spec.path.display()), errno),
+            JailError::Host(what, errno) => {
+                JailError::Host(format!("{}: {what}", spec.path.display()), errno)
+            }
             other => other,
         })?;
-        mounts.push(MountSpec { fd, flags: spec.flags });
+        mounts.push(MountSpec {
+            fd,
+            flags: spec.flags,
+        });
     }
-    let root = HostFlags::BIND | HostFlags::RDONLY | HostFlags::NOSUID | HostFlags::NODEV | HostFlags::NOEXEC;
+    let root = HostFlags::BIND
+        | HostFlags::RDONLY
+        | HostFlags::NOSUID
+        | HostFlags::NODEV
+        | HostFlags::NOEXEC;
     rustix::mount::mount_remount("/", root, "").context("make the root read-only")?;
     rustix::process::fchdir(&own).context("change to /proc/self/fd")?;
 
     let flags = union(spec.trees.iter().map(|tree| tree.flags));
     caps::drop_all_but(caps::needed(flags))?;
     rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("become undumpable")?;
-    Ok(Jailed { mounts, own: SelfFds::from_jail(own) })
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("become undumpable")?;
+    Ok(Jailed {
+        mounts,
+        own: SelfFds::from_jail(own),
+    })
 }
 
 /// Installs the filter on every thread of the process. `flags` is the union of the mounts' flags.
@@ -153,12 +172,18 @@ pub fn run(spec: &JailSpec, channels: Vec<OwnedFd>, threads: usize) -> Result<()
 
 /// [`run`] with one call left out of the filter, for the test that shows that each is needed.
 #[doc(hidden)]
-pub fn run_without(spec: &JailSpec, channels: Vec<OwnedFd>, threads: usize, without: Option<u64>) -> Result<(), JailError> {
+pub fn run_without(
+    spec: &JailSpec,
+    channels: Vec<OwnedFd>,
+    threads: usize,
+    without: Option<u64>,
+) -> Result<(), JailError> {
     let flags = union(spec.trees.iter().map(|tree| tree.flags));
     let jailed = enter(spec)?;
-    let server = Server::new(jailed.mounts, jailed.own).map_err(|e| JailError::Server("open the trees", e.to_string()))?;
-    let (pool, _threads) =
-        Pool::start(Arc::new(server), threads.max(channels.len())).map_err(|e| JailError::Server("start threads", e.to_string()))?;
+    let server = Server::new(jailed.mounts, jailed.own)
+        .map_err(|e| JailError::Server("open the trees", e.to_string()))?;
+    let (pool, _threads) = Pool::start(Arc::new(server), threads.max(channels.len()))
+        .map_err(|e| JailError::Server("start threads", e.to_string()))?;
     seal(flags, without)?;
     pool.serve(channels);
     Ok(())
@@ -170,13 +195,23 @@ fn union(flags: impl Iterator<Item = MountFlags>) -> MountFlags {
 
 fn clone_flags(recursive: bool) -> OpenTreeFlags {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags }
+    if recursive {
+        flags | OpenTreeFlags::AT_RECURSIVE
+    } else {
+        flags
+    }
 }
 
 /// Every file the guest has looked up is a descriptor here.
 fn raise_descriptor_limit() {
-    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1 << 20);
-    let limit = |n| Rlimit { current: Some(n), maximum: Some(n) };
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(1 << 20);
+    let limit = |n| Rlimit {
+        current: Some(n),
+        maximum: Some(n),
+    };
     // Without CAP_SYS_RESOURCE the hard limit stays; fewer descriptors mean a smaller cache in the sentry, no more.
     if rustix::process::setrlimit(Resource::Nofile, limit(most)).is_err()
         && let Some(hard) = rustix::process::getrlimit(Resource::Nofile).maximum
@@ -187,7 +222,8 @@ fn raise_descriptor_limit() {
 
 fn new_namespaces(network: bool) -> Result<(), JailError> {
     use rustix::thread::UnshareFlags;
-    let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::FS;
+    let mut flags =
+        UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::FS;
     if network {
         flags |= UnshareFlags::NEWNET;
     }
@@ -200,16 +236,22 @@ fn new_namespaces(network: bool) -> Result<(), JailError> {
 fn empty_root() -> Result<(), JailError> {
     let fs = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("open a tmpfs")?;
     for (key, value) in [("size", "64k"), ("nr_inodes", "16"), ("mode", "0755")] {
-        rustix::mount::fsconfig_set_string(&fs, key, value).context(format!("tmpfs option {key}"))?;
+        rustix::mount::fsconfig_set_string(&fs, key, value)
+            .context(format!("tmpfs option {key}"))?;
     }
     rustix::mount::fsconfig_create(&fs).context("make a tmpfs")?;
-    let attrs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let root = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attrs).context("mount a tmpfs")?;
+    let attrs = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let root = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attrs)
+        .context("mount a tmpfs")?;
     // Any directory will do to attach it to; /proc is there, since /proc/self/fd was.
     attach(&root, "/proc").context("attach the new root")?;
     rustix::process::fchdir(&root).context("change to the new root")?;
     match rustix::process::pivot_root(".", ".") {
-        Ok(()) => rustix::mount::unmount(".", UnmountFlags::DETACH).context("let go of the old root")?,
+        Ok(()) => {
+            rustix::mount::unmount(".", UnmountFlags::DETACH).context("let go of the old root")?
+        }
         // The root of an initramfs cannot be pivoted away: move over it instead. Nothing leads back to it, since this
         // namespace has no other process and no descriptor of it is kept.
         Err(Errno::INVAL) => {
@@ -229,7 +271,8 @@ fn attach(tree: impl AsFd, path: &str) -> rustix::io::Result<()> {
 /// flag), read-only where it is. Options belong to a mount that is attached, so it is for a moment.
 fn restrict(tree: OwnedFd, spec: &TreeSpec) -> Result<OwnedFd, JailError> {
     const PLACE: &str = "/tree";
-    let attr = crate::server::host::stat(&tree).map_err(|e| JailError::Server("look at the tree", e.to_string()))?;
+    let attr = crate::server::host::stat(&tree)
+        .map_err(|e| JailError::Server("look at the tree", e.to_string()))?;
     let is_dir = attr.is_dir();
     if is_dir {
         rustix::fs::mkdir(PLACE, Mode::RWXU).context("make a mount point")?;
@@ -238,14 +281,19 @@ fn restrict(tree: OwnedFd, spec: &TreeSpec) -> Result<OwnedFd, JailError> {
         rustix::fs::open(PLACE, flags, Mode::RWXU).context("make a mount point")?;
     }
     attach(&tree, PLACE).context("attach")?;
-    let have = rustix::fs::fstatvfs(&tree).context("read mount options")?.f_flag;
+    let have = rustix::fs::fstatvfs(&tree)
+        .context("read mount options")?
+        .f_flag;
     let mut flags = HostFlags::BIND | HostFlags::NOSUID;
     for (theirs, ours) in [
         (rustix::fs::StatVfsMountFlags::RDONLY, HostFlags::RDONLY),
         (rustix::fs::StatVfsMountFlags::NODEV, HostFlags::NODEV),
         (rustix::fs::StatVfsMountFlags::NOEXEC, HostFlags::NOEXEC),
         (rustix::fs::StatVfsMountFlags::NOATIME, HostFlags::NOATIME),
-        (rustix::fs::StatVfsMountFlags::NODIRATIME, HostFlags::NODIRATIME),
+        (
+            rustix::fs::StatVfsMountFlags::NODIRATIME,
+            HostFlags::NODIRATIME,
+        ),
         (rustix::fs::StatVfsMountFlags::RELATIME, HostFlags::RELATIME),
     ] {
         flags.set(ours, have.contains(theirs));
@@ -260,7 +308,11 @@ fn restrict(tree: OwnedFd, spec: &TreeSpec) -> Result<OwnedFd, JailError> {
     let restricted = rustix::mount::open_tree(CWD, PLACE, clone_flags(true)).context("detach")?;
     drop(tree);
     rustix::mount::unmount(PLACE, UnmountFlags::DETACH).context("unmount")?;
-    let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    let flags = if is_dir {
+        AtFlags::REMOVEDIR
+    } else {
+        AtFlags::empty()
+    };
     rustix::fs::unlinkat(CWD, PLACE, flags).context("remove the mount point")?;
     Ok(restricted)
 }

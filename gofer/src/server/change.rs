@@ -16,9 +16,20 @@ impl Server {
         node.mount.writable()?;
         let mask = set.mask();
         if mask.intersects(SetAttrMask::UID | SetAttrMask::GID) {
-            let uid = mask.contains(SetAttrMask::UID).then(|| Uid::from_raw(set.uid));
-            let gid = mask.contains(SetAttrMask::GID).then(|| Gid::from_raw(set.gid));
-            rustix::fs::chownat(&node.fd, "", uid, gid, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
+            let uid = mask
+                .contains(SetAttrMask::UID)
+                .then(|| Uid::from_raw(set.uid));
+            let gid = mask
+                .contains(SetAttrMask::GID)
+                .then(|| Gid::from_raw(set.gid));
+            rustix::fs::chownat(
+                &node.fd,
+                "",
+                uid,
+                gid,
+                AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .map_err(errno)?;
         }
         if mask.contains(SetAttrMask::MODE) {
             if node.file_type == S_IFLNK {
@@ -36,10 +47,24 @@ impl Server {
                 },
             };
             let times = Timestamps {
-                last_access: time(mask.contains(SetAttrMask::ATIME), mask.contains(SetAttrMask::ATIME_NOW), set.atime),
-                last_modification: time(mask.contains(SetAttrMask::MTIME), mask.contains(SetAttrMask::MTIME_NOW), set.mtime),
+                last_access: time(
+                    mask.contains(SetAttrMask::ATIME),
+                    mask.contains(SetAttrMask::ATIME_NOW),
+                    set.atime,
+                ),
+                last_modification: time(
+                    mask.contains(SetAttrMask::MTIME),
+                    mask.contains(SetAttrMask::MTIME_NOW),
+                    set.mtime,
+                ),
             };
-            rustix::fs::utimensat(&node.fd, "", &times, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
+            rustix::fs::utimensat(
+                &node.fd,
+                "",
+                &times,
+                AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .map_err(errno)?;
         }
         host::stat(&node.fd)
     }
@@ -53,17 +78,35 @@ impl Server {
         if node.file_type == S_IFDIR {
             return Err(Errno::EPERM);
         }
-        rustix::fs::linkat(self.own.dir(), host::name_of(&node.fd), &dir.fd, name.as_bytes(), AtFlags::SYMLINK_FOLLOW).map_err(errno)?;
+        rustix::fs::linkat(
+            self.own.dir(),
+            host::name_of(&node.fd),
+            &dir.fd,
+            name.as_bytes(),
+            AtFlags::SYMLINK_FOLLOW,
+        )
+        .map_err(errno)?;
         host::stat(&node.fd)
     }
 
     pub(super) fn unlink(&self, dir: u64, rmdir: bool, name: Name<'_>) -> Result<()> {
         let dir = self.writable_dir(dir)?;
-        let flags = if rmdir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let flags = if rmdir {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
         rustix::fs::unlinkat(&dir.fd, name.as_bytes(), flags).map_err(errno)
     }
 
-    pub(super) fn rename(&self, old_dir: u64, old_name: Name<'_>, new_dir: u64, new_name: Name<'_>, flags: RenameFlags) -> Result<()> {
+    pub(super) fn rename(
+        &self,
+        old_dir: u64,
+        old_name: Name<'_>,
+        new_dir: u64,
+        new_name: Name<'_>,
+        flags: RenameFlags,
+    ) -> Result<()> {
         let old_dir = self.writable_dir(old_dir)?;
         let new_dir = self.writable_dir(new_dir)?;
         same_mount(&old_dir, &new_dir)?;
@@ -71,7 +114,14 @@ impl Server {
             old_dir.mount.allows(MountFlags::MAKE_DEVICES)?;
         }
         let flags = rustix::fs::RenameFlags::from_bits_truncate(flags.bits());
-        rustix::fs::renameat_with(&old_dir.fd, old_name.as_bytes(), &new_dir.fd, new_name.as_bytes(), flags).map_err(errno)
+        rustix::fs::renameat_with(
+            &old_dir.fd,
+            old_name.as_bytes(),
+            &new_dir.fd,
+            new_name.as_bytes(),
+            flags,
+        )
+        .map_err(errno)
     }
 
     pub(super) fn stat_fs(&self, node: u64) -> Result<FsStat> {
@@ -105,5 +155,9 @@ impl Server {
 
 /// Two trees may be on one host file system; they are different mounts all the same, and the guest must not join them.
 fn same_mount(a: &Node, b: &Node) -> Result<()> {
-    if Arc::ptr_eq(&a.mount, &b.mount) { Ok(()) } else { Err(Errno::EXDEV) }
+    if Arc::ptr_eq(&a.mount, &b.mount) {
+        Ok(())
+    } else {
+        Err(Errno::EXDEV)
+    }
 }

@@ -16,7 +16,13 @@ const PLAIN: usize = 40 * 1024;
 const WITH_ATTRS: usize = 10 * 1024;
 
 impl Server {
-    pub(super) fn read_dir(&self, node: u64, cookie: u64, flags: ReadDirFlags, out: &mut Encoder) -> Result<()> {
+    pub(super) fn read_dir(
+        &self,
+        node: u64,
+        cookie: u64,
+        flags: ReadDirFlags,
+        out: &mut Encoder,
+    ) -> Result<()> {
         let node = self.dir(node)?;
         let kept = node.stream.lock().take();
         let dir = match kept {
@@ -39,7 +45,13 @@ impl Server {
 }
 
 /// Encodes entries until the message is full or the directory ends; where to go on, if it did not end.
-fn read_some(dir: &OwnedFd, from: u64, attrs: bool, buf: &mut [MaybeUninit<u8>], out: &mut Encoder) -> Result<Option<u64>> {
+fn read_some(
+    dir: &OwnedFd,
+    from: u64,
+    attrs: bool,
+    buf: &mut [MaybeUninit<u8>],
+    out: &mut Encoder,
+) -> Result<Option<u64>> {
     let head_at = out.len();
     let mut head = DirHead::default();
     out.put(&head);
@@ -64,7 +76,13 @@ fn read_some(dir: &OwnedFd, from: u64, attrs: bool, buf: &mut [MaybeUninit<u8>],
             next = cookie;
             continue;
         };
-        let mut entry = DirEntry { ino: entry.ino(), cookie, kind: kind_of(entry.file_type()), attr: None, name: name.as_bytes() };
+        let mut entry = DirEntry {
+            ino: entry.ino(),
+            cookie,
+            kind: kind_of(entry.file_type()),
+            attr: None,
+            name: name.as_bytes(),
+        };
         if out.room() < DirEntry::wire_len(entry.name.len(), attrs) {
             rustix::fs::seek(dir, SeekFrom::Start(next)).map_err(errno)?;
             break;

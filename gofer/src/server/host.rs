@@ -31,7 +31,9 @@ pub fn errno(errno: rustix::io::Errno) -> Errno {
 }
 
 /// How every name is resolved.
-pub const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_SYMLINKS);
+pub const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_SYMLINKS);
 
 const O_PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -64,7 +66,11 @@ impl SelfFds {
     /// A path that leads to `fd`'s file, for calls without a directory argument.
     pub fn path(&self, fd: &impl AsFd) -> String {
         let number = fd.as_fd().as_raw_fd();
-        if self.is_cwd { format!("{number}") } else { format!("/proc/self/fd/{number}") }
+        if self.is_cwd {
+            format!("{number}")
+        } else {
+            format!("/proc/self/fd/{number}")
+        }
     }
 }
 
@@ -100,7 +106,14 @@ pub fn open_dir(dir: &impl AsFd) -> Result<OwnedFd> {
 /// One more `O_PATH` descriptor for the file of a descriptor.
 pub fn path_of(own: &SelfFds, fd: &impl AsFd) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::openat2(own.dir(), name_of(fd), flags, Mode::empty(), ResolveFlags::empty()).map_err(errno)
+    rustix::fs::openat2(
+        own.dir(),
+        name_of(fd),
+        flags,
+        Mode::empty(),
+        ResolveFlags::empty(),
+    )
+    .map_err(errno)
 }
 
 /// The flags of an access mode.
@@ -115,7 +128,14 @@ pub fn access_flags(access: Access) -> OFlags {
 /// Opens a node's data. The caller has checked type and mount.
 pub fn reopen(own: &SelfFds, node: &Node, flags: OFlags) -> Result<(OwnedFd, Attr)> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let fd = rustix::fs::openat2(own.dir(), name_of(&node.fd), flags, Mode::empty(), ResolveFlags::empty()).map_err(errno)?;
+    let fd = rustix::fs::openat2(
+        own.dir(),
+        name_of(&node.fd),
+        flags,
+        Mode::empty(),
+        ResolveFlags::empty(),
+    )
+    .map_err(errno)?;
     let attr = stat(&fd)?;
     // Overlay file systems may give a file another number when a first open for writing copies it up: then the node
     // itself has changed likewise.
@@ -134,12 +154,21 @@ fn wanted() -> StatxFlags {
 
 /// Attributes of the file of a descriptor, `O_PATH` or not.
 pub fn stat(fd: &impl AsFd) -> Result<Attr> {
-    rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW, wanted()).map(|stx| attr_of(&stx)).map_err(errno)
+    rustix::fs::statx(
+        fd,
+        "",
+        AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW,
+        wanted(),
+    )
+    .map(|stx| attr_of(&stx))
+    .map_err(errno)
 }
 
 /// Attributes of an entry that the host's own `getdents64` just named, not following it.
 pub fn stat_entry(dir: &impl AsFd, name: Name<'_>) -> Result<Attr> {
-    rustix::fs::statx(dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW, wanted()).map(|stx| attr_of(&stx)).map_err(errno)
+    rustix::fs::statx(dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW, wanted())
+        .map(|stx| attr_of(&stx))
+        .map_err(errno)
 }
 
 fn time_of(time: &StatxTimestamp) -> Time {
@@ -156,7 +185,11 @@ pub fn attr_of(stx: &Statx) -> Attr {
         atime: time_of(&stx.stx_atime),
         mtime: time_of(&stx.stx_mtime),
         ctime: time_of(&stx.stx_ctime),
-        btime: if stx.stx_mask & StatxFlags::BTIME.bits() != 0 { time_of(&stx.stx_btime) } else { Time::default() },
+        btime: if stx.stx_mask & StatxFlags::BTIME.bits() != 0 {
+            time_of(&stx.stx_btime)
+        } else {
+            Time::default()
+        },
         mode: u32::from(stx.stx_mode),
         nlink: stx.stx_nlink,
         uid: stx.stx_uid,

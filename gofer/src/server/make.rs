@@ -20,10 +20,28 @@ fn first_mode(owner: Owner) -> Mode {
 }
 
 impl Server {
-    pub(super) fn create(&self, dir: u64, access: Access, owner: Owner, name: Name<'_>) -> Result<(NodeInfo, OwnedFd)> {
+    pub(super) fn create(
+        &self,
+        dir: u64,
+        access: Access,
+        owner: Owner,
+        name: Name<'_>,
+    ) -> Result<(NodeInfo, OwnedFd)> {
         let dir = self.writable_dir(dir)?;
-        let flags = host::access_flags(access) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let fd = rustix::fs::openat2(&dir.fd, name.as_bytes(), flags, first_mode(owner), host::BENEATH).map_err(errno)?;
+        let flags = host::access_flags(access)
+            | OFlags::CREATE
+            | OFlags::EXCL
+            | OFlags::NOFOLLOW
+            | OFlags::CLOEXEC
+            | OFlags::NOCTTY;
+        let fd = rustix::fs::openat2(
+            &dir.fd,
+            name.as_bytes(),
+            flags,
+            first_mode(owner),
+            host::BENEATH,
+        )
+        .map_err(errno)?;
         match self.own_new(&dir, &fd, owner) {
             Ok(info) => Ok((info, fd)),
             Err(errno) => {
@@ -34,13 +52,19 @@ impl Server {
         }
     }
 
-    pub(super) fn tmp_file(&self, dir: u64, access: Access, owner: Owner) -> Result<(NodeInfo, OwnedFd)> {
+    pub(super) fn tmp_file(
+        &self,
+        dir: u64,
+        access: Access,
+        owner: Owner,
+    ) -> Result<(NodeInfo, OwnedFd)> {
         let dir = self.writable_dir(dir)?;
         if !access.writes() {
             return Err(Errno::EINVAL);
         }
         let flags = host::access_flags(access) | OFlags::TMPFILE | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat2(&dir.fd, ".", flags, first_mode(owner), host::BENEATH).map_err(errno)?;
+        let fd = rustix::fs::openat2(&dir.fd, ".", flags, first_mode(owner), host::BENEATH)
+            .map_err(errno)?;
         let info = self.own_new(&dir, &fd, owner)?;
         Ok((info, fd))
     }
@@ -50,7 +74,9 @@ impl Server {
         let attr = host::stat(fd)?;
         let attr = self.give(fd, attr, owner)?;
         let path = host::path_of(&self.own, fd)?;
-        let (id, _) = self.nodes.insert(Node::new(path, dir.mount.clone(), &attr))?;
+        let (id, _) = self
+            .nodes
+            .insert(Node::new(path, dir.mount.clone(), &attr))?;
         Ok(NodeInfo { id, attr })
     }
 
@@ -60,7 +86,14 @@ impl Server {
         self.adopt(&dir, name, S_IFDIR, owner)
     }
 
-    pub(super) fn mknod(&self, dir: u64, owner: Owner, file_type: u32, dev: (u32, u32), name: Name<'_>) -> Result<NodeInfo> {
+    pub(super) fn mknod(
+        &self,
+        dir: u64,
+        owner: Owner,
+        file_type: u32,
+        dev: (u32, u32),
+        name: Name<'_>,
+    ) -> Result<NodeInfo> {
         let dir = self.writable_dir(dir)?;
         let kind = match file_type {
             S_IFIFO => FileType::Fifo,
@@ -75,18 +108,41 @@ impl Server {
         } else {
             0
         };
-        rustix::fs::mknodat(&dir.fd, name.as_bytes(), kind, first_mode(owner), dev).map_err(errno)?;
+        rustix::fs::mknodat(&dir.fd, name.as_bytes(), kind, first_mode(owner), dev)
+            .map_err(errno)?;
         self.adopt(&dir, name, file_type, owner)
     }
 
-    pub(super) fn symlink(&self, dir: u64, uid: u32, gid: u32, name: Name<'_>, target: &[u8]) -> Result<NodeInfo> {
+    pub(super) fn symlink(
+        &self,
+        dir: u64,
+        uid: u32,
+        gid: u32,
+        name: Name<'_>,
+        target: &[u8],
+    ) -> Result<NodeInfo> {
         let dir = self.writable_dir(dir)?;
         rustix::fs::symlinkat(target, &dir.fd, name.as_bytes()).map_err(errno)?;
-        self.adopt(&dir, name, S_IFLNK, Owner { mode: 0o777, uid, gid })
+        self.adopt(
+            &dir,
+            name,
+            S_IFLNK,
+            Owner {
+                mode: 0o777,
+                uid,
+                gid,
+            },
+        )
     }
 
     /// Opens what was just made under a name, makes sure that it is that, and gives it to its owner.
-    pub(super) fn adopt(&self, dir: &Node, name: Name<'_>, file_type: u32, owner: Owner) -> Result<NodeInfo> {
+    pub(super) fn adopt(
+        &self,
+        dir: &Node,
+        name: Name<'_>,
+        file_type: u32,
+        owner: Owner,
+    ) -> Result<NodeInfo> {
         let fd = host::open_child(&dir.fd, name)?;
         let attr = host::stat(&fd)?;
         if attr.file_type() != file_type || attr.uid != self.uid {
@@ -103,17 +159,34 @@ impl Server {
         let chown = attr.uid != owner.uid || attr.gid != owner.gid;
         if chown {
             let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
-            rustix::fs::chownat(&fd, "", Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)), flags).map_err(errno)?;
+            rustix::fs::chownat(
+                fd,
+                "",
+                Some(Uid::from_raw(owner.uid)),
+                Some(Gid::from_raw(owner.gid)),
+                flags,
+            )
+            .map_err(errno)?;
         }
         let chmod = attr.mode & 0o7777 != owner.mode && !attr.is_symlink();
         if chmod {
-            self.chmod(&fd, owner.mode)?;
+            self.chmod(fd, owner.mode)?;
         }
-        if chown || chmod { host::stat(fd) } else { Ok(attr) }
+        if chown || chmod {
+            host::stat(fd)
+        } else {
+            Ok(attr)
+        }
     }
 
     /// `fchmod` for any descriptor: the plain call refuses `O_PATH`, and `fchmodat2` is younger than Debian 12's kernel.
     pub(super) fn chmod(&self, fd: &impl AsFd, mode: u32) -> Result<()> {
-        rustix::fs::chmodat(self.own.dir(), host::name_of(fd), Mode::from_raw_mode(mode), AtFlags::empty()).map_err(errno)
+        rustix::fs::chmodat(
+            self.own.dir(),
+            host::name_of(fd),
+            Mode::from_raw_mode(mode),
+            AtFlags::empty(),
+        )
+        .map_err(errno)
     }
 }

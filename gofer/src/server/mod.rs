@@ -16,7 +16,9 @@ pub mod table;
 mod walk;
 mod xattr;
 
-use crate::wire::{Encoder, Hello, HelloMount, MountFlags, NodeInfo, ReplyHeader, Request, VERSION};
+use crate::wire::{
+    Encoder, Hello, HelloMount, MountFlags, NodeInfo, ReplyHeader, Request, VERSION,
+};
 use abi::Errno;
 use host::{Result, SelfFds};
 use rustix::fd::OwnedFd;
@@ -41,11 +43,19 @@ pub struct Mount {
 
 impl Mount {
     fn writable(&self) -> Result<()> {
-        if self.flags.contains(MountFlags::READ_ONLY) { Err(Errno::EROFS) } else { Ok(()) }
+        if self.flags.contains(MountFlags::READ_ONLY) {
+            Err(Errno::EROFS)
+        } else {
+            Ok(())
+        }
     }
 
     fn allows(&self, flag: MountFlags) -> Result<()> {
-        if self.flags.contains(flag) { Ok(()) } else { Err(Errno::EPERM) }
+        if self.flags.contains(flag) {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        }
     }
 }
 
@@ -78,19 +88,32 @@ impl Server {
         if mounts.len() > crate::wire::MAX_MOUNTS {
             return Err(Errno::E2BIG);
         }
-        Ok(Server { mounts, nodes, own, uid: rustix::process::geteuid().as_raw() })
+        Ok(Server {
+            mounts,
+            nodes,
+            own,
+            uid: rustix::process::geteuid().as_raw(),
+        })
     }
 
     /// Nodes that are open, roots included.
     pub fn open_nodes(&self) -> usize {
-        self.nodes.len()
+        self.nodes.live()
     }
 
     /// Serves one decoded request: the reply is built in `out`, a descriptor to donate is returned.
-    pub fn answer(&self, request: &Request<'_>, channels: &dyn Channels, out: &mut Encoder) -> Option<OwnedFd> {
+    pub fn answer(
+        &self,
+        request: &Request<'_>,
+        channels: &dyn Channels,
+        out: &mut Encoder,
+    ) -> Option<OwnedFd> {
         out.clear();
         out.put(&ReplyHeader::default());
-        let mut header = ReplyHeader { op: request.op().raw(), ..ReplyHeader::default() };
+        let mut header = ReplyHeader {
+            op: request.op().raw(),
+            ..ReplyHeader::default()
+        };
         let mut donated = match self.serve(request, channels, out) {
             Ok(fd) => fd,
             Err(errno) => {
@@ -122,12 +145,22 @@ impl Server {
         }
     }
 
-    fn serve(&self, request: &Request<'_>, channels: &dyn Channels, out: &mut Encoder) -> Result<Option<OwnedFd>> {
+    fn serve(
+        &self,
+        request: &Request<'_>,
+        channels: &dyn Channels,
+        out: &mut Encoder,
+    ) -> Result<Option<OwnedFd>> {
         match *request {
             Request::Hello { version } => self.hello(version, out).map(|()| None),
             Request::AddChannel => channels.add().map(Some),
             Request::Close => Ok(None),
-            Request::Walk { dir, flags, access, names } => self.walk(dir, flags, access, &names, out),
+            Request::Walk {
+                dir,
+                flags,
+                access,
+                names,
+            } => self.walk(dir, flags, access, &names, out),
             Request::GetAttr { node } => {
                 let node = self.nodes.get(node)?;
                 out.put(&host::stat(&node.fd)?);
@@ -144,7 +177,12 @@ impl Server {
                 out.put_bytes(&target);
                 Ok(None)
             }
-            Request::Create { dir, access, owner, name } => {
+            Request::Create {
+                dir,
+                access,
+                owner,
+                name,
+            } => {
                 let (info, fd) = self.create(dir, access, owner, name)?;
                 out.put(&info);
                 Ok(Some(fd))
@@ -155,25 +193,59 @@ impl Server {
                 Ok(Some(fd))
             }
             Request::MkDir { dir, owner, name } => put(out, &self.mkdir(dir, owner, name)?),
-            Request::MkNod { dir, owner, file_type, major, minor, name } => {
-                put(out, &self.mknod(dir, owner, file_type, (major, minor), name)?)
-            }
-            Request::Symlink { dir, uid, gid, name, target } => put(out, &self.symlink(dir, uid, gid, name, target)?),
+            Request::MkNod {
+                dir,
+                owner,
+                file_type,
+                major,
+                minor,
+                name,
+            } => put(
+                out,
+                &self.mknod(dir, owner, file_type, (major, minor), name)?,
+            ),
+            Request::Symlink {
+                dir,
+                uid,
+                gid,
+                name,
+                target,
+            } => put(out, &self.symlink(dir, uid, gid, name, target)?),
             Request::SetAttr { node, set } => put(out, &self.set_attr(node, &set)?),
             Request::Link { node, dir, name } => put(out, &self.link(node, dir, name)?),
             Request::Unlink { dir, rmdir, name } => self.unlink(dir, rmdir, name).map(|()| None),
-            Request::Rename { old_dir, old_name, new_dir, new_name, flags } => {
-                self.rename(old_dir, old_name, new_dir, new_name, flags).map(|()| None)
-            }
-            Request::ReadDir { node, cookie, flags } => self.read_dir(node, cookie, flags, out).map(|()| None),
+            Request::Rename {
+                old_dir,
+                old_name,
+                new_dir,
+                new_name,
+                flags,
+            } => self
+                .rename(old_dir, old_name, new_dir, new_name, flags)
+                .map(|()| None),
+            Request::ReadDir {
+                node,
+                cookie,
+                flags,
+            } => self.read_dir(node, cookie, flags, out).map(|()| None),
             Request::GetXattr { node, name } => self.get_xattr(node, name, out).map(|()| None),
-            Request::SetXattr { node, flags, name, value } => self.set_xattr(node, flags, name, value).map(|()| None),
+            Request::SetXattr {
+                node,
+                flags,
+                name,
+                value,
+            } => self.set_xattr(node, flags, name, value).map(|()| None),
             Request::ListXattr { node } => self.list_xattr(node, out).map(|()| None),
             Request::RemoveXattr { node, name } => self.remove_xattr(node, name).map(|()| None),
             Request::StatFs { node } => put(out, &self.stat_fs(node)?),
             Request::Fsync { node } => self.fsync(node).map(|()| None),
             Request::Connect { node, kind } => self.connect(node, kind).map(Some),
-            Request::Bind { dir, kind, owner, name } => {
+            Request::Bind {
+                dir,
+                kind,
+                owner,
+                name,
+            } => {
                 let (info, fd) = self.bind(dir, kind, owner, name)?;
                 out.put(&info);
                 Ok(Some(fd))
@@ -186,9 +258,16 @@ impl Server {
             return Err(Errno::EPROTO);
         }
         let mounts = u32::try_from(self.mounts.len()).map_err(|_| Errno::E2BIG)?;
-        out.put(&Hello { version: VERSION, mounts });
+        out.put(&Hello {
+            version: VERSION,
+            mounts,
+        });
         for (root, flags) in &self.mounts {
-            out.put(&HelloMount { root: *root, flags: flags.bits(), zero: 0 });
+            out.put(&HelloMount {
+                root: *root,
+                flags: flags.bits(),
+                zero: 0,
+            });
         }
         Ok(())
     }
@@ -202,11 +281,18 @@ impl Server {
 
     fn dir(&self, id: u64) -> Result<Arc<Node>> {
         let dir = self.nodes.get(id)?;
-        if dir.file_type == abi::stat::S_IFDIR { Ok(dir) } else { Err(Errno::ENOTDIR) }
+        if dir.file_type == abi::stat::S_IFDIR {
+            Ok(dir)
+        } else {
+            Err(Errno::ENOTDIR)
+        }
     }
 }
 
-fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(out: &mut Encoder, value: &T) -> Result<Option<OwnedFd>> {
+fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(
+    out: &mut Encoder,
+    value: &T,
+) -> Result<Option<OwnedFd>> {
     out.put(value);
     Ok(None)
 }

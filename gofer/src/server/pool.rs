@@ -41,18 +41,37 @@ pub struct Pool {
 
 impl Pool {
     /// Starts the threads and waits until each has come to rest: from here on they make only the calls of the filter.
-    pub fn start(server: Arc<Server>, threads: usize) -> io::Result<(Arc<Pool>, Vec<JoinHandle<()>>)> {
+    pub fn start(
+        server: Arc<Server>,
+        threads: usize,
+    ) -> io::Result<(Arc<Pool>, Vec<JoinHandle<()>>)> {
         let mut spare = Vec::with_capacity(threads);
         for _ in 1..threads {
-            spare.push(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?);
+            spare.push(rustix::net::socketpair(
+                AddressFamily::UNIX,
+                SocketType::SEQPACKET,
+                SocketFlags::CLOEXEC,
+                None,
+            )?);
         }
         // Room for every connection from the start: the list never has to move.
-        let state = State { spare, waiting: Vec::with_capacity(threads), ..State::default() };
-        let pool = Arc::new(Pool { server, state: Mutex::new(state), changed: Condvar::new() });
+        let state = State {
+            spare,
+            waiting: Vec::with_capacity(threads),
+            ..State::default()
+        };
+        let pool = Arc::new(Pool {
+            server,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
         let mut handles = Vec::with_capacity(threads);
         for n in 0..threads {
             let pool = pool.clone();
-            handles.push(sync::thread::spawn(Builder::new(format!("gofer-{n}")).stack_size(STACK), move || pool.work())?);
+            handles.push(sync::thread::spawn(
+                Builder::new(format!("gofer-{n}")).stack_size(STACK),
+                move || pool.work(),
+            )?);
         }
         let mut state = pool.state.lock();
         while state.idle < threads {
@@ -109,7 +128,12 @@ impl Pool {
     }
 
     /// One connection, until an error; [`TransportError::Closed`] is the normal one.
-    fn serve_one(&self, channel: impl AsFd, buf: &mut [u8], out: &mut Encoder) -> core::result::Result<(), TransportError> {
+    fn serve_one(
+        &self,
+        channel: impl AsFd,
+        buf: &mut [u8],
+        out: &mut Encoder,
+    ) -> core::result::Result<(), TransportError> {
         loop {
             let (len, fds) = transport::receive(&channel, buf)?;
             if !fds.is_empty() {

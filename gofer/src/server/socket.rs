@@ -16,7 +16,13 @@ fn socket(kind: SocketKind) -> Result<OwnedFd> {
         SocketKind::SeqPacket => SocketType::SEQPACKET,
     };
     // Non-blocking: a listener with a full backlog must not hold this thread.
-    rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).map_err(errno)
+    rustix::net::socket_with(
+        AddressFamily::UNIX,
+        kind,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+    .map_err(errno)
 }
 
 impl Server {
@@ -34,7 +40,13 @@ impl Server {
         Ok(socket)
     }
 
-    pub(super) fn bind(&self, dir: u64, kind: SocketKind, owner: Owner, name: Name<'_>) -> Result<(NodeInfo, OwnedFd)> {
+    pub(super) fn bind(
+        &self,
+        dir: u64,
+        kind: SocketKind,
+        owner: Owner,
+        name: Name<'_>,
+    ) -> Result<(NodeInfo, OwnedFd)> {
         let dir = self.writable_dir(dir)?;
         dir.mount.allows(MountFlags::BIND)?;
         // Through the directory's own magic link: an address has room for 108 bytes, so not every name fits.
@@ -43,7 +55,13 @@ impl Server {
         path.extend_from_slice(name.as_bytes());
         let address = SocketAddrUnix::new(path).map_err(errno)?;
         let socket = socket(kind)?;
-        rustix::net::bind(&socket, &address).map_err(|e| if e == rustix::io::Errno::ADDRINUSE { Errno::EEXIST } else { errno(e) })?;
+        rustix::net::bind(&socket, &address).map_err(|e| {
+            if e == rustix::io::Errno::ADDRINUSE {
+                Errno::EEXIST
+            } else {
+                errno(e)
+            }
+        })?;
         let info = self.adopt(&dir, name, S_IFSOCK, owner)?;
         Ok((info, socket))
     }

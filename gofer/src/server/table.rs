@@ -32,7 +32,13 @@ pub struct Node {
 impl Node {
     /// A node for an `O_PATH` descriptor with the attributes it was just seen to have.
     pub fn new(fd: OwnedFd, mount: Arc<Mount>, attr: &Attr) -> Self {
-        Self { fd, mount, file_type: attr.file_type(), identity: attr.identity(), stream: Mutex::new(None) }
+        Self {
+            fd,
+            mount,
+            file_type: attr.file_type(),
+            identity: attr.identity(),
+            stream: Mutex::new(None),
+        }
     }
 }
 
@@ -80,7 +86,9 @@ impl Slots {
     }
 
     fn take_free(&mut self) -> Option<u32> {
-        let Some(&chunk) = self.roomy.last() else { return self.take_new() };
+        let Some(&chunk) = self.roomy.last() else {
+            return self.take_new();
+        };
         let free = self.free.get_mut(chunk)?;
         let index = free.pop()?;
         if free.is_empty() {
@@ -97,13 +105,18 @@ impl Slots {
         let base = self.chunks.len().checked_sub(1)?.checked_mul(CHUNK)?;
         let chunk = self.chunks.last_mut()?;
         let index = u32::try_from(base.checked_add(chunk.len())?).ok()?;
-        chunk.push(Slot { generation: 1, node: None });
+        chunk.push(Slot {
+            generation: 1,
+            node: None,
+        });
         Some(index)
     }
 
     fn give_back(&mut self, index: u32) {
         let (chunk, _) = place(index);
-        let Some(free) = self.free.get_mut(chunk) else { return };
+        let Some(free) = self.free.get_mut(chunk) else {
+            return;
+        };
         if free.is_empty() {
             self.roomy.push(chunk);
         }
@@ -114,7 +127,10 @@ impl Slots {
 impl Table {
     /// A table of at most `limit` nodes.
     pub fn new(limit: usize) -> Self {
-        Self { slots: Mutex::new(Slots::default()), limit }
+        Self {
+            slots: Mutex::new(Slots::default()),
+            limit,
+        }
     }
 
     /// Puts a node in; its id is never zero.
@@ -136,7 +152,10 @@ impl Table {
     pub fn get(&self, id: u64) -> Result<Arc<Node>, Errno> {
         let (generation, index) = split(id);
         let mut slots = self.slots.lock();
-        let slot = slots.slot(index).filter(|slot| slot.generation == generation).ok_or(Errno::EBADF)?;
+        let slot = slots
+            .slot(index)
+            .filter(|slot| slot.generation == generation)
+            .ok_or(Errno::EBADF)?;
         slot.node.clone().ok_or(Errno::EBADF)
     }
 
@@ -144,7 +163,12 @@ impl Table {
     pub fn remove(&self, id: u64) {
         let (generation, index) = split(id);
         let mut slots = self.slots.lock();
-        let Some(slot) = slots.slot(index).filter(|slot| slot.generation == generation) else { return };
+        let Some(slot) = slots
+            .slot(index)
+            .filter(|slot| slot.generation == generation)
+        else {
+            return;
+        };
         let Some(node) = slot.node.take() else { return };
         slot.generation = slot.generation.wrapping_add(1).max(1);
         slots.give_back(index);
@@ -155,7 +179,7 @@ impl Table {
     }
 
     /// Nodes in the table.
-    pub fn len(&self) -> usize {
+    pub fn live(&self) -> usize {
         self.slots.lock().live
     }
 }

@@ -8,11 +8,19 @@ use abi::Errno;
 /// Attributes a guest may see and set: its own, file capabilities, ACLs. Not `trusted.` (overlay file systems of the host
 /// keep their secrets there) nor the host's security labels.
 fn permitted(name: &[u8]) -> bool {
-    name.starts_with(b"user.") || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default")
+    name.starts_with(b"user.")
+        || matches!(
+            name,
+            b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default"
+        )
 }
 
 fn check(name: &[u8]) -> Result<()> {
-    if permitted(name) { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+    if permitted(name) {
+        Ok(())
+    } else {
+        Err(Errno::EOPNOTSUPP)
+    }
 }
 
 impl Server {
@@ -46,7 +54,12 @@ impl Server {
             Err(rustix::io::Errno::RANGE) => return Err(Errno::E2BIG),
             other => other.map_err(errno)?,
         };
-        for name in list.get(..len).ok_or(Errno::EIO)?.split(|&b| b == 0).filter(|name| permitted(name)) {
+        for name in list
+            .get(..len)
+            .ok_or(Errno::EIO)?
+            .split(|&b| b == 0)
+            .filter(|name| permitted(name))
+        {
             out.put_bytes(name);
             out.put_bytes(&[0]);
         }

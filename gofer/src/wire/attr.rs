@@ -10,7 +10,20 @@ const NSEC: u32 = 1_000_000_000;
 const S_IFMT: u32 = 0o170_000;
 
 /// A point in time (`struct statx_timestamp`).
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, Ord, PartialOrd, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Copy,
+    Clone,
+    Debug,
+    Default,
+    Eq,
+    PartialEq,
+    Ord,
+    PartialOrd,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
 #[repr(C)]
 pub struct Time {
     /// Seconds since the epoch.
@@ -28,12 +41,18 @@ impl Time {
     }
 
     fn check(&self) -> Result<(), Malformed> {
-        if self.nsec >= NSEC || self.zero != 0 { Err(Malformed("time out of range")) } else { Ok(()) }
+        if self.nsec >= NSEC || self.zero != 0 {
+            Err(Malformed("time out of range"))
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// Attributes of a file.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Attr {
     /// Inode number on the host.
@@ -119,7 +138,9 @@ impl Attr {
 }
 
 /// A node of the server's table and the attributes it had when it was made.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct NodeInfo {
     /// The node's id; never zero.
@@ -190,7 +211,9 @@ pub enum SetTime {
 }
 
 /// What `setattr` changes. The size is not among it: who may truncate a file may have a descriptor for it, and truncates that.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SetAttr {
     /// A [`SetAttrMask`].
@@ -272,7 +295,9 @@ impl SetAttr {
             return Err(Malformed("mode bits beyond permissions"));
         }
         // uid and gid -1 mean "leave it" to chown(2): a request that wants that leaves the bit out.
-        if mask.contains(SetAttrMask::UID) && self.uid == u32::MAX || mask.contains(SetAttrMask::GID) && self.gid == u32::MAX {
+        if mask.contains(SetAttrMask::UID) && self.uid == u32::MAX
+            || mask.contains(SetAttrMask::GID) && self.gid == u32::MAX
+        {
             return Err(Malformed("invalid owner"));
         }
         Ok(())
@@ -280,7 +305,9 @@ impl SetAttr {
 }
 
 /// `struct statfs`, less what the sentry knows itself.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct FsStat {
     /// Magic number of the host's file system.

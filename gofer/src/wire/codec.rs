@@ -20,14 +20,18 @@ impl<'a> Cursor<'a> {
 
     /// The next structure, copied out: the buffer has no alignment to rely on.
     pub fn take<T: FromBytes>(&mut self) -> Result<T, Malformed> {
-        let (value, rest) = T::read_from_prefix(self.0).map_err(|_| Malformed("structure cut short"))?;
+        let (value, rest) =
+            T::read_from_prefix(self.0).map_err(|_| Malformed("structure cut short"))?;
         self.0 = rest;
         Ok(value)
     }
 
     /// The next `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (head, rest) = self.0.split_at_checked(len).ok_or(Malformed("tail cut short"))?;
+        let (head, rest) = self
+            .0
+            .split_at_checked(len)
+            .ok_or(Malformed("tail cut short"))?;
         self.0 = rest;
         Ok(head)
     }
@@ -39,7 +43,11 @@ impl<'a> Cursor<'a> {
 
     /// Nothing may be left.
     pub fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed("bytes after the end")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed("bytes after the end"))
+        }
     }
 
     /// Whether nothing is left.
@@ -58,7 +66,10 @@ pub struct Encoder {
 impl Encoder {
     /// An empty message.
     pub fn new() -> Self {
-        Self { buf: Vec::with_capacity(512), overflow: false }
+        Self {
+            buf: Vec::with_capacity(512),
+            overflow: false,
+        }
     }
 
     /// Starts the next message.
@@ -105,7 +116,11 @@ impl Encoder {
     /// Overwrites a structure that was put before at `offset`.
     pub fn patch<T: IntoBytes + Immutable>(&mut self, offset: usize, value: &T) {
         let bytes = value.as_bytes();
-        if let Some(place) = self.buf.get_mut(offset..).and_then(|tail| tail.get_mut(..bytes.len())) {
+        if let Some(place) = self
+            .buf
+            .get_mut(offset..)
+            .and_then(|tail| tail.get_mut(..bytes.len()))
+        {
             place.copy_from_slice(bytes);
         }
     }

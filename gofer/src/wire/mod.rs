@@ -19,15 +19,21 @@
 //! assert_eq!(closes.iter().collect::<Vec<_>>(), [3, 4]);
 //! ```
 
+mod args;
 mod attr;
 mod codec;
+mod frame;
 mod reply;
 mod request;
 
+pub use args::{Access, Name, Names, Owner, ReadDirFlags, RenameFlags, SocketKind, WalkFlags};
 pub use attr::{Attr, FsStat, MountFlags, NodeInfo, SetAttr, SetAttrMask, SetTime, Time};
 pub use codec::{Cursor, Encoder, Malformed};
-pub use reply::{DirEntries, DirEntry, DirEntryHead, DirHead, Hello, HelloMount, Opened, ReplyHeader, Walked, WalkHead};
-pub use request::{Access, Closes, ClosesIter, Name, Names, Op, Owner, ReadDirFlags, RenameFlags, Request, RequestHeader, SocketKind, WalkFlags};
+pub use reply::{
+    DirEntries, DirEntry, DirEntryHead, DirHead, Hello, HelloMount, Opened, ReplyHeader, WalkHead,
+    Walked,
+};
+pub use request::{Closes, ClosesIter, Op, Request, RequestHeader};
 
 /// Changes whenever the layout of a message does. Sentry and gofer are the same binary, so a mismatch means two
 /// installations were mixed; it is refused in the first message.

@@ -5,7 +5,9 @@ use super::{Attr, MAX_MOUNTS, MAX_NAME, MAX_TARGET, MAX_WALK, MountFlags, NodeIn
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Starts every reply.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ReplyHeader {
     /// Bytes of the message, this header included.
@@ -22,7 +24,11 @@ pub struct ReplyHeader {
 
 impl ReplyHeader {
     /// Checks the header of an answer to `op` that came with `fds` descriptors; what is left is the body.
-    pub fn decode(message: &[u8], op: Op, fds: usize) -> Result<(Result<(), i32>, Cursor<'_>), Malformed> {
+    pub fn decode(
+        message: &[u8],
+        op: Op,
+        fds: usize,
+    ) -> Result<(Result<(), i32>, Cursor<'_>), Malformed> {
         let mut cursor = Cursor::new(message);
         let header: ReplyHeader = cursor.take()?;
         if usize::try_from(header.len) != Ok(message.len()) {
@@ -40,7 +46,10 @@ impl ReplyHeader {
         if header.errno == 0 {
             return Ok((Ok(()), cursor));
         }
-        let errno = i32::try_from(header.errno).ok().filter(|&e| e < 4096).ok_or(Malformed("error number out of range"))?;
+        let errno = i32::try_from(header.errno)
+            .ok()
+            .filter(|&e| e < 4096)
+            .ok_or(Malformed("error number out of range"))?;
         if fds != 0 || !cursor.is_empty() {
             return Err(Malformed("an error with a body"));
         }
@@ -59,7 +68,9 @@ pub struct Hello {
 }
 
 /// One mount: its root and what it is.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Copy, Clone, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct HelloMount {
     /// The root.
@@ -77,12 +88,16 @@ impl Hello {
         if head.version != VERSION {
             return Err(Malformed("another version of the protocol"));
         }
-        let count = usize::try_from(head.mounts).ok().filter(|&n| n <= MAX_MOUNTS).ok_or(Malformed("too many mounts"))?;
+        let count = usize::try_from(head.mounts)
+            .ok()
+            .filter(|&n| n <= MAX_MOUNTS)
+            .ok_or(Malformed("too many mounts"))?;
         let mut mounts = Vec::with_capacity(count);
         for _ in 0..count {
             let mount: HelloMount = cursor.take()?;
             mount.root.check()?;
-            let flags = MountFlags::from_bits(mount.flags).ok_or(Malformed("unknown mount flags"))?;
+            let flags =
+                MountFlags::from_bits(mount.flags).ok_or(Malformed("unknown mount flags"))?;
             if mount.zero != 0 {
                 return Err(Malformed("a field that is not used is not zero"));
             }
@@ -130,9 +145,17 @@ fn errno(raw: u32) -> Result<Option<i32>, Malformed> {
 
 impl Walked {
     /// Reads the answer to a walk of `asked` names that came with `fds` descriptors.
-    pub fn decode(cursor: &mut Cursor<'_>, asked: usize, open: bool, fds: usize) -> Result<Walked, Malformed> {
+    pub fn decode(
+        cursor: &mut Cursor<'_>,
+        asked: usize,
+        open: bool,
+        fds: usize,
+    ) -> Result<Walked, Malformed> {
         let head: WalkHead = cursor.take()?;
-        let count = usize::try_from(head.count).ok().filter(|&n| n <= asked.min(MAX_WALK)).ok_or(Malformed("more nodes than names"))?;
+        let count = usize::try_from(head.count)
+            .ok()
+            .filter(|&n| n <= asked.min(MAX_WALK))
+            .ok_or(Malformed("more nodes than names"))?;
         let mut nodes = Vec::with_capacity(count);
         for _ in 0..count {
             let node: NodeInfo = cursor.take()?;
@@ -143,7 +166,12 @@ impl Walked {
         if (count == asked) != stop.is_none() {
             return Err(Malformed("a walk neither complete nor stopped"));
         }
-        if fds != 0 && (!open || stop.is_some() || open_errno.is_some() || !nodes.last().is_some_and(|node| node.attr.is_regular())) {
+        if fds != 0
+            && (!open
+                || stop.is_some()
+                || open_errno.is_some()
+                || !nodes.last().is_some_and(|node| node.attr.is_regular()))
+        {
             return Err(Malformed("a descriptor for what was not opened"));
         }
         if open_errno.is_some() && (!open || stop.is_some()) {
@@ -156,7 +184,9 @@ impl Walked {
         }
         let target = match usize::try_from(head.target_len) {
             Ok(0) => None,
-            Ok(len) if len <= MAX_TARGET && nodes.last().is_some_and(|node| node.attr.is_symlink()) => {
+            Ok(len)
+                if len <= MAX_TARGET && nodes.last().is_some_and(|node| node.attr.is_symlink()) =>
+            {
                 let target = cursor.bytes(len)?;
                 if target.contains(&0) {
                     return Err(Malformed("not a link target"));
@@ -165,7 +195,12 @@ impl Walked {
             }
             _ => return Err(Malformed("not a link target")),
         };
-        Ok(Walked { nodes, stop, open_errno, target })
+        Ok(Walked {
+            nodes,
+            stop,
+            open_errno,
+            target,
+        })
     }
 }
 
@@ -228,13 +263,22 @@ impl DirEntry<'_> {
     /// Bytes on the wire.
     pub fn wire_len(name: usize, attr: bool) -> usize {
         let attr = if attr { size_of::<Attr>() } else { 0 };
-        size_of::<DirEntryHead>().saturating_add(attr).saturating_add(name)
+        size_of::<DirEntryHead>()
+            .saturating_add(attr)
+            .saturating_add(name)
     }
 
     /// Appends the entry.
     pub fn encode(&self, out: &mut Encoder) {
         let name_len = u16::try_from(self.name.len()).unwrap_or(0);
-        out.put(&DirEntryHead { ino: self.ino, cookie: self.cookie, kind: self.kind, has_attr: u8::from(self.attr.is_some()), name_len, zero: 0 });
+        out.put(&DirEntryHead {
+            ino: self.ino,
+            cookie: self.cookie,
+            kind: self.kind,
+            has_attr: u8::from(self.attr.is_some()),
+            name_len,
+            zero: 0,
+        });
         if let Some(attr) = &self.attr {
             out.put(attr);
         }
@@ -266,7 +310,13 @@ impl<'a> DirEntries<'a> {
             if name.len() > MAX_NAME || super::Name::new(name).is_err() {
                 return Err(Malformed("not a single path component"));
             }
-            entries.push(DirEntry { ino: e.ino, cookie: e.cookie, kind: e.kind, attr, name });
+            entries.push(DirEntry {
+                ino: e.ino,
+                cookie: e.cookie,
+                kind: e.kind,
+                attr,
+                name,
+            });
         }
         let end = match head.end {
             0 if entries.is_empty() => return Err(Malformed("no entries, yet not the end")),

@@ -2,12 +2,12 @@
 //! exercise that uses every operation.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use abi::Errno;
 use gofer::client::{Client, Mount, Node};
 use gofer::server::host::SelfFds;
 use gofer::server::pool::Pool;
 use gofer::server::{MountSpec, Server};
 use gofer::wire::{Access, MountFlags, Owner, RenameFlags, SetAttr, SetTime, SocketKind, Time};
-use abi::Errno;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -23,7 +23,11 @@ pub struct Temp(pub PathBuf);
 impl Temp {
     pub fn new(name: &str) -> Temp {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let path = std::env::temp_dir().join(format!("gofer-{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let path = std::env::temp_dir().join(format!(
+            "gofer-{name}-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
         std::fs::create_dir(&path).unwrap();
         Temp(path)
     }
@@ -44,7 +48,13 @@ impl Drop for Temp {
 }
 
 pub fn pair() -> (OwnedFd, OwnedFd) {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap()
 }
 
 pub fn open_root(path: &Path) -> OwnedFd {
@@ -60,8 +70,17 @@ pub struct InProcess {
 }
 
 /// Starts a server without a jail: what it refuses, it refuses by itself.
-pub fn serve_raw(trees: &[(&Path, MountFlags)], threads: usize) -> (OwnedFd, Arc<Server>, std::thread::JoinHandle<()>) {
-    let specs = trees.iter().map(|(path, flags)| MountSpec { fd: open_root(path), flags: *flags }).collect();
+pub fn serve_raw(
+    trees: &[(&Path, MountFlags)],
+    threads: usize,
+) -> (OwnedFd, Arc<Server>, std::thread::JoinHandle<()>) {
+    let specs = trees
+        .iter()
+        .map(|(path, flags)| MountSpec {
+            fd: open_root(path),
+            flags: *flags,
+        })
+        .collect();
     let server = Arc::new(Server::new(specs, SelfFds::open().unwrap()).unwrap());
     let (pool, threads) = Pool::start(server.clone(), threads).unwrap();
     let (ours, theirs) = pair();
@@ -78,7 +97,12 @@ pub fn serve_raw(trees: &[(&Path, MountFlags)], threads: usize) -> (OwnedFd, Arc
 pub fn serve(trees: &[(&Path, MountFlags)]) -> InProcess {
     let (socket, server, serving) = serve_raw(trees, 4);
     let (client, mounts) = Client::connect(socket, 4).unwrap();
-    InProcess { client: Some(client), mounts, server, serving: Some(serving) }
+    InProcess {
+        client: Some(client),
+        mounts,
+        server,
+        serving: Some(serving),
+    }
 }
 
 impl InProcess {
@@ -113,7 +137,11 @@ pub struct Jailed {
 pub fn spawn_jailed(trees: &[(&Path, MountFlags)], args: &[String]) -> (Child, OwnedFd) {
     let (ours, theirs) = pair();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gofer-probe"));
-    command.args(args).args(trees.iter().map(|(path, flags)| format!("{}:{}", flags.bits(), path.display())));
+    command.args(args).args(
+        trees
+            .iter()
+            .map(|(path, flags)| format!("{}:{}", flags.bits(), path.display())),
+    );
     let child = command.stdin(Stdio::from(theirs)).spawn().unwrap();
     (child, ours)
 }
@@ -121,7 +149,11 @@ pub fn spawn_jailed(trees: &[(&Path, MountFlags)], args: &[String]) -> (Child, O
 pub fn jailed(trees: &[(&Path, MountFlags)]) -> Jailed {
     let (child, socket) = spawn_jailed(trees, &[]);
     let (client, mounts) = Client::connect(socket, 4).unwrap();
-    Jailed { child, client, mounts }
+    Jailed {
+        child,
+        client,
+        mounts,
+    }
 }
 
 impl Drop for Jailed {
@@ -132,7 +164,11 @@ impl Drop for Jailed {
 }
 
 pub fn owner(mode: u32) -> Owner {
-    Owner { mode, uid: 1234, gid: 2345 }
+    Owner {
+        mode,
+        uid: 1234,
+        gid: 2345,
+    }
 }
 
 /// Every right a mount can give.
@@ -148,14 +184,32 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
     data.write_at(b"hello", 0).unwrap();
     assert_eq!(std::fs::read(host.join("file")).unwrap(), b"hello");
     let meta = std::fs::metadata(host.join("file")).unwrap();
-    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1234, 2345, 0o4755));
-    assert_eq!((made.attr.uid, made.attr.gid, made.attr.mode), (1234, 2345, 0o104_755));
+    assert_eq!(
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777),
+        (1234, 2345, 0o4755)
+    );
+    assert_eq!(
+        (made.attr.uid, made.attr.gid, made.attr.mode),
+        (1234, 2345, 0o104_755)
+    );
     assert_eq!((made.attr.ino, made.attr.nlink), (meta.ino(), 1));
-    assert_eq!(root.create(b"file", Access::Write, owner(0o600)).unwrap_err(), Errno::EEXIST);
+    assert_eq!(
+        root.create(b"file", Access::Write, owner(0o600))
+            .unwrap_err(),
+        Errno::EEXIST
+    );
     assert_eq!(made.node.attr()?.size, 5);
     drop(data);
     // A file of the gofer's own ids needs no change of owner.
-    let (own, _) = root.create(b"own", Access::Write, Owner { mode: 0o644, uid: 0, gid: 0 })?;
+    let (own, _) = root.create(
+        b"own",
+        Access::Write,
+        Owner {
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        },
+    )?;
     assert_eq!((own.attr.uid, own.attr.mode), (0, 0o100_644));
     root.unlink(b"own")?;
 
@@ -169,7 +223,9 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
     assert_eq!((walked.nodes.len(), walked.stop), (3, None));
     assert_eq!(walked.nodes[2].1.ino, inner.attr.ino);
     let mut text = [0; 4];
-    std::fs::File::from(walked.opened.unwrap()?).read_at(&mut text, 0).unwrap();
+    std::fs::File::from(walked.opened.unwrap()?)
+        .read_at(&mut text, 0)
+        .unwrap();
     assert_eq!(&text, b"deep");
     let walked = root.walk(&[b"dir", b"none", b"inner"], Some(Access::Read), true)?;
     assert_eq!((walked.nodes.len(), walked.stop), (1, Some(Errno::ENOENT)));
@@ -180,7 +236,10 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
     // Symbolic links: made, read, never followed.
     let link = root.symlink(b"link", b"dir/sub", 1, 2)?;
     assert_eq!((link.attr.uid, link.attr.gid), (1, 2));
-    assert_eq!(std::fs::read_link(host.join("link")).unwrap(), Path::new("dir/sub"));
+    assert_eq!(
+        std::fs::read_link(host.join("link")).unwrap(),
+        Path::new("dir/sub")
+    );
     let walked = root.walk(&[b"link", b"inner"], None, true)?;
     assert_eq!((walked.nodes.len(), walked.stop), (1, Some(Errno::ELOOP)));
     assert_eq!(walked.target.as_deref(), Some(&b"dir/sub"[..]));
@@ -188,28 +247,55 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
     assert_eq!(link.node.open(Access::Read).unwrap_err(), Errno::ELOOP);
 
     // Special files.
-    for (name, kind) in [(&b"fifo"[..], abi::stat::S_IFIFO), (b"sock", abi::stat::S_IFSOCK)] {
+    for (name, kind) in [
+        (&b"fifo"[..], abi::stat::S_IFIFO),
+        (b"sock", abi::stat::S_IFSOCK),
+    ] {
         let made = root.mknod(name, owner(0o640), kind, (0, 0))?;
         assert_eq!(made.attr.mode, kind | 0o640);
     }
     if root.mount_flags().contains(MountFlags::MAKE_DEVICES) {
-        assert_eq!(root.mknod(b"dev", owner(0o600), abi::stat::S_IFCHR, (1, 3))?.attr.rdev_minor, 3);
+        assert_eq!(
+            root.mknod(b"dev", owner(0o600), abi::stat::S_IFCHR, (1, 3))?
+                .attr
+                .rdev_minor,
+            3
+        );
     } else {
-        assert_eq!(root.mknod(b"dev", owner(0o600), abi::stat::S_IFCHR, (1, 3)).unwrap_err(), Errno::EPERM);
+        assert_eq!(
+            root.mknod(b"dev", owner(0o600), abi::stat::S_IFCHR, (1, 3))
+                .unwrap_err(),
+            Errno::EPERM
+        );
     }
 
     // Attributes.
-    let attr = made.node.set_attr(&SetAttr::default().with_mode(0o640).with_uid(5).with_gid(6))?;
+    let attr = made
+        .node
+        .set_attr(&SetAttr::default().with_mode(0o640).with_uid(5).with_gid(6))?;
     assert_eq!((attr.mode, attr.uid, attr.gid), (0o100_640, 5, 6));
     let time = Time::new(1_000_000_000, 123_456_789);
     assert_eq!(made.node.truncate(3)?.size, 3);
-    let attr = made.node.set_attr(&SetAttr::default().with_atime(SetTime::To(time)).with_mtime(SetTime::To(time)))?;
+    let attr = made.node.set_attr(
+        &SetAttr::default()
+            .with_atime(SetTime::To(time))
+            .with_mtime(SetTime::To(time)),
+    )?;
     assert_eq!((attr.size, attr.atime, attr.mtime), (3, time, time));
-    let attr = made.node.set_attr(&SetAttr::default().with_mtime(SetTime::Now))?;
+    let attr = made
+        .node
+        .set_attr(&SetAttr::default().with_mtime(SetTime::Now))?;
     assert!(attr.mtime.sec > 1_600_000_000 && attr.atime == time);
-    let attr = link.node.set_attr(&SetAttr::default().with_mtime(SetTime::To(time)).with_uid(9))?;
+    let attr = link
+        .node
+        .set_attr(&SetAttr::default().with_mtime(SetTime::To(time)).with_uid(9))?;
     assert_eq!((attr.mtime, attr.uid), (time, 9));
-    assert_eq!(link.node.set_attr(&SetAttr::default().with_mode(0o600)).unwrap_err(), Errno::EOPNOTSUPP);
+    assert_eq!(
+        link.node
+            .set_attr(&SetAttr::default().with_mode(0o600))
+            .unwrap_err(),
+        Errno::EOPNOTSUPP
+    );
     assert_eq!(dir.node.truncate(0).unwrap_err(), Errno::EISDIR);
 
     // Names.
@@ -218,7 +304,12 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
     assert_eq!(root.link(b"dirlink", &dir.node).unwrap_err(), Errno::EPERM);
     root.rename(b"hard", &dir.node, b"moved", RenameFlags::empty())?;
     assert_eq!(root.lookup(b"hard").unwrap_err(), Errno::ENOENT);
-    assert_eq!(dir.node.rename(b"moved", root, b"file", RenameFlags::NOREPLACE).unwrap_err(), Errno::EEXIST);
+    assert_eq!(
+        dir.node
+            .rename(b"moved", root, b"file", RenameFlags::NOREPLACE)
+            .unwrap_err(),
+        Errno::EEXIST
+    );
     root.rename(b"link", root, b"fifo", RenameFlags::EXCHANGE)?;
     assert_eq!(root.lookup(b"link")?.0.file_type(), abi::stat::S_IFIFO);
     assert_eq!(root.rmdir(b"dir").unwrap_err(), Errno::ENOTEMPTY);
@@ -239,7 +330,12 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
 
     // Reading directories, also in pieces.
     for n in 0..450 {
-        root.mknod(format!("many-{n:04}").as_bytes(), Owner::default(), abi::stat::S_IFIFO, (0, 0))?;
+        root.mknod(
+            format!("many-{n:04}").as_bytes(),
+            Owner::default(),
+            abi::stat::S_IFIFO,
+            (0, 0),
+        )?;
     }
     for attrs in [false, true] {
         let (mut names, mut cookie, mut pages) = (Vec::new(), 0, 0);
@@ -254,8 +350,10 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
             }
         }
         names.sort();
-        let mut expected: Vec<Vec<u8>> =
-            std::fs::read_dir(host).unwrap().map(|e| e.unwrap().file_name().into_encoded_bytes()).collect();
+        let mut expected: Vec<Vec<u8>> = std::fs::read_dir(host)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_encoded_bytes())
+            .collect();
         expected.sort();
         assert_eq!(names, expected);
         assert!(pages > 1 || !attrs);
@@ -278,14 +376,25 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
         other => {
             other?;
             assert_eq!(made.node.xattr(b"user.test")?, b"value");
-            assert_eq!(made.node.set_xattr(b"user.test", b"", 1).unwrap_err(), Errno::EEXIST);
+            assert_eq!(
+                made.node.set_xattr(b"user.test", b"", 1).unwrap_err(),
+                Errno::EEXIST
+            );
             assert_eq!(made.node.xattrs()?, [b"user.test".to_vec()]);
             made.node.remove_xattr(b"user.test")?;
             assert_eq!(made.node.xattr(b"user.test").unwrap_err(), Errno::ENODATA);
         }
     }
-    assert_eq!(made.node.xattr(b"trusted.overlay.opaque").unwrap_err(), Errno::EOPNOTSUPP);
-    assert_eq!(made.node.set_xattr(b"security.selinux", b"x", 0).unwrap_err(), Errno::EOPNOTSUPP);
+    assert_eq!(
+        made.node.xattr(b"trusted.overlay.opaque").unwrap_err(),
+        Errno::EOPNOTSUPP
+    );
+    assert_eq!(
+        made.node
+            .set_xattr(b"security.selinux", b"x", 0)
+            .unwrap_err(),
+        Errno::EOPNOTSUPP
+    );
 
     // Numbers, syncing.
     assert!(root.stat_fs()?.bsize > 0);
@@ -310,11 +419,21 @@ pub fn exercise(root: &Node, client: &Client, host: &Path) -> abi::Result<()> {
         let connection = made.node.connect(SocketKind::Stream)?;
         rustix::io::write(&connection, b"hi").unwrap();
         drop(std::os::unix::net::UnixStream::connect(host.join("bound")).unwrap());
-        assert_eq!(sock.connect(SocketKind::Stream).unwrap_err(), Errno::ECONNREFUSED);
+        assert_eq!(
+            sock.connect(SocketKind::Stream).unwrap_err(),
+            Errno::ECONNREFUSED
+        );
         fifo.open(Access::ReadWrite)?;
     } else {
-        assert_eq!(root.bind(b"bound", SocketKind::Stream, owner(0o666)).unwrap_err(), Errno::EPERM);
-        assert_eq!(sock.connect(SocketKind::Stream).unwrap_err(), Errno::ECONNREFUSED);
+        assert_eq!(
+            root.bind(b"bound", SocketKind::Stream, owner(0o666))
+                .unwrap_err(),
+            Errno::EPERM
+        );
+        assert_eq!(
+            sock.connect(SocketKind::Stream).unwrap_err(),
+            Errno::ECONNREFUSED
+        );
         assert_eq!(fifo.open(Access::Read).unwrap_err(), Errno::EACCES);
     }
     assert_eq!(dir.node.open(Access::Read).unwrap_err(), Errno::EISDIR);

@@ -35,9 +35,8 @@ struct Here {
     task: Cell<bool>,
 }
 
-// Constant and without a destructor.
-thread_local! {
-    static HERE: Here = const { Here { cpu: Cell::new(ANYWHERE), since: Cell::new(0), leave: Cell::new(0), task: Cell::new(false) } };
+sync::per_thread! {
+    static HERE: Here = Here { cpu: Cell::new(ANYWHERE), since: Cell::new(0), leave: Cell::new(0), task: Cell::new(false) };
 }
 
 /// The processors that the sandbox may use: one bit each, as sched_setaffinity(2) takes them.

@@ -60,3 +60,24 @@ pub fn current_tid() -> i32 {
 pub fn yield_now() {
     std::thread::yield_now();
 }
+
+/// A variable that each thread has its own of: constant at first, plain memory without a destructor, so that it is valid until the thread's
+/// last instruction and nothing is registered anywhere.
+///
+/// ```
+/// use std::cell::Cell;
+/// sync::per_thread! {
+///     static CALLS: Cell<u32> = Cell::new(0);
+/// }
+/// CALLS.with(|calls| calls.set(calls.get() + 1));
+/// ```
+#[macro_export]
+macro_rules! per_thread {
+    ($(#[$meta:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        ::std::thread_local! {
+            $(#[$meta])*
+            static $name: $type = const { $value };
+        }
+        const _: () = assert!(!::std::mem::needs_drop::<$type>(), "per-thread variables have no destructor");
+    };
+}

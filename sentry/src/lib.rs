@@ -9,3 +9,4 @@ pub mod kernel;
 pub mod loader;
 pub mod mm;
 pub mod syscall;
+pub mod vdso;

@@ -62,6 +62,7 @@ fn load(task: &Arc<Task>, args: &ExecArgs) -> Result<(Loaded, Credentials), Errn
             envp: args.envp.clone(),
             stack_limit: task.group().limits.soft(super::limits::Resource::Stack),
             limits: &task.group().limits,
+            personality: task.personality.load(std::sync::atomic::Ordering::Relaxed),
         },
         &|path: &[u8]| open_exec(task, path),
         &mut |file: &File| {

@@ -97,6 +97,8 @@ pub struct Task {
     pub affinity: AtomicU64,
     /// Scheduling policy and real-time priority as set.
     pub sched: Mutex<(i32, i32)>,
+    /// `personality(2)`
+    pub personality: AtomicU32,
     /// `ioprio_set(2)`.
     pub ioprio: AtomicI32,
     /// The system call it is in, -1 for none (`/proc/PID/syscall`, hang reports).
@@ -160,6 +162,7 @@ impl Task {
             nice: AtomicI32::new(like.map_or(0, |t| t.nice.load(Ordering::Relaxed))),
             affinity: AtomicU64::new(like.map_or(u64::MAX, |t| t.affinity.load(Ordering::Relaxed))),
             sched: Mutex::new(like.map_or((0, 0), |t| *t.sched.lock())),
+            personality: AtomicU32::new(like.map_or(0, |t| t.personality.load(Ordering::Relaxed))),
             ioprio: AtomicI32::new(like.map_or(0, |t| t.ioprio.load(Ordering::Relaxed))),
             in_syscall: AtomicI32::new(-1),
             syscalls: AtomicU64::new(0),

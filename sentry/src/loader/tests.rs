@@ -1,0 +1,1 @@
+//! Programs of all kinds, on the mock platform.

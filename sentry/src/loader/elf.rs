@@ -43,7 +43,7 @@ fn page_up(addr: u64) -> Result<u64, Errno> {
 fn read_exact(file: &File, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
     let mut done = 0;
     while let Some(rest) = buf.get_mut(done..).filter(|r| !r.is_empty()) {
-        let at = offset.checked_add(done as u64).ok_or(Errno::EIO)?;
+        let at = offset.checked_add(done as u64).filter(|at| i64::try_from(*at).is_ok()).ok_or(Errno::EINVAL)?;
         match file.ops().read(file, rest, Pos::At(at))? {
             0 => return Err(Errno::EIO),
             n => done = done.saturating_add(n),

@@ -27,6 +27,8 @@ mod protect;
 mod remap;
 mod store;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod tree;
 mod unmap;

@@ -146,9 +146,10 @@ fn wrong_order_panics_with_both_names() {
         let _inner = inner.lock();
         let _outer = outer.lock();
     });
+    let (tasks, mm) = (level::TASKS, level::MM);
     assert_eq!(
         wrong,
-        "lock order: TASKS (2000) taken while MM (5000) is held"
+        format!("lock order: TASKS ({tasks}) taken while MM ({mm}) is held")
     );
     let twice = text(&|| {
         let _one = leaf.lock();

@@ -6,7 +6,7 @@ use abi::socket::{TCP_LISTEN, TcpInfo};
 /// Timestamps, SACK, window scaling.
 const OPTIONS: u8 = 7;
 /// MSS over `lo`.
-const MSS: u32 = 32768;
+const MSS: u32 = super::MSS as u32;
 
 impl TcpEndpoint {
     /// The TCP_INFO structure.
@@ -36,10 +36,9 @@ impl TcpEndpoint {
                 let (me, peer) = (state.ends.of(side), state.ends.of(side.peer()));
                 info.tcpi_options = OPTIONS;
                 info.tcpi_wscale = 0x77;
-                info.tcpi_rto = 201_000;
-                info.tcpi_ato = 40_000;
+                info.tcpi_rto = 200_000;
                 info.tcpi_snd_mss = MSS;
-                info.tcpi_rcv_mss = MSS;
+                info.tcpi_rcv_mss = 536;
                 info.tcpi_pmtu = 65_535;
                 info.tcpi_advmss = 65_483;
                 info.tcpi_rtt = 20;

@@ -60,6 +60,8 @@ impl Shutdown {
 const AUTO_SEND: usize = 2_626_560;
 /// The MTU of `lo`.
 const MTU: i32 = 65536;
+/// The MSS of a connection over it.
+const MSS: i32 = 32741;
 
 #[derive(Clone)]
 enum Phase {
@@ -321,6 +323,7 @@ impl TcpEndpoint {
             (SOL_SOCKET, SO_SNDBUF) if connected && !state.options.send_locked => {
                 number(AUTO_SEND as i32)
             }
+            (SOL_TCP, TCP_MAXSEG) if connected => number(MSS),
             (SOL_IP, IP_MTU) if connected => number(MTU.saturating_sub(1)),
             (SOL_IPV6, IPV6_MTU) if connected && self.family == Family::Inet6 => number(MTU),
             (SOL_IP, IP_MTU) => Err(Errno::ENOTCONN),

@@ -10,7 +10,7 @@ pub const CHUNK: usize = 64 << 10;
 /// Copies up to this size are made under the lock: cheaper than handing a chunk over.
 pub const SMALL: usize = 4096;
 /// Chunks kept for the next writer.
-const SPARES: usize = 2;
+const SPARES: usize = 4;
 
 /// Some bytes, the first `start` of which have been read.
 #[derive(Debug, Default)]

@@ -1,13 +1,18 @@
 //! UDP endpoints: what a file description of a datagram socket wraps.
 //!
 //! A datagram goes from the sender's call straight into the receiver's queue. A full queue drops it, nobody at the port is an
-//! `ECONNREFUSED` for a connected sender: both as on Linux.
+//! `ECONNREFUSED` for a connected sender: both as on Linux. Options and groups are in `options`, who gets what in `tables`.
+
+mod options;
+mod tables;
+
+pub(crate) use tables::UdpTables;
 
 use crate::addr::{self, Family, Kind};
 use crate::options::{Options, Timeouts};
 use crate::ports::{Bind, BindAddr, Ports, udp_rule};
 use crate::stack::{SocketEntry, Stack};
-use crate::tcp::{RecvFlags, Shutdown, spread};
+use crate::tcp::{RecvFlags, Shutdown};
 use crate::{Notify, Owner};
 use abi::poll::{
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRBAND, EPOLLWRNORM,
@@ -15,10 +20,10 @@ use abi::poll::{
 use abi::socket::*;
 use abi::{Errno, Result};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use sync::{Mutex, level};
-use zerocopy::{FromBytes, IntoBytes};
+use tables::Slot;
 
 const IN: u32 = EPOLLIN | EPOLLRDNORM;
 const OUT: u32 = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
@@ -48,99 +53,6 @@ struct Datagram {
     to: IpAddr,
     ttl: u8,
     tos: u8,
-}
-
-/// A socket as senders see it.
-struct Slot {
-    id: u64,
-    addr: BindAddr,
-    peer: Option<SocketAddr>,
-    endpoint: Weak<UdpEndpoint>,
-}
-
-/// The UDP tables of a stack.
-pub(crate) struct UdpTables {
-    ports: Ports,
-    /// In the order of binding.
-    slots: BTreeMap<u16, Vec<Slot>>,
-    /// How many sockets have joined a group.
-    groups: BTreeMap<IpAddr, usize>,
-}
-
-impl UdpTables {
-    pub(crate) fn new(seed: u64) -> UdpTables {
-        UdpTables {
-            ports: Ports::new(seed),
-            slots: BTreeMap::new(),
-            groups: BTreeMap::new(),
-        }
-    }
-
-    pub(crate) fn endpoints(&self) -> Vec<Arc<UdpEndpoint>> {
-        self.slots
-            .values()
-            .flatten()
-            .filter_map(|slot| slot.endpoint.upgrade())
-            .collect()
-    }
-
-    fn slot_mut(&mut self, port: u16, id: u64) -> Option<&mut Slot> {
-        self.slots
-            .get_mut(&port)?
-            .iter_mut()
-            .find(|slot| slot.id == id)
-    }
-
-    /// The socket that a datagram is for (`udp4_lib_lookup`): the best fit; among equals one by hash if they share by SO_REUSEPORT,
-    /// else the newest.
-    fn find(&self, from: SocketAddr, to: SocketAddr) -> Option<Arc<UdpEndpoint>> {
-        let score = |slot: &Slot| {
-            let base = slot.addr.score(to.ip())?;
-            match slot.peer {
-                None => Some(base),
-                Some(peer) if peer == from => Some(base.saturating_add(8)),
-                Some(_) => None,
-            }
-        };
-        let slots = self.slots.get(&to.port())?;
-        let best = slots.iter().filter_map(score).max()?;
-        let equals: Vec<&Slot> = slots
-            .iter()
-            .filter(|slot| score(slot) == Some(best))
-            .collect();
-        let newest = *equals.last()?;
-        let shared = equals.len() > 1 && equals.iter().all(|s| self.ports_share(to.port(), s.id));
-        let chosen = if shared {
-            let index = usize::try_from(spread(from, to))
-                .unwrap_or(0)
-                .checked_rem(equals.len())?;
-            *equals.get(index)?
-        } else {
-            newest
-        };
-        chosen.endpoint.upgrade()
-    }
-
-    fn ports_share(&self, port: u16, id: u64) -> bool {
-        self.ports.get(port, id).is_some_and(|bind| bind.reuse_port)
-    }
-
-    /// Everybody whom a broadcast or a group's datagram reaches.
-    fn find_all(&self, from: SocketAddr, to: SocketAddr) -> Vec<Arc<UdpEndpoint>> {
-        let slots = self
-            .slots
-            .get(&to.port())
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let fits = |slot: &&Slot| {
-            slot.addr.score(to.ip()).is_some() && slot.peer.is_none_or(|peer| peer == from)
-        };
-        slots
-            .iter()
-            .filter(fits)
-            .filter_map(|slot| slot.endpoint.upgrade())
-            .collect()
-    }
 }
 
 struct State {
@@ -580,7 +492,7 @@ impl UdpEndpoint {
         state.closed = true;
         state.queue.clear();
         for group in core::mem::take(&mut state.groups) {
-            leave(&mut tables, group);
+            options::leave(&mut tables, group);
         }
     }
 
@@ -645,167 +557,6 @@ impl UdpEndpoint {
             expires: 0,
         })
     }
-
-    /// setsockopt(2) at SOL_SOCKET, SOL_IP, SOL_IPV6, SOL_UDP. Privileges are the caller's to check.
-    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<()> {
-        let settings = self.stack.settings();
-        let mut tables = self.stack.udp.write();
-        let mut state = self.state.lock();
-        match (level, name) {
-            (SOL_IPV6, IPV6_V6ONLY) if state.port.is_some() => return Err(Errno::EINVAL),
-            (SOL_IP, IP_ADD_MEMBERSHIP) => {
-                return self.join(&mut tables, &mut state, self.group4(value)?);
-            }
-            (SOL_IP, IP_DROP_MEMBERSHIP) => {
-                return drop_group(&mut tables, &mut state, self.group4(value)?);
-            }
-            (SOL_IPV6, IPV6_ADD_MEMBERSHIP) => {
-                return self.join(&mut tables, &mut state, self.group6(value)?);
-            }
-            (SOL_IPV6, IPV6_DROP_MEMBERSHIP) => {
-                return drop_group(&mut tables, &mut state, self.group6(value)?);
-            }
-            (SOL_IP, IP_MULTICAST_IF) => {
-                state.multicast_if = self.interface4(value)?;
-                return Ok(());
-            }
-            (SOL_IPV6, IPV6_MULTICAST_IF) => {
-                state.multicast_if = match crate::options::int(value)? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(Errno::ENODEV),
-                };
-                return Ok(());
-            }
-            _ => state.options.set(level, name, value, &settings)?,
-        }
-        let (reuse_addr, reuse_port) = (
-            state.options.is_on(SOL_SOCKET, SO_REUSEADDR),
-            state.options.is_on(SOL_SOCKET, SO_REUSEPORT),
-        );
-        if let Some(bind) = state
-            .port
-            .and_then(|port| tables.ports.get_mut(port, self.id))
-        {
-            bind.reuse_addr = reuse_addr;
-            bind.reuse_port = reuse_port;
-        }
-        Ok(())
-    }
-
-    /// Does an `ip_mreqn`, an `ip_mreq` or an `in_addr` name the loopback interface?
-    fn interface4(&self, value: &[u8]) -> Result<bool> {
-        let (address, index) = match value.len() {
-            0..4 => return Err(Errno::EINVAL),
-            4..8 => (value.first_chunk::<4>().copied().unwrap_or_default(), 0),
-            8..12 => (
-                value
-                    .get(4..)
-                    .and_then(|v| v.first_chunk::<4>())
-                    .copied()
-                    .unwrap_or_default(),
-                0,
-            ),
-            _ => IpMreqn::read_from_prefix(value)
-                .map(|(m, _)| (m.imr_address, m.imr_ifindex))
-                .unwrap_or_default(),
-        };
-        let ip = Ipv4Addr::from(address);
-        match (index, ip.is_unspecified()) {
-            (1, _) => Ok(true),
-            (0, true) => Ok(false),
-            (0, false) if self.stack.classify(ip.into()) == Kind::Local => Ok(true),
-            (0, false) => Err(Errno::EADDRNOTAVAIL),
-            _ => Err(Errno::ENODEV),
-        }
-    }
-
-    /// The group of a membership; there is no route to choose an interface by, so it must be named.
-    fn group4(&self, value: &[u8]) -> Result<IpAddr> {
-        let group = Ipv4Addr::from(
-            value
-                .first_chunk::<4>()
-                .copied()
-                .filter(|_| value.len() >= 8)
-                .ok_or(Errno::EINVAL)?,
-        );
-        if !group.is_multicast() {
-            return Err(Errno::EINVAL);
-        }
-        match self.interface4(value) {
-            Ok(true) => Ok(group.into()),
-            _ => Err(Errno::ENODEV),
-        }
-    }
-
-    fn group6(&self, value: &[u8]) -> Result<IpAddr> {
-        if self.family == Family::Inet {
-            return Err(Errno::ENOPROTOOPT);
-        }
-        let (request, _) = Ipv6Mreq::read_from_prefix(value).map_err(|_| Errno::EINVAL)?;
-        let group = IpAddr::from(request.ipv6mr_multiaddr);
-        match request.ipv6mr_ifindex {
-            _ if !group.is_multicast() => Err(Errno::EINVAL),
-            1 => Ok(group),
-            _ => Err(Errno::ENODEV),
-        }
-    }
-
-    fn join(&self, tables: &mut UdpTables, state: &mut State, group: IpAddr) -> Result<()> {
-        if state.groups.contains(&group) {
-            return Err(Errno::EADDRINUSE);
-        }
-        // net.ipv4.igmp_max_memberships
-        if state.groups.len() >= 20 {
-            return Err(Errno::ENOBUFS);
-        }
-        state.groups.push(group);
-        let members = tables.groups.entry(group).or_default();
-        *members = members.saturating_add(1);
-        Ok(())
-    }
-
-    /// getsockopt(2). The result may be longer than `wanted`, which is what the program has room for: cut it.
-    pub fn get_option(&self, level: i32, name: i32, wanted: usize) -> Result<Vec<u8>> {
-        let number = |n: i32| Ok(n.as_bytes().to_vec());
-        let state = self.state.lock();
-        match (level, name) {
-            (SOL_SOCKET, SO_ERROR) => {
-                drop(state);
-                number(self.take_error().map_or(0, Errno::raw))
-            }
-            (SOL_SOCKET, SO_COOKIE) => Ok(self.id.as_bytes().to_vec()),
-            (SOL_SOCKET, SO_ACCEPTCONN) => number(0),
-            (SOL_IP, IP_MTU) if state.peer.is_some() => number(65535),
-            (SOL_IP, IP_MTU) => Err(Errno::ENOTCONN),
-            (SOL_IP, IP_MULTICAST_IF) => Ok(if state.multicast_if {
-                vec![127, 0, 0, 1]
-            } else {
-                vec![0; 4]
-            }),
-            (SOL_IPV6, IPV6_MULTICAST_IF) => number(i32::from(state.multicast_if)),
-            _ => state.options.get(level, name, wanted),
-        }
-    }
-}
-
-fn leave(tables: &mut UdpTables, group: IpAddr) {
-    if let Some(members) = tables.groups.get_mut(&group) {
-        *members = members.saturating_sub(1);
-        if *members == 0 {
-            tables.groups.remove(&group);
-        }
-    }
-}
-
-fn drop_group(tables: &mut UdpTables, state: &mut State, group: IpAddr) -> Result<()> {
-    let before = state.groups.len();
-    state.groups.retain(|g| *g != group);
-    if state.groups.len() == before {
-        return Err(Errno::EADDRNOTAVAIL);
-    }
-    leave(tables, group);
-    Ok(())
 }
 
 impl Drop for UdpEndpoint {

@@ -22,6 +22,7 @@ pub mod eventfd;
 pub mod dev;
 pub mod file;
 pub mod gofer;
+pub mod hostfile;
 pub mod inode;
 pub mod inotify;
 pub mod locks;

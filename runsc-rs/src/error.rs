@@ -43,9 +43,6 @@ pub enum Error {
         /// What it is instead.
         status: &'static str,
     },
-    /// A command that ends with a status of its own (`exec`, `run`).
-    #[error("exit status {0}")]
-    Exit(u8),
 }
 
 /// An OS error in C's words, without Rust's "(os error 2)".

@@ -6,11 +6,18 @@
 
 #![deny(unsafe_code)]
 
+mod boot;
+mod cgroup;
 mod cli;
 mod commands;
+mod console;
+mod control;
 mod error;
+mod gofer_role;
+mod hooks;
 mod logging;
 mod oci;
+mod sandbox;
 mod state;
 mod sys;
 mod time;
@@ -25,12 +32,30 @@ fn main() -> ExitCode {
         Ok(c) => c,
         Err(e) => return usage(&e),
     };
+    // Before anything is opened: the numbers from 3 on are the caller's.
+    let preserved = match preserved(&cli.command) {
+        Ok(fds) => fds,
+        Err(e) => {
+            eprintln!("{e:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     let g = &cli.global;
     if let Err(e) = logging::init(g.log.as_deref(), g.log_format, g.debug) {
         eprintln!("{e}");
         return ExitCode::FAILURE;
     }
-    commands::run(&cli)
+    commands::run(&cli, preserved)
+}
+
+fn preserved(command: &cli::Command) -> anyhow::Result<Vec<std::os::fd::OwnedFd>> {
+    let count = match command {
+        cli::Command::Create(a) => a.console.preserve_fds,
+        cli::Command::Run(a) => a.create.console.preserve_fds,
+        cli::Command::Exec(a) => a.console.preserve_fds,
+        _ => return Ok(Vec::new()),
+    };
+    sandbox::launch::preserved(count)
 }
 
 /// What is wrong with the command line, in runc's words and with runc's statuses.

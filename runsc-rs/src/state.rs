@@ -261,11 +261,6 @@ impl Dir {
         Ok(Dir { path, _lock: lock })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Reads the state.
     pub fn load(&self) -> Result<State> {
         load(&self.path)

@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 
-pub use validate::validate;
+pub use validate::{process_ as validate_process, validate};
 
 /// The version of the specification that this runtime implements.
 pub const VERSION: &str = "1.2.1";

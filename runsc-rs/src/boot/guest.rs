@@ -1,0 +1,317 @@
+//! The kernel as the control server sees it: one container, its processes, and how they are started, told and watched.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use abi::Errno;
+use abi::signal::Signal;
+use anyhow::{Result, anyhow, bail};
+use fs::{Events, File, Observer};
+use gofer::client::Client;
+use platform::Platform;
+use platform::stub::HostVdso;
+use rustix::event::EventfdFlags;
+use sentry::kernel::container::{Prepared, StartError};
+use sentry::kernel::limits::Limit;
+use sentry::kernel::{Container, Credentials, ExitStatus, HostClock, Kernel, ProcessSpec, ThreadGroup};
+
+use super::BootSpec;
+use super::mounts;
+use crate::control::wire::ProcessRow;
+use crate::error;
+use crate::oci::process::Process;
+
+/// What the guest's /proc and /sys tell of the machine, read while the host's can still be seen.
+pub struct HostInfo {
+    /// /proc/cpuinfo
+    pub cpuinfo: Vec<u8>,
+}
+
+impl HostInfo {
+    /// Reads it.
+    pub fn read() -> HostInfo {
+        HostInfo { cpuinfo: std::fs::read("/proc/cpuinfo").unwrap_or_default() }
+    }
+}
+
+/// Makes the platform of a name. The process has one thread, and the walls stand.
+pub fn platform(name: &str) -> Result<Arc<dyn Platform>> {
+    match name {
+        "auto" | "ptrace" => match platform::ptrace::Ptrace::new(&HostVdso::find()) {
+            Ok(p) => Ok(Arc::new(p)),
+            Err(e) => bail!("platform ptrace: {}", error::errno(e.raw())),
+        },
+        other => bail!("platform \"{other}\": there is no such platform (auto, ptrace)"),
+    }
+}
+
+/// Wakes the control server.
+struct Kick(OwnedFd);
+
+impl Observer for Kick {
+    fn on_events(&self, _events: Events) {
+        // A full counter has woken it already.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+/// The container and its kernel.
+pub struct Guest {
+    kernel: Arc<Kernel>,
+    container: Arc<Container>,
+    /// The init, until it runs.
+    prepared: Option<Prepared>,
+    init: Option<Arc<ThreadGroup>>,
+    kick: Arc<Kick>,
+    /// Hooks that run in the container, and what they read.
+    start_hooks: Vec<oci_spec::runtime::Hook>,
+    gofer: Client,
+    debug: bool,
+}
+
+/// An error number in the sandbox's words.
+pub fn errno(what: &str, e: Errno) -> anyhow::Error {
+    anyhow!("{what}: {}", error::errno(e.raw()))
+}
+
+impl Guest {
+    /// Boots the kernel and makes the container, up to its program being loaded.
+    pub fn new(spec: BootSpec, platform: Arc<dyn Platform>, host: HostInfo, gofer: OwnedFd) -> Result<Guest> {
+        let kernel = Kernel::new(platform, syscalls::table(), Arc::new(HostClock)).map_err(|e| errno("kernel", e))?;
+        let (client, trees) = Client::connect(gofer, 4).map_err(|e| errno("the gofer does not answer", e))?;
+        let (namespace, root) = mounts::build(&kernel, &client, &trees, &spec, &host)?;
+        let hostname = spec.spec.hostname().clone().unwrap_or_default();
+        let domainname = spec.spec.domainname().clone().unwrap_or_default();
+        let container = kernel
+            .create_container(&spec.id, namespace, root, hostname.as_bytes(), domainname.as_bytes())
+            .map_err(|e| errno("container", e))?;
+        let kick = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let mut guest = Guest {
+            kernel,
+            container,
+            prepared: None,
+            init: None,
+            kick: Arc::new(Kick(kick)),
+            start_hooks: spec.spec.hooks().as_ref().and_then(|h| h.start_container().clone()).unwrap_or_default(),
+            gofer: client,
+            debug: spec.debug,
+        };
+        let fds = spec.stdio.into_iter().chain(spec.preserved).collect();
+        let prepared = guest.prepare(&spec.process, fds)?;
+        guest.prepared = Some(prepared);
+        Ok(guest)
+    }
+
+    /// `--debug`
+    pub fn debug(&self) -> bool {
+        self.debug
+    }
+
+    /// Becomes readable when a watched process has ended.
+    pub fn kicked(&self) -> impl AsFd + '_ {
+        &self.kick.0
+    }
+
+    /// Becomes readable (hung up) when the gofer is gone.
+    pub fn gofer(&self) -> &Client {
+        &self.gofer
+    }
+
+    /// Loads a program with its stdio; one descriptor serves as all three when it is a terminal.
+    fn prepare(&self, p: &Process, fds: Vec<OwnedFd>) -> Result<Prepared> {
+        let mut files: Vec<(i32, Arc<File>)> = Vec::new();
+        let mut tty = None;
+        let mut fds = fds.into_iter();
+        if p.terminal {
+            let fd = fds.next().ok_or_else(|| anyhow!("a terminal was asked for and none was given"))?;
+            let file = mounts::host_tty(&self.kernel, &self.container, fd, p)?;
+            files.extend((0..3).map(|n| (n, file.clone())));
+            tty = Some(file);
+        }
+        for fd in fds {
+            let number = i32::try_from(files.len()).unwrap_or(i32::MAX);
+            files.push((number, mounts::host_file(&self.kernel, fd)?));
+        }
+        let ns = self.kernel.root_user_ns.clone();
+        let mut cred = Credentials::root(ns);
+        cred.set_ruid(p.uid);
+        (cred.euid, cred.suid, cred.fsuid) = (p.uid, p.uid, p.uid);
+        (cred.rgid, cred.egid, cred.sgid, cred.fsgid) = (p.gid, p.gid, p.gid, p.gid);
+        let mut groups = p.groups.clone();
+        groups.sort_unstable();
+        groups.dedup();
+        cred.groups = groups.into();
+        (cred.permitted, cred.effective, cred.inheritable) = (p.caps.permitted, p.caps.effective, p.caps.inheritable);
+        (cred.bounding, cred.ambient) = (p.caps.bounding, p.caps.ambient);
+        cred.no_new_privs = p.no_new_privs;
+        mounts::make_cwd(&self.container, &p.cwd);
+        let bytes = |list: &[String]| list.iter().map(|s| s.clone().into_bytes()).collect();
+        let mut env: Vec<Vec<u8>> = bytes(&p.env);
+        if !p.env.iter().any(|e| e.starts_with("HOME=")) {
+            env.push([b"HOME=".as_slice(), &mounts::home(&self.container, p.uid)].concat());
+        }
+        let spec = ProcessSpec {
+            args: bytes(&p.args),
+            env,
+            cwd: p.cwd.clone().into_bytes(),
+            cred,
+            umask: p.umask.unwrap_or(0o022),
+            limits: p
+                .rlimits
+                .iter()
+                .filter_map(|l| Some((usize::try_from(l.resource).ok()?, Limit::new(l.soft, l.hard))))
+                .collect(),
+            fds: files,
+            tty,
+            oom_score_adj: p.oom_score_adj.unwrap_or(0),
+        };
+        self.container.prepare(spec).map_err(|e| start_error(&e))
+    }
+
+    fn launch(&self, prepared: Prepared) -> Result<Arc<ThreadGroup>> {
+        let group = prepared.task().group().clone();
+        group.exit_events.register(self.kick.clone(), Events::IN | Events::HUP);
+        prepared.start().map_err(|e| errno("start", e))
+    }
+
+    /// Lets the init run.
+    pub fn start(&mut self) -> Result<()> {
+        let Some(prepared) = self.prepared.take() else { bail!("cannot start an already running container") };
+        if !self.start_hooks.is_empty() {
+            bail!("startContainer hooks are not supported yet");
+        }
+        self.init = Some(self.launch(prepared)?);
+        Ok(())
+    }
+
+    /// The init's status, once it has ended.
+    pub fn ended(&self) -> Option<u8> {
+        self.init.as_ref().and_then(|g| status_of(g))
+    }
+
+    /// Starts another process.
+    pub fn exec(&self, p: &Process, fds: Vec<OwnedFd>) -> Result<Arc<ThreadGroup>> {
+        let prepared = self.prepare(p, fds)?;
+        self.launch(prepared)
+    }
+
+    /// A process of the container by its number.
+    pub fn find(&self, pid: i32) -> Option<Arc<ThreadGroup>> {
+        self.container.processes().into_iter().find(|g| self.number(g) == pid)
+    }
+
+    /// The number by which the container knows a process.
+    pub fn number(&self, group: &ThreadGroup) -> i32 {
+        group.pid().nr_in(&self.container.namespaces().pid_for_children)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32, all: bool, pid: Option<i32>) -> Result<()> {
+        if signal == 0 {
+            return Ok(());
+        }
+        let signal = Signal::new(signal).ok_or_else(|| anyhow!("unknown signal \"{signal}\""))?;
+        match pid {
+            None => {
+                if self.init.is_none() {
+                    // Created and not started: there is no program yet that could handle it, so its default action is taken.
+                    return self.signal_created(signal);
+                }
+                self.container.signal(signal, all).map_err(|e| errno("kill", e))
+            }
+            Some(pid) => match self.find(pid) {
+                Some(group) => {
+                    group.send(abi::signal::SigInfo::kill(signal, 0, 0));
+                    Ok(())
+                }
+                None => bail!("no such process: {pid}"),
+            },
+        }
+    }
+
+    fn signal_created(&self, signal: Signal) -> Result<()> {
+        // runc's `init` has no handlers either: what ends a process ends the container.
+        let ignored = [Signal::SIGCHLD, Signal::SIGURG, Signal::SIGWINCH, Signal::SIGCONT];
+        if !ignored.contains(&signal) {
+            crate::sys::exit_now(128_i32.saturating_add(signal.raw()));
+        }
+        Ok(())
+    }
+
+    /// Kills one process, if it still runs.
+    pub fn kill(&self, group: &ThreadGroup) {
+        if !group.is_zombie() {
+            group.send(abi::signal::SigInfo::kill(Signal::SIGKILL, 0, 0));
+        }
+    }
+
+    /// Stops everything, or lets it go on.
+    pub fn set_paused(&self, paused: bool) {
+        self.container.set_paused(paused);
+    }
+
+    /// For `ps`.
+    pub fn processes(&self) -> Vec<ProcessRow> {
+        let mut rows = Vec::new();
+        let boot_real = u64::try_from(self.kernel.boot_realtime.load(std::sync::atomic::Ordering::Relaxed)).unwrap_or(0);
+        for group in self.container.processes() {
+            if group.is_zombie() {
+                continue;
+            }
+            let Some(leader) = group.leader() else { continue };
+            let since_boot = group.start_ns.saturating_sub(self.kernel.boot_monotonic);
+            rows.push(ProcessRow {
+                uid: leader.cred().ruid,
+                pid: self.number(&group),
+                ppid: group.parent().map_or(0, |p| self.number(&p)),
+                start: boot_real.saturating_add(since_boot) / 1_000_000_000,
+                tty: "?".into(),
+                time_ms: 0,
+                cmd: mounts::command_line(&leader),
+            });
+        }
+        rows
+    }
+
+    /// Every task and what it does.
+    pub fn stacks(&self) -> String {
+        let mut out = String::new();
+        for group in self.container.processes() {
+            for task in group.tasks() {
+                let comm = String::from_utf8_lossy(&task.comm()).into_owned();
+                out.push_str(&format!("{:>7} {:>7} {} {}\n", task.tgid(), task.tid(), char::from(task.state()), comm));
+            }
+        }
+        out
+    }
+
+    /// Switches the system call log.
+    pub fn strace(&self, _on: bool) -> Result<()> {
+        bail!("strace is not wired yet")
+    }
+
+    /// The terminal's window changed.
+    pub fn resized(&self, _group: Option<&ThreadGroup>) {}
+}
+
+/// A process's status once it has ended.
+pub fn status_of(group: &ThreadGroup) -> Option<u8> {
+    if !group.is_zombie() {
+        return None;
+    }
+    let status = group.final_status().unwrap_or(ExitStatus::Exited(0));
+    Some(u8::try_from(status.shell_code()).unwrap_or(u8::MAX))
+}
+
+/// runc's words for a program that cannot be started.
+fn start_error(e: &StartError) -> anyhow::Error {
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    match e {
+        StartError::NotFound(name) => anyhow!("exec: {:?}: executable file not found in $PATH", text(name)),
+        StartError::Exec(path, Errno::ENOENT) => anyhow!("exec: {0:?}: stat {0}: no such file or directory", text(path)),
+        StartError::Exec(path, Errno::EACCES) => anyhow!("exec: {:?}: permission denied", text(path)),
+        StartError::Exec(path, e) => anyhow!("exec {}: {}", text(path), error::errno(e.raw())),
+        StartError::Cwd(path, e) => anyhow!("chdir to cwd ({:?}) set in config.json failed: {}", text(path), error::errno(e.raw())),
+        StartError::Other(what, e) => anyhow!("{what}: {}", error::errno(e.raw())),
+    }
+}

@@ -1,0 +1,81 @@
+//! The sentry's system call filter: what its threads may ask of the host once guest code runs, each with its reason.
+//!
+//! The platform's own needs are listed where they arise ([`platform::SENTRY_CALLS`]); this adds the rest.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+macro_rules! calls {
+    ($($name:ident $nr:ident: $reason:literal,)*) => { &[$((stringify!($name), libc::$nr, $reason)),*] };
+}
+
+/// Name, number, reason.
+pub const CALLS: &[(&str, i64, &str)] = calls! {
+    read SYS_read: "stdio, pipes and files that were donated; eventfd of the control server",
+    write SYS_write: "the same; the log",
+    readv SYS_readv: "the same, for several buffers",
+    writev SYS_writev: "the same, for several buffers",
+    lseek SYS_lseek: "SEEK_DATA and SEEK_HOLE of donated files; offset of a stdio file",
+    poll SYS_poll: "the control server and the notifier of host descriptors",
+    ioctl SYS_ioctl: "window size of the console",
+    fsync SYS_fsync: "fsync reaches the host",
+    fdatasync SYS_fdatasync: "the same",
+    sync_file_range SYS_sync_file_range: "the same",
+    fadvise64 SYS_fadvise64: "the guest's advice on a donated file",
+    preadv2 SYS_preadv2: "reads of donated files with flags",
+    pwritev2 SYS_pwritev2: "writes of donated files with flags",
+    statx SYS_statx: "attributes of a donated file (by descriptor: there are no paths)",
+    recvmsg SYS_recvmsg: "the gofer's answers with their descriptors; control messages",
+    accept4 SYS_accept4: "control connections",
+    sendto SYS_sendto: "messages without descriptors",
+    futex SYS_futex: "locks, condition variables, parking",
+    clone3 SYS_clone3: "a thread for a new guest thread",
+    clone SYS_clone: "the same, where the C library uses it",
+    set_robust_list SYS_set_robust_list: "a new thread's start",
+    rseq SYS_rseq: "a new thread's start",
+    rt_sigprocmask SYS_rt_sigprocmask: "a thread's start and end",
+    rt_sigaction SYS_rt_sigaction: "none of its own: the C library, at a thread's start",
+    rt_sigreturn SYS_rt_sigreturn: "return from a signal handler",
+    sigaltstack SYS_sigaltstack: "a thread's stack for its overflow handler",
+    madvise SYS_madvise: "memory of ended threads, freed memory",
+    mprotect SYS_mprotect: "guard page of a thread's stack; the allocator",
+    brk SYS_brk: "the allocator",
+    mremap SYS_mremap: "the allocator",
+    gettid SYS_gettid: "a thread's number",
+    getpid SYS_getpid: "its own number",
+    sched_getaffinity SYS_sched_getaffinity: "how many processors there are",
+    sched_yield SYS_sched_yield: "spin locks",
+    clock_nanosleep SYS_clock_nanosleep: "timers",
+    getrandom SYS_getrandom: "the guest's randomness",
+    restart_syscall SYS_restart_syscall: "a sleep that a stop interrupted",
+    prctl SYS_prctl: "a thread's name",
+    dup SYS_dup: "descriptors shared between guest files",
+    exit SYS_exit: "a thread ends",
+    exit_group SYS_exit_group: "the sandbox ends",
+    eventfd2 SYS_eventfd2: "wakes the notifier",
+    epoll_ctl SYS_epoll_ctl: "the notifier's set of host descriptors",
+    epoll_pwait SYS_epoll_pwait: "the notifier",
+    epoll_wait SYS_epoll_wait: "the notifier",
+};
+
+/// Everything that is allowed, once each.
+pub fn allowed() -> BTreeMap<i64, (&'static str, &'static str)> {
+    let own = CALLS.iter().map(|(name, nr, reason)| (*nr, (*name, *reason)));
+    let platform = platform::SENTRY_CALLS.iter().map(|c| (c.nr, (c.name, c.reason)));
+    own.chain(platform).collect()
+}
+
+fn program(debug: bool) -> Result<BpfProgram> {
+    // With --debug a forbidden call is an entry in the host's audit log and an error in the sentry, so that one run shows them all.
+    let default = if debug { SeccompAction::Log } else { SeccompAction::KillProcess };
+    let rules = allowed().into_keys().map(|nr| (nr, Vec::new())).collect();
+    let filter = SeccompFilter::new(rules, default, SeccompAction::Allow, TargetArch::x86_64).map_err(|e| anyhow!("filter: {e}"))?;
+    filter.try_into().map_err(|e| anyhow!("filter: {e}"))
+}
+
+/// Puts it on every thread there is and will be.
+pub fn install(debug: bool) -> Result<()> {
+    seccompiler::apply_filter_all_threads(&program(debug)?).map_err(|e| anyhow!("filter: {e}"))
+}

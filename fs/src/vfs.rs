@@ -22,6 +22,8 @@ mod pathname;
 pub mod perm;
 mod remove;
 mod rename;
+#[cfg(test)]
+mod tests;
 mod vnode;
 mod walk;
 mod xattr;

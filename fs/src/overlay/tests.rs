@@ -173,7 +173,7 @@ fn run(w: &World, step: &Step, number: usize) -> Result<(), Errno> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn like_one_filesystem(steps in proptest::collection::vec(step(), 1..30)) {
         let (plain, overlay) = pair();

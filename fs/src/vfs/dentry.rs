@@ -491,6 +491,14 @@ impl Dentry {
         }
     }
 
+    /// How many present and absent names the cache holds for this directory, for tests.
+    #[cfg(test)]
+    pub(super) fn cached_counts(&self) -> (usize, usize) {
+        let children = self.children.read();
+        let absent = children.values().filter(|c| matches!(c, Child::Absent)).count();
+        (children.len() - absent, absent)
+    }
+
     /// Whether `ancestor` is this dentry or above it.
     pub fn is_below(self: &Arc<Self>, ancestor: &Arc<Dentry>) -> bool {
         let mut at = Some(self.clone());

@@ -81,6 +81,7 @@ impl Lookup<'_> {
         loop {
             let last = walker.to_last()?;
             if last.kind != LastKind::Name {
+                walker.enter(&last, nofollow)?;
                 return Err(if flags & O_EXCL != 0 { Errno::EEXIST } else { Errno::EISDIR });
             }
             if last.trailing_slash {

@@ -40,14 +40,16 @@ fn settled(what: impl Fn() -> (usize, usize, usize), want: (usize, usize, usize)
 
 blob!(loop_, "2: mov eax, 39\n syscall\n jmp 2b");
 
+/// Processes, descriptors, threads.
+fn count() -> (usize, usize, usize) {
+    (
+        children().len(),
+        entries("/proc/self/fd"),
+        entries("/proc/self/task"),
+    )
+}
+
 fn leave_nothing_behind() {
-    let count = || {
-        (
-            children().len(),
-            entries("/proc/self/fd"),
-            entries("/proc/self/task"),
-        )
-    };
     // The zygote and its pool are there, and stay.
     drop(platform().new_address_space().unwrap());
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -81,8 +83,15 @@ fn leave_nothing_behind() {
     assert!(children().iter().all(|(_, state)| *state != 'Z'));
 }
 
+#[derive(Copy, Clone, PartialEq)]
+enum Shot {
+    ThenSwitched,
+    ThenDropped,
+    WhileRunning,
+}
+
 /// A guest whose host process is shot from outside has died; nothing else happens.
-fn a_shot_stub_has_died() {
+fn a_shot_stub_has_died(when: Shot) {
     let space = space(loop_());
     // The pool fills up again first.
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -94,6 +103,28 @@ fn a_shot_stub_has_died() {
         .unwrap()
         .0;
     let inner = child.clone();
+    // Never again, not even in a switch: then the context finds out when it is dropped.
+    if when == Shot::ThenDropped {
+        enter(&child, move |context, regs| {
+            assert_eq!(context.switch(regs), Event::Syscall);
+            // SAFETY: a child of ours.
+            unsafe { libc::kill(stub, libc::SIGKILL) };
+        });
+        return;
+    }
+    if when == Shot::WhileRunning {
+        enter(&child, move |context, regs| {
+            let killer = std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                // SAFETY: a child of ours.
+                unsafe { libc::kill(stub, libc::SIGKILL) };
+            });
+            while context.switch(regs) == Event::Syscall {}
+            assert_eq!(context.switch(regs), Event::Died);
+            killer.join().unwrap();
+        });
+        return;
+    }
     enter(&child, move |context, regs| {
         assert_eq!(context.switch(regs), Event::Syscall);
         // SAFETY: a child of ours.
@@ -168,6 +199,10 @@ fn as_a_sentry_to_be_killed() {
 #[test]
 fn in_turn() {
     leave_nothing_behind();
-    a_shot_stub_has_died();
+    let before = count();
+    for when in [Shot::ThenSwitched, Shot::ThenDropped, Shot::WhileRunning] {
+        a_shot_stub_has_died(when);
+        settled(count, before);
+    }
     stubs_die_with_the_sentry();
 }

@@ -21,8 +21,8 @@ const FPE_INTOVF: i32 = 2;
 const CODE_64: u64 = 0x33;
 const CODE_32: u64 = 0x23;
 const DATA_SEGMENT: u64 = 0x2b;
-/// The flags a program may change: CF PF AF ZF SF TF DF OF NT AC ID. The kernel checks again.
-const USER_FLAGS: u64 = 0x24_4dd5;
+/// The flags a program may change: CF PF AF ZF SF TF DF OF NT RF AC ID. The kernel checks again.
+const USER_FLAGS: u64 = 0x25_4dd5;
 const INTERRUPT_FLAG: u64 = 0x200;
 const RESERVED_FLAG: u64 = 2;
 
@@ -67,13 +67,19 @@ impl Context {
             known: false,
             dead: attached.is_err(),
         };
-        if used {
+        if context.dead && thread.is_ok() {
+            context.died();
+        } else if used {
             crate::Context::reset_fp_state(&mut context);
         }
         context
     }
 
+    /// The guest thread does not obey any more: somebody killed its process. To be sure, so is done here; and it is waited for, which nobody else
+    /// may do, and without which its process would never be gone.
     fn died(&mut self) -> Event {
+        self.space.process().kill();
+        while self.tracee.wait() != Stop::Gone {}
         self.dead = true;
         Event::Died
     }
@@ -315,7 +321,9 @@ impl Drop for Context {
         }
         if Arc::strong_count(&self.space) == 1 {
             // The address space goes with its last thread: one call for both.
-            let _ = self.tracee.detach(libc::SIGKILL);
+            if self.tracee.detach(libc::SIGKILL).is_err() {
+                self.died();
+            }
             return;
         }
         let process = self.space.process();
@@ -335,8 +343,7 @@ impl Drop for Context {
             .and_then(|()| self.tracee.detach(0))
             .is_err()
         {
-            // It is dying. Nobody else may wait for a traced thread.
-            self.tracee.wait();
+            self.died();
         } else if park {
             process.return_thread(Thread {
                 tid: self.tracee.0,

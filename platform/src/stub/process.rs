@@ -263,7 +263,7 @@ impl Process {
     /// A copy of the process as it is, without its guest threads but with one of its own.
     pub fn fork(&self) -> Result<Process> {
         let page = self.page.book().clone().page()?;
-        let (ours, theirs) = socket_pair()?;
+        let (ours, theirs) = socket_pair().map_err(as_fork)?;
         // The copy inherits where the helper may run, and should begin on a processor that has nothing else to do. Letting the helper go while
         // it runs does not move it, so the answer still comes from here.
         let anywhere = [
@@ -278,10 +278,15 @@ impl Process {
         let copy = [FORK, text::FORK_FLAGS, page.offset(), 0, 0, 0, 0];
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
-        let outcome = self.number(&mut channel, &[anywhere, copy], &[theirs.as_fd()], 3);
+        let mut outcome = self.number(&mut channel, &[anywhere, copy], &[theirs.as_fd()], 3);
+        if outcome == Err(Errno::EINVAL) {
+            // Somebody has since given the sandbox other processors than those.
+            outcome = self.number(&mut channel, &[copy], &[theirs.as_fd()], 3);
+        }
         channel.helper.gone();
+        let pid = outcome.map_err(as_fork)? as i32;
         Ok(Process::new(
-            outcome? as i32,
+            pid,
             ours,
             page,
             true,
@@ -332,6 +337,14 @@ impl Drop for Process {
         while unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), libc::__WALL) } == -1
             && errno() == Errno::EINTR
         {}
+    }
+}
+
+/// What fork(2) says when the sentry has run out of something that guests do not know of.
+fn as_fork(error: Errno) -> Errno {
+    match error {
+        Errno::ENOMEM => error,
+        _ => Errno::EAGAIN,
     }
 }
 

@@ -8,5 +8,6 @@ pub mod futex;
 pub mod kernel;
 pub mod loader;
 pub mod mm;
+pub mod socket;
 pub mod syscall;
 pub mod vdso;

@@ -80,6 +80,10 @@ levels! {
     FUTEX = 5400,
     /// Tables of a network stack: bound ports, listeners.
     NET_TABLES = 6000,
+    /// Descriptions in flight between Unix sockets.
+    UNIX_SCM = 6040,
+    /// One Unix socket.
+    UNIX_SOCKET = 6060,
     /// One endpoint of a network stack.
     NET_ENDPOINT = 6200,
     /// Who reads from, or writes to, one end of a connection: held while bytes are copied.

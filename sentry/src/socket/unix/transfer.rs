@@ -1,0 +1,298 @@
+//! Sending and receiving.
+
+use super::connect::{discard, uncharge};
+use super::inflight::{self, Rights};
+use super::queue::{OVERHEAD, Packet, Queue};
+use super::{SHUT_CLOSED, SHUT_RECV, SHUT_SEND, UnixSocket};
+use crate::socket::{Control, Creds, Received, SendMsg, SocketCaller};
+use abi::Errno;
+use abi::socket::{MsgFlags, SOCK_DGRAM, SOCK_STREAM};
+use fs::Events;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The most bytes of a stream in one piece.
+const PIECE: usize = 64 << 10;
+/// The id that stands for "nobody" where no credentials were sent.
+const OVERFLOW_ID: u32 = 65534;
+
+/// The ancillary data of a message, checked.
+struct Extras {
+    creds: Option<Creds>,
+    rights: Option<Rights>,
+}
+
+impl UnixSocket {
+    pub(super) fn do_send(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>) -> Result<usize, Errno> {
+        if msg.flags.contains(MsgFlags::MSG_OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        match self.kind {
+            SOCK_STREAM => self.send_stream(caller, msg),
+            SOCK_DGRAM => self.send_datagram(caller, msg),
+            _ => {
+                // The address of a seqpacket's message is ignored.
+                let peer = self.peer().ok_or(Errno::ENOTCONN)?;
+                self.send_packet(caller, msg, &peer)
+            }
+        }
+    }
+
+    fn send_stream(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>) -> Result<usize, Errno> {
+        let peer = self.peer();
+        if msg.to.is_some() {
+            return Err(if peer.is_some() { Errno::EISCONN } else { Errno::EOPNOTSUPP });
+        }
+        let peer = peer.ok_or(Errno::ENOTCONN)?;
+        if self.is_shut(SHUT_SEND) {
+            return Err(Errno::EPIPE);
+        }
+        if msg.data.is_empty() {
+            return Ok(0);
+        }
+        if self.sent.load(Ordering::Acquire) >= self.common.sndbuf() {
+            return Err(Errno::EAGAIN);
+        }
+        let mut extras = self.extras(caller, msg, &peer)?;
+        let piece = PIECE.min(self.common.sndbuf() / 2).max(1);
+        let mut done = 0usize;
+        for data in msg.data.chunks(piece) {
+            if done > 0 && self.sent.load(Ordering::Acquire) >= self.common.sndbuf() {
+                break;
+            }
+            let rights = extras.rights.take();
+            if let Err((errno, packet)) = self.push(&peer, data.to_vec(), extras.creds.clone(), rights, false) {
+                discard(packet);
+                return if done > 0 { Ok(done) } else { Err(errno) };
+            }
+            done = done.saturating_add(data.len());
+        }
+        peer.pollee.notify(Events::READ);
+        Ok(done)
+    }
+
+    fn send_datagram(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>) -> Result<usize, Errno> {
+        if self.common.passcred() {
+            self.autobind()?;
+        }
+        let peer = match msg.to {
+            Some(addr) => {
+                let other = self.find(caller, addr)?;
+                self.may_send_to(&other)?;
+                other
+            }
+            None => self.peer().ok_or(Errno::ENOTCONN)?,
+        };
+        if peer.is_shut(SHUT_CLOSED) {
+            if msg.to.is_none() {
+                self.disconnect();
+            }
+            return Err(Errno::ECONNREFUSED);
+        }
+        if peer.crowded_for(self) {
+            peer.add_waiter(self);
+            if peer.crowded_for(self) {
+                return Err(Errno::EAGAIN);
+            }
+        }
+        self.send_packet(caller, msg, &peer)
+    }
+
+    fn disconnect(&self) {
+        let old = std::mem::replace(&mut self.state.lock().phase, super::Phase::Idle);
+        drop(old);
+    }
+
+    fn send_packet(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>, peer: &Arc<UnixSocket>) -> Result<usize, Errno> {
+        if self.is_shut(SHUT_SEND) {
+            return Err(Errno::EPIPE);
+        }
+        if msg.data.len() > self.common.sndbuf().saturating_sub(32) {
+            return Err(Errno::EMSGSIZE);
+        }
+        if self.sent.load(Ordering::Acquire) >= self.common.sndbuf() {
+            return Err(Errno::EAGAIN);
+        }
+        let extras = self.extras(caller, msg, peer)?;
+        let eor = msg.flags.contains(MsgFlags::MSG_EOR);
+        if let Err((errno, packet)) = self.push(peer, msg.data.to_vec(), extras.creds, extras.rights, eor) {
+            discard(packet);
+            return Err(errno);
+        }
+        peer.pollee.notify(Events::READ);
+        Ok(msg.data.len())
+    }
+
+    fn extras(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>, peer: &UnixSocket) -> Result<Extras, Errno> {
+        let mut creds = None;
+        let mut files = Vec::new();
+        for control in msg.control {
+            match control {
+                Control::Rights(more) => files.extend(more.iter().cloned()),
+                Control::Credentials(claimed) => creds = Some(claimed.clone()),
+                Control::Other(..) => return Err(Errno::EINVAL),
+            }
+        }
+        // Whoever has not been accepted yet may still ask for them.
+        if creds.is_none() && (self.common.passcred() || peer.common.passcred() || peer.common.inode() == 0) {
+            creds = Some(caller.real_creds());
+        }
+        let rights = if files.is_empty() { None } else { Some(inflight::attach(caller, files)?) };
+        Ok(Extras { creds, rights })
+    }
+
+    /// Into the peer's queue, charged to this socket. `EPIPE` or `ECONNREFUSED` give the message back.
+    fn push(&self, peer: &Arc<UnixSocket>, data: Vec<u8>, creds: Option<Creds>, rights: Option<Rights>, eor: bool) -> Result<(), (Errno, Packet)> {
+        let charge = data.len().saturating_add(OVERHEAD);
+        self.sent.fetch_add(charge, Ordering::AcqRel);
+        let from = self.me.upgrade().unwrap_or_else(|| peer.clone());
+        let packet = Packet { data, start: 0, from, creds, rights, charge, eor };
+        let mut queue = peer.queue.lock();
+        // Under the queue's lock: who closes sets the bit first and empties the queue after.
+        if peer.shut.load(Ordering::Acquire) & SHUT_RECV != 0 {
+            drop(queue);
+            let refused = self.kind == SOCK_DGRAM && peer.is_shut(SHUT_CLOSED);
+            return Err((if refused { Errno::ECONNREFUSED } else { Errno::EPIPE }, packet));
+        }
+        queue.push(packet);
+        Ok(())
+    }
+
+    pub(super) fn do_recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
+        if flags.contains(MsgFlags::MSG_OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if self.connection_based() && self.peer().is_none() && !self.is_shut(SHUT_CLOSED) {
+            return Err(if self.kind == SOCK_STREAM { Errno::EINVAL } else { Errno::ENOTCONN });
+        }
+        // Descriptors leave the queue under the lock of all that are in flight; most messages carry none and do without.
+        if let Some(result) = self.try_recv(buf, flags, None) {
+            return result;
+        }
+        let mut guard = inflight::lock();
+        let result = self.try_recv(buf, flags, Some(&mut guard));
+        drop(guard);
+        result.unwrap_or(Err(Errno::EAGAIN))
+    }
+
+    /// `None`: there are descriptors to receive and `scm` is missing.
+    fn try_recv(&self, buf: &mut [u8], flags: MsgFlags, scm: Option<&mut inflight::Guard>) -> Option<Result<Received, Errno>> {
+        let mut queue = self.queue.lock();
+        if queue.is_empty() {
+            drop(queue);
+            return Some(self.nothing_to_recv());
+        }
+        if self.kind == SOCK_STREAM { self.recv_stream(queue, buf, flags, scm) } else { self.recv_packet(queue, buf, flags, scm) }
+    }
+
+    fn nothing_to_recv(&self) -> Result<Received, Errno> {
+        if let Some(errno) = crate::socket::Socket::take_error(self) {
+            return Err(errno);
+        }
+        if self.is_shut(SHUT_RECV) { Ok(Received::default()) } else { Err(Errno::EAGAIN) }
+    }
+
+    fn passed_creds(&self, creds: &Option<Creds>) -> Option<Control> {
+        let nobody = || Creds { uid: OVERFLOW_ID, gid: OVERFLOW_ID, ..Creds::default() };
+        self.common.passcred().then(|| Control::Credentials(creds.clone().unwrap_or_else(nobody)))
+    }
+
+    fn recv_packet(
+        &self,
+        mut queue: sync::MutexGuard<'_, Queue>,
+        buf: &mut [u8],
+        flags: MsgFlags,
+        scm: Option<&mut inflight::Guard>,
+    ) -> Option<Result<Received, Errno>> {
+        let peek = flags.contains(MsgFlags::MSG_PEEK);
+        let front = queue.packets.front_mut()?;
+        let mut control = Vec::new();
+        if let Some(rights) = &mut front.rights {
+            let scm = scm?;
+            control.push(Control::Rights(if peek { rights.copy() } else { scm.detach(rights) }));
+        }
+        if !peek {
+            front.rights = None;
+        }
+        control.extend(self.passed_creds(&front.creds));
+        let n = front.data.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..n), front.data.get(..n)) {
+            to.copy_from_slice(from);
+        }
+        let mut out = MsgFlags::empty();
+        out.set(MsgFlags::MSG_TRUNC, front.data.len() > n);
+        out.set(MsgFlags::MSG_EOR, front.eor);
+        let (full_len, sender) = (front.data.len(), front.from.clone());
+        let packet = if peek { None } else { queue.pop() };
+        drop(queue);
+        if let Some(packet) = packet {
+            uncharge(&packet);
+            self.wake_waiters();
+        }
+        let from = sender.name().map(|name| name.to_bytes());
+        Some(Ok(Received { len: n, full_len, from, control, flags: out }))
+    }
+
+    fn recv_stream(
+        &self,
+        mut queue: sync::MutexGuard<'_, Queue>,
+        buf: &mut [u8],
+        flags: MsgFlags,
+        mut scm: Option<&mut inflight::Guard>,
+    ) -> Option<Result<Received, Errno>> {
+        let peek = flags.contains(MsgFlags::MSG_PEEK);
+        let passcred = self.common.passcred();
+        if scm.is_none() && queue.packets.front().is_some_and(|p| p.rights.is_some()) {
+            return None;
+        }
+        let mut control = Vec::new();
+        let mut first_creds: Option<Option<Creds>> = None;
+        let mut sender = None;
+        let mut used = Vec::new();
+        let (mut done, mut at) = (0usize, 0usize);
+        while done < buf.len() {
+            let Some(front) = queue.packets.get_mut(at) else { break };
+            // Messages of different writers are not glued together where the reader wants to know who wrote.
+            match &first_creds {
+                Some(creds) if passcred && *creds != front.creds => break,
+                Some(_) => {}
+                None => {
+                    first_creds = Some(front.creds.clone());
+                    sender = Some(front.from.clone());
+                }
+            }
+            let mut had_rights = false;
+            if let Some(rights) = &mut front.rights {
+                let Some(scm) = scm.as_deref_mut() else { break };
+                control.push(Control::Rights(if peek { rights.copy() } else { scm.detach(rights) }));
+                had_rights = true;
+                if !peek {
+                    front.rights = None;
+                }
+            }
+            let from = front.unread();
+            let n = from.len().min(buf.len().saturating_sub(done));
+            if let (Some(to), Some(from)) = (buf.get_mut(done..done.saturating_add(n)), from.get(..n)) {
+                to.copy_from_slice(from);
+            }
+            done = done.saturating_add(n);
+            if peek {
+                at = at.saturating_add(1);
+            } else {
+                queue.advance(n);
+                if queue.first_len() == 0 {
+                    used.extend(queue.pop());
+                }
+            }
+            // Reading goes up to a message with descriptors and not past it.
+            if had_rights {
+                break;
+            }
+        }
+        drop(queue);
+        used.iter().for_each(uncharge);
+        control.extend(first_creds.and_then(|creds| self.passed_creds(&creds)));
+        let from = sender.and_then(|s| s.name()).map(|name| name.to_bytes());
+        Some(Ok(Received { len: done, full_len: done, from, control, flags: MsgFlags::empty() }))
+    }
+}

@@ -11,3 +11,4 @@ pub mod mm;
 pub mod socket;
 pub mod syscall;
 pub mod vdso;
+pub mod time;

@@ -23,11 +23,12 @@ pub mod args;
 pub mod file;
 pub mod process;
 pub mod signal;
+pub mod time;
 
 pub use sentry::syscall::{SysResult, Support, Syscall, SyscallTable};
 
 /// Every family's list.
-pub static FAMILIES: &[&[Syscall]] = &[file::CALLS, process::CALLS, signal::CALLS];
+pub static FAMILIES: &[&[Syscall]] = &[file::CALLS, process::CALLS, signal::CALLS, time::CALLS];
 
 /// The table that the kernel is booted with.
 pub fn table() -> SyscallTable {

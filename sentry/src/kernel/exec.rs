@@ -201,7 +201,10 @@ impl Cx {
                 let _ = super::fd_table::close_file(file, own.id());
             }
         }
-        group.timers.clear();
+        // Interval timers go on, POSIX timers do not (execve(2)).
+        if let Some(timers) = group.timers.get::<crate::time::posix::Timers>() {
+            timers.delete_all();
+        }
         group.did_exec.store(true, std::sync::atomic::Ordering::Relaxed);
         let old_cred = task.cred();
         if cred.euid != old_cred.euid || cred.egid != old_cred.egid || cred.permitted & !old_cred.permitted != 0 {

@@ -1,0 +1,246 @@
+//! Interval timers (`setitimer(2)`) and POSIX timers (`timer_create(2)`) of a process.
+
+use super::{Armed, Expire, advance, process_cpu, service};
+use crate::kernel::{Kernel, Task, ThreadGroup};
+use abi::Errno;
+use abi::siginfo::SigInfo;
+use abi::signal::Signal;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use sync::Mutex;
+
+/// What a timer counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Monotonic or real time; deadlines are monotonic.
+    Wall,
+    /// The process's processor time (`ITIMER_VIRTUAL`, `ITIMER_PROF`, `CLOCK_PROCESS_CPUTIME_ID`); deadlines are on that clock.
+    ProcessCpu,
+}
+
+/// Whom an expiry tells.
+#[derive(Clone)]
+pub enum Notify {
+    /// Nobody (`SIGEV_NONE`).
+    Nobody,
+    /// A signal to the process.
+    Process(Signal),
+    /// A signal to one thread (`SIGEV_THREAD_ID`).
+    Thread(Signal, Weak<Task>),
+}
+
+struct State {
+    deadline: Option<u64>,
+    interval: u64,
+    armed: Option<Armed>,
+    overrun: u64,
+}
+
+/// One timer.
+pub struct Timer {
+    group: Weak<ThreadGroup>,
+    source: Source,
+    notify: Notify,
+    /// POSIX timer id and value; interval timers send plain signals.
+    posix: Option<(i32, u64)>,
+    /// The clock it was made on, for absolute times.
+    clock: i32,
+    state: Mutex<State>,
+    me: Weak<Timer>,
+}
+
+impl Timer {
+    /// Disarmed.
+    pub fn new(group: &Arc<ThreadGroup>, source: Source, notify: Notify, posix: Option<(i32, u64)>, clock: i32) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            group: Arc::downgrade(group),
+            source,
+            notify,
+            posix,
+            clock,
+            state: Mutex::new(State { deadline: None, interval: 0, armed: None, overrun: 0 }),
+            me: me.clone(),
+        })
+    }
+
+    /// `CLOCK_*` as created.
+    pub fn clock(&self) -> i32 {
+        self.clock
+    }
+
+    fn now(&self, group: &ThreadGroup) -> u64 {
+        match self.source {
+            Source::Wall => group.kernel().clock.monotonic(),
+            Source::ProcessCpu => process_cpu(group),
+        }
+    }
+
+    /// Time left and interval.
+    pub fn get(&self) -> (u64, u64) {
+        let Some(group) = self.group.upgrade() else { return (0, 0) };
+        let now = self.now(&group);
+        let state = self.state.lock();
+        let left = match state.deadline {
+            None => 0,
+            Some(d) if d > now => d.saturating_sub(now),
+            Some(d) => advance(d, state.interval, now).1.map_or(1, |next| next.saturating_sub(now).max(1)),
+        };
+        (left, state.interval)
+    }
+
+    /// The clock now, for callers that compute deadlines.
+    pub fn clock_now(&self) -> u64 {
+        self.group.upgrade().map_or(0, |g| self.now(&g))
+    }
+
+    /// Sets the deadline on its own clock (`None` disarms) and the interval; what was left before.
+    pub fn set(&self, deadline: Option<u64>, interval: u64) -> (u64, u64) {
+        let old = self.get();
+        let Some(group) = self.group.upgrade() else { return old };
+        let kernel = group.kernel().clone();
+        let armed = {
+            let mut state = self.state.lock();
+            state.deadline = deadline;
+            state.interval = interval;
+            state.overrun = 0;
+            state.armed.take()
+        };
+        if let Some(armed) = armed {
+            service(&kernel).disarm(armed);
+        }
+        self.rearm(&kernel, &group);
+        old
+    }
+
+    /// Overruns of the last delivered expiry.
+    pub fn overrun(&self) -> i32 {
+        i32::try_from(self.state.lock().overrun).unwrap_or(i32::MAX)
+    }
+
+    fn rearm(&self, kernel: &Arc<Kernel>, group: &ThreadGroup) {
+        let Some(deadline) = self.state.lock().deadline else { return };
+        let wall = kernel.clock.monotonic();
+        let at = match self.source {
+            Source::Wall => deadline,
+            // Processor time runs at most as fast as all its threads at once: look again no later than that.
+            Source::ProcessCpu => {
+                let left = deadline.saturating_sub(process_cpu(group));
+                let threads = group.live_threads().clamp(1, 64);
+                wall.saturating_add(left.checked_div(threads).unwrap_or(left).max(1_000_000))
+            }
+        };
+        let weak: Weak<dyn Expire> = self.me.clone();
+        let armed = service(kernel).arm(kernel, at, weak);
+        let old = self.state.lock().armed.replace(armed);
+        if let Some(old) = old {
+            service(kernel).disarm(old);
+        }
+    }
+
+    fn signal(&self, group: &ThreadGroup, overrun: u64) {
+        let info = |signal: Signal| match self.posix {
+            Some((id, value)) => SigInfo::timer(signal, id, i32::try_from(overrun).unwrap_or(i32::MAX), value),
+            None => SigInfo::kernel(signal),
+        };
+        match &self.notify {
+            Notify::Nobody => {}
+            Notify::Process(signal) => {
+                group.send(info(*signal));
+            }
+            Notify::Thread(signal, task) => {
+                if let Some(task) = task.upgrade() {
+                    group.send_task(&task, info(*signal));
+                }
+            }
+        }
+    }
+}
+
+impl Expire for Timer {
+    fn expire(&self, _now: u64) {
+        let Some(group) = self.group.upgrade() else { return };
+        if group.is_zombie() {
+            return;
+        }
+        let now = self.now(&group);
+        let passed = {
+            let mut state = self.state.lock();
+            state.armed = None;
+            let Some(deadline) = state.deadline else { return };
+            let (passed, next) = advance(deadline, state.interval, now);
+            state.deadline = next;
+            if passed > 0 {
+                state.overrun = passed.saturating_sub(1);
+            }
+            passed
+        };
+        if passed > 0 {
+            self.signal(&group, passed.saturating_sub(1));
+        }
+        self.rearm(&group.kernel().clone(), &group);
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let (Some(armed), Some(group)) = (self.state.get_mut().armed.take(), self.group.upgrade()) {
+            service(group.kernel()).disarm(armed);
+        }
+    }
+}
+
+/// The timers of one process.
+#[derive(Default)]
+pub struct Timers {
+    intervals: Mutex<[Option<Arc<Timer>>; 3]>,
+    posix: Mutex<(i32, BTreeMap<i32, Arc<Timer>>)>,
+}
+
+/// The timers of `group`, made on first use.
+pub fn timers(group: &ThreadGroup) -> Result<Arc<Timers>, Errno> {
+    group.timers.get_or_init(Timers::default).ok_or(Errno::ENOMEM)
+}
+
+impl Timers {
+    /// `ITIMER_REAL`, `ITIMER_VIRTUAL` or `ITIMER_PROF`.
+    pub fn interval(&self, group: &Arc<ThreadGroup>, which: usize) -> Result<Arc<Timer>, Errno> {
+        let mut all = self.intervals.lock();
+        let slot = all.get_mut(which).ok_or(Errno::EINVAL)?;
+        let (source, signal) = match which {
+            0 => (Source::Wall, Signal::SIGALRM),
+            1 => (Source::ProcessCpu, Signal::SIGVTALRM),
+            _ => (Source::ProcessCpu, Signal::SIGPROF),
+        };
+        Ok(slot.get_or_insert_with(|| Timer::new(group, source, Notify::Process(signal), None, 1)).clone())
+    }
+
+    /// A new POSIX timer with the next free id; `make` is told it.
+    pub fn create(&self, limit: usize, make: impl FnOnce(i32) -> Arc<Timer>) -> Result<i32, Errno> {
+        let mut posix = self.posix.lock();
+        if posix.1.len() >= limit {
+            return Err(Errno::EAGAIN);
+        }
+        let id = posix.0;
+        posix.0 = id.checked_add(1).ok_or(Errno::EAGAIN)?;
+        let timer = make(id);
+        posix.1.insert(id, timer);
+        Ok(id)
+    }
+    /// By id.
+    pub fn get(&self, id: i32) -> Result<Arc<Timer>, Errno> {
+        self.posix.lock().1.get(&id).cloned().ok_or(Errno::EINVAL)
+    }
+    /// Deletes every POSIX timer (`execve`).
+    pub fn delete_all(&self) {
+        let old = std::mem::take(&mut self.posix.lock().1);
+        for timer in old.values() {
+            timer.set(None, 0);
+        }
+    }
+    /// `timer_delete`.
+    pub fn delete(&self, id: i32) -> Result<(), Errno> {
+        let old = self.posix.lock().1.remove(&id).ok_or(Errno::EINVAL)?;
+        old.set(None, 0);
+        Ok(())
+    }
+}

@@ -155,6 +155,7 @@ fn requests(random: &mut Random) -> Vec<Vec<u8>> {
             node,
             cookie: 0,
             flags: gofer::wire::ReadDirFlags::ATTRS,
+            max: 0,
         },
         Request::GetXattr {
             node,
@@ -390,6 +391,7 @@ fn answer(request: &Request<'_>) -> Vec<u8> {
                 cookie: 2,
                 kind: 8,
                 attr: Some(sane_attr(0o100_644)),
+                node: None,
                 name: b"name",
             }
             .encode(&mut out);

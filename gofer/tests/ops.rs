@@ -154,6 +154,31 @@ fn a_large_directory_comes_in_pieces() {
 }
 
 #[test]
+fn a_listing_brings_nodes() {
+    let temp = Temp::new("nodes");
+    for n in 0..100 {
+        temp.write(&format!("file-{n}"), &n.to_string());
+    }
+    let fixture = serve(&[(&temp.0, MountFlags::empty())]);
+    let first = fixture.root().read_dir(0, false).unwrap();
+    let cookie = first.entries[9].cookie;
+    let page = fixture.root().read_dir_nodes(cookie, 20).unwrap();
+    assert_eq!(page.len(), 20);
+    for ((name, node, attr), entry) in page.iter().zip(&first.entries[10..]) {
+        assert_eq!((name, attr.ino), (&entry.name, entry.ino));
+        assert_eq!(node.attr().unwrap().ino, entry.ino);
+        node.open(Access::Read).unwrap();
+    }
+    // Going on from there.
+    assert_eq!(fixture.root().read_dir_nodes(first.entries[29].cookie, 5).unwrap()[0].0, first.entries[30].name);
+    assert_eq!(fixture.server.open_nodes(), 1 + 20 + 5);
+    drop(page);
+    fixture.root().attr().unwrap();
+    assert_eq!(fixture.server.open_nodes(), 1);
+    assert_eq!(fixture.root().read_dir_nodes(0, 0).unwrap().len(), 100);
+}
+
+#[test]
 fn names_are_single_components() {
     let temp = Temp::new("names");
     let fixture = serve(&[(&temp.0, MountFlags::empty())]);

@@ -427,6 +427,7 @@ impl Node {
                 node: self.id,
                 cookie,
                 flags,
+                max: 0,
             },
             |cursor, _| {
                 let page = DirEntries::decode(cursor)?;
@@ -443,6 +444,31 @@ impl Node {
                 })
             },
         )
+    }
+
+    /// Up to `max` entries after `cookie` with their nodes and attributes: look-ups of what was listed, in one round trip.
+    pub fn read_dir_nodes(&self, cookie: u64, max: u32) -> Result<Vec<(Vec<u8>, Node, Attr)>> {
+        if i64::try_from(cookie).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        let request = Request::ReadDir {
+            node: self.id,
+            cookie,
+            flags: ReadDirFlags::NODES,
+            max,
+        };
+        self.inner.call(&request, |cursor, _| {
+            let page = DirEntries::decode(cursor)?;
+            let own = |e: &crate::wire::DirEntry<'_>| {
+                let info = NodeInfo {
+                    id: e.node?,
+                    attr: e.attr?,
+                };
+                let node = Node::new(&self.inner, &info, self.flags);
+                Some((e.name.to_vec(), node, info.attr))
+            };
+            Ok(page.entries.iter().filter_map(own).collect())
+        })
     }
 
     /// An extended attribute.

@@ -5,11 +5,11 @@
 
 use super::Server;
 use super::host::{self, Result, errno};
-use crate::wire::{DirEntry, DirHead, Encoder, Name, ReadDirFlags};
+use super::table::Node;
+use crate::wire::{Attr, DirEntry, DirHead, Encoder, Name, ReadDirFlags};
 use abi::Errno;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, RawDir, SeekFrom};
-use std::mem::MaybeUninit;
 
 /// What is read from the host at once: with attributes every entry grows on its way to the sentry.
 const PLAIN: usize = 40 * 1024;
@@ -21,6 +21,7 @@ impl Server {
         node: u64,
         cookie: u64,
         flags: ReadDirFlags,
+        max: u32,
         out: &mut Encoder,
     ) -> Result<()> {
         let node = self.dir(node)?;
@@ -35,68 +36,86 @@ impl Server {
                 dir
             }
         };
-        let attrs = flags.contains(ReadDirFlags::ATTRS);
-        let mut buf = Vec::with_capacity(if attrs { WITH_ATTRS } else { PLAIN });
-        if let Some(next) = read_some(&dir, cookie, attrs, buf.spare_capacity_mut(), out)? {
+        let size = if flags.is_empty() { PLAIN } else { WITH_ATTRS };
+        let mut buf = Vec::with_capacity(size);
+        let mut raw = RawDir::new(&dir, buf.spare_capacity_mut());
+        let head_at = out.len();
+        let mut head = DirHead::default();
+        out.put(&head);
+        let mut next = cookie;
+        loop {
+            // One read of the host per message, unless it held nothing but `.` and `..`.
+            if head.count > 0 && raw.is_buffer_empty() {
+                break;
+            }
+            let entry = match raw.next() {
+                None => {
+                    head.end = 1;
+                    break;
+                }
+                Some(Ok(entry)) => entry,
+                // What was read is sent (the sentry then owns its nodes); the error comes back with the next request.
+                Some(Err(_)) if head.count > 0 => break,
+                Some(Err(error)) => return Err(errno(error)),
+            };
+            let cookie = entry.next_entry_cookie();
+            if i64::try_from(cookie).is_err() {
+                return Err(Errno::EIO);
+            }
+            // Besides `.` and `..` this leaves out what no client would take: names no Linux file has.
+            let Ok(name) = Name::new(entry.file_name().to_bytes()) else {
+                next = cookie;
+                continue;
+            };
+            let full = max != 0 && head.count >= max;
+            if full || out.room() < DirEntry::wire_len(name.as_bytes().len(), !flags.is_empty()) {
+                rustix::fs::seek(&dir, SeekFrom::Start(next)).map_err(errno)?;
+                break;
+            }
+            let (attr, id) = self.look(&node, &dir, name, flags);
+            let entry = DirEntry {
+                ino: entry.ino(),
+                cookie,
+                kind: kind_of(entry.file_type()),
+                attr,
+                node: id,
+                name: name.as_bytes(),
+            };
+            entry.encode(out);
+            head.count = head.count.saturating_add(1);
+            next = cookie;
+        }
+        out.patch(head_at, &head);
+        if head.end == 0 {
             *node.stream.lock() = Some((dir, next));
         }
         Ok(())
     }
-}
 
-/// Encodes entries until the message is full or the directory ends; where to go on, if it did not end.
-fn read_some(
-    dir: &OwnedFd,
-    from: u64,
-    attrs: bool,
-    buf: &mut [MaybeUninit<u8>],
-    out: &mut Encoder,
-) -> Result<Option<u64>> {
-    let head_at = out.len();
-    let mut head = DirHead::default();
-    out.put(&head);
-    let mut raw = RawDir::new(dir, buf);
-    let mut next = from;
-    loop {
-        // One read of the host per message, unless it held nothing but `.` and `..`.
-        if head.count > 0 && raw.is_buffer_empty() {
-            break;
+    /// What is asked for about an entry besides its name. If it is gone meanwhile the entry goes without.
+    fn look(
+        &self,
+        node: &Node,
+        dir: &OwnedFd,
+        name: Name<'_>,
+        flags: ReadDirFlags,
+    ) -> (Option<Attr>, Option<u64>) {
+        if flags.contains(ReadDirFlags::NODES) {
+            let found = host::open_child(dir, name).and_then(|fd| {
+                let attr = host::stat(&fd)?;
+                let (id, _) = self
+                    .nodes
+                    .insert(Node::new(fd, node.mount.clone(), &attr))?;
+                Ok((attr, id))
+            });
+            return found.map_or((None, None), |(attr, id)| (Some(attr), Some(id)));
         }
-        let Some(entry) = raw.next() else {
-            head.end = 1;
-            break;
-        };
-        let entry = entry.map_err(errno)?;
-        let (cookie, name) = (entry.next_entry_cookie(), entry.file_name().to_bytes());
-        if i64::try_from(cookie).is_err() {
-            return Err(Errno::EIO);
-        }
-        // Besides `.` and `..` this leaves out what no client would take: names no Linux file has.
-        let Ok(name) = Name::new(name) else {
-            next = cookie;
-            continue;
-        };
-        let mut entry = DirEntry {
-            ino: entry.ino(),
-            cookie,
-            kind: kind_of(entry.file_type()),
-            attr: None,
-            name: name.as_bytes(),
-        };
-        if out.room() < DirEntry::wire_len(entry.name.len(), attrs) {
-            rustix::fs::seek(dir, SeekFrom::Start(next)).map_err(errno)?;
-            break;
-        }
-        if attrs {
-            // Gone meanwhile: then the entry goes without.
-            entry.attr = host::stat_entry(dir, name).ok();
-        }
-        entry.encode(out);
-        head.count = head.count.saturating_add(1);
-        next = cookie;
+        let attrs = flags.contains(ReadDirFlags::ATTRS);
+        (
+            attrs.then(|| host::stat_entry(dir, name).ok()).flatten(),
+            None,
+        )
     }
-    out.patch(head_at, &head);
-    Ok((head.end == 0).then_some(next))
 }
 
 /// `DT_*`

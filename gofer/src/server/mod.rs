@@ -227,7 +227,8 @@ impl Server {
                 node,
                 cookie,
                 flags,
-            } => self.read_dir(node, cookie, flags, out).map(|()| None),
+                max,
+            } => self.read_dir(node, cookie, flags, max, out).map(|()| None),
             Request::GetXattr { node, name } => self.get_xattr(node, name, out).map(|()| None),
             Request::SetXattr {
                 node,

@@ -90,6 +90,8 @@ bitflags! {
     pub struct ReadDirFlags: u32 {
         /// Send the attributes of every entry.
         const ATTRS = 1;
+        /// Send a node with every entry; its attributes come with it.
+        const NODES = 2;
     }
 }
 

@@ -22,7 +22,7 @@ struct Body {
     kind: u32,
     major: u32,
     minor: u32,
-    /// Length of the first of two strings in the tail, or the number of names.
+    /// Length of the first of two strings in the tail, the number of names, or the most entries.
     split: u32,
     zero: u32,
 }
@@ -138,7 +138,11 @@ impl<'a> Request<'a> {
                 node,
                 cookie,
                 flags,
-            } => (body.node, body.cookie, body.flags) = (node, cookie, flags.bits()),
+                max,
+            } => {
+                (body.node, body.cookie, body.flags) = (node, cookie, flags.bits());
+                body.split = max;
+            }
             Request::GetXattr { node, name } | Request::RemoveXattr { node, name } => {
                 (body.node, tail) = (node, [name, &[]])
             }
@@ -312,6 +316,7 @@ impl<'a> Request<'a> {
                     cookie: b.cookie,
                     flags: ReadDirFlags::from_bits(b.flags)
                         .ok_or(Malformed("unknown readdir flags"))?,
+                    max: b.split,
                 }
             }
             Op::GetXattr => Request::GetXattr {
@@ -385,7 +390,9 @@ impl<'a> Request<'a> {
             Request::Rename { .. } => {
                 (used.node2, used.flags, used.split) = (body.node2, body.flags, body.split)
             }
-            Request::ReadDir { .. } => (used.cookie, used.flags) = (body.cookie, body.flags),
+            Request::ReadDir { .. } => {
+                (used.cookie, used.flags, used.split) = (body.cookie, body.flags, body.split);
+            }
             Request::SetXattr { .. } => (used.flags, used.split) = (body.flags, body.split),
             Request::Connect { .. } => used.kind = body.kind,
             Request::Bind { .. } => (used.kind, used.owner) = (body.kind, body.owner),

@@ -225,6 +225,8 @@ pub struct DirEntryHead {
     pub ino: u64,
     /// Where to go on after this entry.
     pub cookie: u64,
+    /// The node's id, or 0 if there is none.
+    pub node: u64,
     /// `DT_*`
     pub kind: u8,
     /// 1 if attributes follow.
@@ -246,6 +248,8 @@ pub struct DirEntry<'a> {
     pub kind: u8,
     /// Attributes, if they were asked for and the file was still there.
     pub attr: Option<Attr>,
+    /// Its node, if nodes were asked for and the file was still there; then the attributes are there too.
+    pub node: Option<u64>,
     /// The name; never `.` or `..`.
     pub name: &'a [u8],
 }
@@ -274,6 +278,7 @@ impl DirEntry<'_> {
         out.put(&DirEntryHead {
             ino: self.ino,
             cookie: self.cookie,
+            node: self.node.unwrap_or(0),
             kind: self.kind,
             has_attr: u8::from(self.attr.is_some()),
             name_len,
@@ -299,6 +304,9 @@ impl<'a> DirEntries<'a> {
             if i64::try_from(e.cookie).is_err() {
                 return Err(Malformed("cookie out of range"));
             }
+            if e.node != 0 && e.has_attr == 0 {
+                return Err(Malformed("a node without attributes"));
+            }
             let attr = if e.has_attr == 1 {
                 let attr: Attr = cursor.take()?;
                 attr.check()?;
@@ -315,6 +323,7 @@ impl<'a> DirEntries<'a> {
                 cookie: e.cookie,
                 kind: e.kind,
                 attr,
+                node: (e.node != 0).then_some(e.node),
                 name,
             });
         }

@@ -173,11 +173,12 @@ pub enum Request<'a> {
     },
     /// [`Op::ReadLink`]
     ReadLink { node: u64 },
-    /// [`Op::ReadDir`]; `cookie` 0 is the start, else that of the last entry seen
+    /// [`Op::ReadDir`]; `cookie` 0 is the start, else that of the last entry seen; `max` entries, or 0 for as many as fit
     ReadDir {
         node: u64,
         cookie: u64,
         flags: ReadDirFlags,
+        max: u32,
     },
     /// [`Op::GetXattr`]
     GetXattr { node: u64, name: &'a [u8] },

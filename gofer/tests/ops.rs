@@ -170,7 +170,14 @@ fn a_listing_brings_nodes() {
         node.open(Access::Read).unwrap();
     }
     // Going on from there.
-    assert_eq!(fixture.root().read_dir_nodes(first.entries[29].cookie, 5).unwrap()[0].0, first.entries[30].name);
+    assert_eq!(
+        fixture
+            .root()
+            .read_dir_nodes(first.entries[29].cookie, 5)
+            .unwrap()[0]
+            .0,
+        first.entries[30].name
+    );
     assert_eq!(fixture.server.open_nodes(), 1 + 20 + 5);
     drop(page);
     fixture.root().attr().unwrap();

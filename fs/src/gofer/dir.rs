@@ -7,7 +7,7 @@ use crate::inode::DirEntry;
 use abi::Errno;
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use sync::Mutex;
 
 /// One entry; the names lie behind each other in the listing's text.
@@ -16,6 +16,8 @@ struct Entry {
     kind: u8,
     len: u8,
     start: u32,
+    /// Where the host goes on after it.
+    cookie: u64,
 }
 
 /// Everything in a directory, as it was at one moment.
@@ -39,6 +41,7 @@ impl Listing {
                     kind: entry.kind,
                     len,
                     start,
+                    cookie: entry.cookie,
                 });
                 listing.names.extend_from_slice(&entry.name);
                 cookie = entry.cookie;
@@ -63,10 +66,12 @@ impl Listing {
 pub(super) struct Listings {
     version: AtomicU64,
     last: Mutex<Option<(u64, Arc<Listing>)>>,
+    /// Where the last search ended: look-ups come in the order of the listing.
+    hint: AtomicUsize,
 }
 
 /// Larger listings are read again each time: memory is for the many small ones.
-const KEPT: usize = 4096;
+const KEPT: usize = 16384;
 
 impl Listings {
     /// A name has come or gone.
@@ -74,8 +79,33 @@ impl Listings {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// The host's cookie just before `name` in the last listing, even if that does not hold any more.
+    pub fn position(&self, name: &[u8]) -> Option<u64> {
+        let listing = self
+            .last
+            .lock()
+            .as_ref()
+            .map(|(_, listing)| listing.clone())?;
+        let entries = &listing.entries;
+        let hint = self.hint.load(Ordering::Relaxed);
+        let found = |(_, entry): &(usize, &Entry)| {
+            usize::from(entry.len) == name.len() && listing.name(entry) == name
+        };
+        let mut search = entries.iter().enumerate();
+        let mut wrapped = entries.iter().enumerate().take(hint);
+        let (index, _) = search
+            .by_ref()
+            .skip(hint)
+            .find(found)
+            .or_else(|| wrapped.find(found))?;
+        self.hint.store(index.saturating_add(1), Ordering::Relaxed);
+        let before = index.checked_sub(1).and_then(|before| entries.get(before));
+        Some(before.map_or(0, |entry| entry.cookie))
+    }
+
     fn get(&self, inode: &GoferInode) -> Result<Arc<Listing>, Errno> {
         let version = self.version.load(Ordering::Acquire);
+        inode.ahead.listed();
         if !inode.fs.shared()
             && let Some((at, listing)) = &*self.last.lock()
             && *at == version

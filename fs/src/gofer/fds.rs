@@ -129,7 +129,7 @@ impl GoferInode {
     pub(super) fn acquire(&self) {
         self.users.fetch_add(1, Ordering::SeqCst);
         self.recent.store(true, Ordering::Relaxed);
-        if self.ahead.load(Ordering::Relaxed) && self.ahead.swap(false, Ordering::Relaxed) {
+        if self.brought.load(Ordering::Relaxed) && self.brought.swap(false, Ordering::Relaxed) {
             self.fs.prefetch.earned();
         }
     }

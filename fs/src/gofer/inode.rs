@@ -1,5 +1,6 @@
 //! A host file as an inode.
 
+use super::ahead::Ahead;
 use super::attr::{Cached, kind_of, time};
 use super::dir::{GoferDir, Listings};
 use super::fds::Fds;
@@ -41,7 +42,7 @@ pub struct GoferInode {
     /// Opened since the ring last looked.
     pub(super) recent: AtomicBool,
     /// The descriptor came with the look-up and nobody has asked for it yet.
-    pub(super) ahead: AtomicBool,
+    pub(super) brought: AtomicBool,
     /// Guests may write to it through a mapping: times change at any moment.
     pub(super) mapped_writable: AtomicBool,
     /// Guests map it through the descriptor that only reads.
@@ -49,6 +50,7 @@ pub struct GoferInode {
     bare: AtomicU8,
     target: OnceLock<Arc<[u8]>>,
     pub(super) listings: Listings,
+    pub(super) ahead: Ahead,
     /// Orders writes and truncation, and with them the size.
     pub(super) order: Mutex<(), { sync::level::INODE }>,
     vnode: Vnode,
@@ -72,7 +74,7 @@ impl GoferInode {
         fd: Option<OwnedFd>,
     ) -> Arc<Self> {
         let dev = fs.device((attr.dev_major, attr.dev_minor));
-        let ahead = fd.is_some();
+        let brought = fd.is_some();
         let inode = Arc::new_cyclic(|me| GoferInode {
             fs,
             node,
@@ -86,17 +88,18 @@ impl GoferInode {
             users: AtomicUsize::new(0),
             in_ring: AtomicBool::new(false),
             recent: AtomicBool::new(false),
-            ahead: AtomicBool::new(ahead),
+            brought: AtomicBool::new(brought),
             mapped_writable: AtomicBool::new(false),
             mapped_read_only: AtomicBool::new(false),
             bare: AtomicU8::new(bare::UNKNOWN),
             target: OnceLock::new(),
             listings: Listings::default(),
+            ahead: Ahead::default(),
             order: Mutex::new(()),
             vnode: Vnode::new(),
             me: me.clone(),
         });
-        if ahead {
+        if brought {
             inode.fs.prefetch.spent();
             inode.enter_ring(&inode);
         }
@@ -169,10 +172,23 @@ impl GoferInode {
         }
     }
 
-    /// A name in this directory has come or gone.
-    fn changed_dir(&self) {
+    /// A name in this directory has gone.
+    fn name_gone(&self, name: &[u8]) {
+        self.ahead.removed(name);
         self.listings.changed();
         self.touched();
+    }
+
+    /// A name in this directory was to be made.
+    fn name_made<T>(&self, name: &[u8], result: Result<T, Errno>) -> Result<T, Errno> {
+        match &result {
+            Ok(_) => self.ahead.added(name),
+            // Whatever is there now, it is not what was thought.
+            Err(_) => self.ahead.unsure(name),
+        }
+        self.listings.changed();
+        self.touched();
+        result
     }
 
     fn child_owner(&self, caller: &dyn Caller, directory: bool, mode: u32) -> NewOwner {
@@ -285,6 +301,14 @@ impl Inode for GoferInode {
         if self.kind != NodeKind::Directory {
             return Err(Errno::ENOTDIR);
         }
+        if !self.fs.shared() {
+            if self.ahead.absent(name) {
+                return Err(Errno::ENOENT);
+            }
+            if let Some((node, attr)) = self.ahead.take(self, name) {
+                return Ok(self.fs.inode(node, &attr, None)?);
+            }
+        }
         let open = self.fs.prefetch.wanted().then_some(Access::Read);
         let mut walked = self.node.walk(&[name], open, true)?;
         let Some((node, attr)) = walked.nodes.pop() else {
@@ -328,25 +352,27 @@ impl Inode for GoferInode {
     ) -> Result<Arc<dyn Inode>, Errno> {
         let owner = self.child_owner(caller, kind == NodeKind::Directory, mode);
         let device = |rdev| (abi::stat::major(rdev), abi::stat::minor(rdev));
-        let (made, fd) = match kind {
+        let plain = |made: Result<_, Errno>| made.map(|made| (made, None));
+        let result = match kind {
             NodeKind::Regular => {
-                let (made, fd) = self.node.create(name, Access::ReadWrite, owner)?;
-                (made, Some(fd))
+                let made = self.node.create(name, Access::ReadWrite, owner);
+                made.map(|(made, fd)| (made, Some(fd)))
             }
-            NodeKind::Directory => (self.node.mkdir(name, owner)?, None),
-            NodeKind::Fifo | NodeKind::Socket => (
-                self.node.mknod(name, owner, kind.mode_bits(), (0, 0))?,
-                None,
-            ),
-            NodeKind::CharDevice(rdev) | NodeKind::BlockDevice(rdev) => (
-                self.node
-                    .mknod(name, owner, kind.mode_bits(), device(rdev))?,
-                None,
-            ),
+            NodeKind::Directory => plain(self.node.mkdir(name, owner)),
+            NodeKind::Fifo | NodeKind::Socket => {
+                plain(self.node.mknod(name, owner, kind.mode_bits(), (0, 0)))
+            }
+            NodeKind::CharDevice(rdev) | NodeKind::BlockDevice(rdev) => {
+                plain(self.node.mknod(name, owner, kind.mode_bits(), device(rdev)))
+            }
             NodeKind::Symlink | NodeKind::Anonymous => return Err(Errno::EINVAL),
         };
-        self.changed_dir();
-        Ok(self.made(made, fd)?)
+        let (made, fd) = self.name_made(name, result)?;
+        let inode = self.made(made, fd)?;
+        if kind == NodeKind::Directory && !self.fs.shared() {
+            inode.ahead.made_here();
+        }
+        Ok(inode)
     }
 
     fn symlink(
@@ -356,8 +382,8 @@ impl Inode for GoferInode {
         target: &[u8],
     ) -> Result<Arc<dyn Inode>, Errno> {
         let owner = self.child_owner(caller, false, 0o777);
-        let made = self.node.symlink(name, target, owner.uid, owner.gid)?;
-        self.changed_dir();
+        let made = self.node.symlink(name, target, owner.uid, owner.gid);
+        let made = self.name_made(name, made)?;
         let inode = self.made(made, None)?;
         inode.target.set(Arc::from(target)).ok();
         Ok(inode)
@@ -377,9 +403,8 @@ impl Inode for GoferInode {
         target: &Arc<dyn Inode>,
     ) -> Result<(), Errno> {
         let target = of_gofer(target)?;
-        let attr = self.node.link(name, &target.node)?;
+        let attr = self.name_made(name, self.node.link(name, &target.node))?;
         target.seen(&attr);
-        self.changed_dir();
         Ok(())
     }
 
@@ -390,7 +415,7 @@ impl Inode for GoferInode {
         child: &Arc<dyn Inode>,
     ) -> Result<(), Errno> {
         self.node.unlink(name)?;
-        self.changed_dir();
+        self.name_gone(name);
         let child = of_gofer(child)?;
         child.cached.unlinked();
         child.touched();
@@ -404,7 +429,7 @@ impl Inode for GoferInode {
         child: &Arc<dyn Inode>,
     ) -> Result<(), Errno> {
         self.node.rmdir(name)?;
-        self.changed_dir();
+        self.name_gone(name);
         let child = of_gofer(child)?;
         child.cached.nlink.store(0, Ordering::Relaxed);
         child.touched();
@@ -423,9 +448,16 @@ impl Inode for GoferInode {
     ) -> Result<(), Errno> {
         let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
         let new_dir = of_gofer(new_dir)?;
-        self.node.rename(name, &new_dir.node, new_name, flags)?;
-        self.changed_dir();
-        new_dir.changed_dir();
+        let renamed = self.node.rename(name, &new_dir.node, new_name, flags);
+        new_dir.ahead.forget(new_name);
+        new_dir.name_made(new_name, renamed)?;
+        if flags.contains(RenameFlags::EXCHANGE) {
+            self.ahead.forget(name);
+            self.listings.changed();
+            self.touched();
+        } else {
+            self.name_gone(name);
+        }
         of_gofer(child)?.touched();
         if let Some(replaced) = replaced {
             let replaced = of_gofer(replaced)?;

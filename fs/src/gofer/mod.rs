@@ -15,11 +15,14 @@
 //! Descriptors outlive the last `close`, in a ring of limited length: files are opened again. A look-up brings the data of a regular file along while that
 //! proves worth it ([`Prefetch`]), so that a cold open costs one round trip.
 
+mod ahead;
 mod attr;
 mod dir;
 mod fds;
 mod file;
 mod inode;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;
 
@@ -128,6 +131,14 @@ impl GoferFs {
         }
         table.insert(attr.identity(), Arc::downgrade(&inode));
         Ok(inode)
+    }
+
+    /// Whether a file has an inode now.
+    fn in_use(&self, identity: &Identity) -> bool {
+        self.table
+            .lock()
+            .get(identity)
+            .is_some_and(|weak| weak.strong_count() != 0)
     }
 
     /// An inode is gone.

@@ -29,14 +29,14 @@ const O_APPEND: u32 = 0o2000;
 const O_TMPFILE: u32 = 0o20200000;
 
 /// A directory on the host and a file system on it; both go in the end.
-struct Fixture {
-    host: PathBuf,
+pub(super) struct Fixture {
+    pub host: PathBuf,
     client: Client,
     server: Arc<Server>,
     fs: Arc<GoferFs>,
     _ns: Arc<MountNamespace>,
-    root: Path,
-    caller: TestCaller,
+    pub root: Path,
+    pub caller: TestCaller,
 }
 
 impl Fixture {
@@ -82,19 +82,19 @@ impl Fixture {
         }
     }
 
-    fn exclusive() -> Fixture {
+    pub fn exclusive() -> Fixture {
         Self::new(gofer::wire::MountFlags::empty())
     }
 
-    fn at(&self) -> Lookup<'_> {
+    pub fn at(&self) -> Lookup<'_> {
         Lookup::new(&self.caller, &self.root, &self.root)
     }
 
-    fn open(&self, path: &str, flags: u32) -> Result<Arc<File>, Errno> {
+    pub fn open(&self, path: &str, flags: u32) -> Result<Arc<File>, Errno> {
         self.at().open(path.as_bytes(), flags, 0o666)
     }
 
-    fn path(&self, path: &str) -> Result<Path, Errno> {
+    pub fn path(&self, path: &str) -> Result<Path, Errno> {
         self.at().resolve(path.as_bytes())
     }
 
@@ -112,7 +112,7 @@ impl Fixture {
         assert_eq!(file.write(&self.caller, text.as_bytes()), Ok(text.len()));
     }
 
-    fn read(&self, path: &str) -> Result<String, Errno> {
+    pub fn read(&self, path: &str) -> Result<String, Errno> {
         let file = self.open(path, 0)?;
         let mut buf = [0; 100];
         let n = file.read(&mut buf)?;
@@ -124,7 +124,7 @@ impl Fixture {
     }
 }
 
-fn names(dir: &File) -> Vec<String> {
+pub(super) fn names(dir: &File) -> Vec<String> {
     let mut names = Vec::new();
     dir.read_dir(&TestCaller::root(), &mut |entry| {
         names.push(String::from_utf8_lossy(entry.name).into_owned());
@@ -507,4 +507,79 @@ fn many_threads() {
     on_host.extend([".".into(), "..".into()]);
     on_host.sort();
     assert_eq!(t.list("."), on_host);
+}
+
+#[test]
+fn listed_directories_are_looked_up_in_advance() {
+    let t = Fixture::exclusive();
+    for n in 0..200 {
+        std::fs::write(t.host.join(format!("file-{n}")), n.to_string()).unwrap();
+    }
+    let names = t.list(".");
+    // As `ls -l` does: every entry, in some order. Most are there before they are asked for.
+    let (mut seen, mut first_nodes) = (0, 0);
+    for (n, name) in names
+        .iter()
+        .filter(|name| name.starts_with("file"))
+        .enumerate()
+    {
+        let attr = t.inode(name).attr().unwrap();
+        assert_eq!(
+            attr.ino,
+            std::fs::metadata(t.host.join(name)).unwrap().ino()
+        );
+        seen += 1;
+        if n == 1 {
+            first_nodes = t.server.open_nodes();
+        }
+    }
+    assert_eq!(seen, 200);
+    assert!(first_nodes > 10, "{first_nodes}");
+    // And as `rm -r` does; nothing that is gone is found.
+    t.list(".");
+    for name in names.iter().filter(|name| name.starts_with("file")) {
+        if name.ends_with('7') {
+            t.at()
+                .rename(name.as_bytes(), &t.root, b"renamed", 0)
+                .unwrap();
+            t.write(name, "new");
+            assert_eq!(t.read(name).unwrap(), "new");
+        }
+        t.at().unlink(name.as_bytes()).unwrap();
+        assert_eq!(t.read(name).unwrap_err(), Errno::ENOENT);
+    }
+    assert_eq!(t.list("."), [".", "..", "renamed"]);
+    t.at().unlink(b"renamed").unwrap();
+    assert_eq!(std::fs::read_dir(&t.host).unwrap().count(), 0);
+}
+
+#[test]
+fn directories_made_here_know_their_names() {
+    let t = Fixture::exclusive();
+    t.at().mkdir(b"new", 0o755).unwrap();
+    t.write("new/a", "a");
+    t.at().symlink(b"a", b"new/b").unwrap();
+    t.at().link(&t.path("new/a").unwrap(), b"new/c").unwrap();
+    t.at().rename(b"new/a", &t.root, b"new/d", 0).unwrap();
+    t.write("outside", "o");
+    t.at().rename(b"outside", &t.root, b"new/e", 0).unwrap();
+    t.at().rename(b"new/e", &t.root, b"new/c", 2).unwrap();
+    t.at().mkdir(b"new/sub", 0o755).unwrap();
+    t.at().rmdir(b"new/sub").unwrap();
+    t.at().rename(b"new/b", &t.root, b"b", 0).unwrap();
+    assert_eq!(t.list("new"), [".", "..", "c", "d", "e"]);
+    // What is not there is not there, without asking; what is there is found.
+    t.client.hung_up();
+    assert_eq!(t.read("new/never").unwrap_err(), Errno::ENOENT);
+    for gone in ["new/a", "new/b", "new/sub"] {
+        assert_eq!(t.read(gone).unwrap_err(), Errno::ENOENT, "{gone}");
+    }
+    assert_eq!(
+        (
+            t.read("new/c").unwrap(),
+            t.read("new/d").unwrap(),
+            t.read("new/e").unwrap()
+        ),
+        ("o".into(), "a".into(), "a".into())
+    );
 }

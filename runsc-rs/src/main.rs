@@ -94,8 +94,35 @@ fn usage(e: &clap::Error) -> ExitCode {
         return ExitCode::from(3);
     }
     let text = e.render().to_string();
-    let first = text.lines().next().unwrap_or_default();
     eprintln!("Incorrect Usage.\n\n{}", text.lines().skip(1).collect::<Vec<_>>().join("\n").trim_start());
-    logging::fatal(first.strip_prefix("error: ").unwrap_or(first));
+    logging::fatal(&usage_message(e, &args));
     ExitCode::FAILURE
 }
+
+/// What runc would say of the same mistake.
+fn usage_message(e: &clap::Error, args: &[String]) -> String {
+    let invalid = match e.get(clap::error::ContextKind::InvalidArg) {
+        Some(clap::error::ContextValue::String(s)) => s.clone(),
+        Some(clap::error::ContextValue::Strings(l)) => l.join(" "),
+        _ => String::new(),
+    };
+    let command = args.iter().skip(1).find(|a| COMMANDS.contains(&a.as_str()));
+    match (e.kind(), command) {
+        (ErrorKind::UnknownArgument, _) if invalid.starts_with('-') => {
+            format!("flag provided but not defined: -{}", invalid.trim_start_matches('-'))
+        }
+        (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, Some(c)) if ["exec", "ps", "kill", "do"].contains(&c.as_str()) => {
+            format!("runsc-rs: \"{c}\" requires a minimum of 1 argument")
+        }
+        (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, Some(c)) => format!("runsc-rs: \"{c}\" requires exactly 1 argument(s)"),
+        _ => {
+            let text = e.render().to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        }
+    }
+}
+
+/// Commands that take arguments, to name the one that got the wrong number of them.
+const COMMANDS: [&str; 15] =
+    ["create", "run", "start", "state", "kill", "delete", "exec", "ps", "wait", "pause", "resume", "update", "events", "do", "debug"];

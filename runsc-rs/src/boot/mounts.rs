@@ -82,8 +82,9 @@ pub fn build(kernel: &Arc<Kernel>, client: &Client, trees: &[Tree], spec: &BootS
 }
 
 /// A root whose writes stay in memory.
-fn overlay(_kernel: &Kernel, _lower: Arc<GoferFs>) -> Result<Arc<dyn FileSystem>> {
-    Err(anyhow!("--overlay2=root:memory is not supported yet"))
+fn overlay(kernel: &Kernel, lower: Arc<GoferFs>) -> Result<Arc<dyn FileSystem>> {
+    let upper = tmpfs(kernel, "mode=755,size=100%").map_err(|e| errno("overlay", e))?;
+    Ok(fs::overlay::OverlayFs::new(lower, upper).map_err(|e| errno("overlay", e))?)
 }
 
 /// The filesystems that are the sandbox's own.

@@ -433,7 +433,10 @@ fn extended_state_goes_round() {
         space.read(DATA + 32, &mut out).unwrap();
         assert_eq!(out, [[3; 16], [9; 16]].concat()[..]);
         context.reset_fp_state();
-        assert_eq!(context.fp_state().unwrap(), fresh);
+        // Which components count as in use is the processor's affair, as long as they hold what they hold initially.
+        let mut reset = context.fp_state().unwrap();
+        reset[512] = fresh[512];
+        assert!(reset == fresh);
     });
 }
 

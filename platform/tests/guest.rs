@@ -317,12 +317,15 @@ fn a_running_guest_is_interrupted() {
                 interrupter.interrupt();
             }
         });
+        let mut ran = 0;
         for _ in 0..50 {
             ask.send(()).unwrap();
             let before = regs.user.rax;
             assert_eq!(context.switch(regs), Event::Interrupted);
-            assert!(regs.user.rax > before);
+            // On a busy machine the interrupt may come before the guest's first instruction.
+            ran += u32::from(regs.user.rax > before);
         }
+        assert!(ran > 0);
         drop(ask);
         thread.join().unwrap();
     });

@@ -21,6 +21,7 @@
 mod table;
 pub mod args;
 pub mod file;
+pub mod memory;
 pub mod process;
 pub mod signal;
 pub mod time;
@@ -28,7 +29,7 @@ pub mod time;
 pub use sentry::syscall::{SysResult, Support, Syscall, SyscallTable};
 
 /// Every family's list.
-pub static FAMILIES: &[&[Syscall]] = &[file::CALLS, process::CALLS, signal::CALLS, time::CALLS];
+pub static FAMILIES: &[&[Syscall]] = &[file::CALLS, memory::CALLS, process::CALLS, signal::CALLS, time::CALLS];
 
 /// The table that the kernel is booted with.
 pub fn table() -> SyscallTable {

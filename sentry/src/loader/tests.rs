@@ -5,7 +5,6 @@ use crate::kernel::HostClock;
 use crate::mm::testing::host_file;
 use crate::syscall::SyscallTable;
 use abi::elf::*;
-use platform::Platform;
 use platform::mock::MockPlatform;
 use proptest::prelude::*;
 use zerocopy::IntoBytes;

@@ -89,12 +89,37 @@ pub struct FileMap {
     source: Source,
     /// Whether stores may ever reach the file.
     writable: bool,
+    _stores: Stores,
     observer: Option<Arc<Observer>>,
+}
+
+/// Counted among the file's writable shared mappings, which a seal against writing looks at.
+struct Stores {
+    file: Arc<File>,
+    counted: bool,
+}
+
+impl Stores {
+    fn new(file: &Arc<File>, counted: bool) -> Self {
+        if counted {
+            file.inode().vnode().shared_writers.fetch_add(1, Ordering::AcqRel);
+        }
+        Self { file: file.clone(), counted }
+    }
+}
+
+impl Drop for Stores {
+    fn drop(&mut self) {
+        if self.counted {
+            self.file.inode().vnode().shared_writers.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
 }
 
 impl FileMap {
     /// Prepares to map `file`; `None` for `/dev/zero`, whose memory is anonymous. `writable`: shared, and the description may write.
     pub fn new(file: &Arc<File>, mm: &Weak<MemoryManager>, writable: bool) -> Result<Option<Arc<Self>>, Errno> {
+        let stores = Stores::new(file, writable);
         // The kind of memory is asked for with no length: nothing is allocated by that.
         let source = match file.ops().mmap(file, 0, 0, writable)? {
             Mappable::Host { fd, .. } => Source::Host(fd),
@@ -102,10 +127,10 @@ impl FileMap {
             Mappable::Zero => return Ok(None),
         };
         let (dev, ino) = file.inode().attr().map_or((0, 0), |a| (a.dev, a.ino));
-        Ok(Some(Self::build(file, dev, ino, source, mm, writable)))
+        Ok(Some(Self::build(file, dev, ino, source, mm, stores)))
     }
 
-    fn build(file: &Arc<File>, dev: u64, ino: u64, source: Source, mm: &Weak<MemoryManager>, writable: bool) -> Arc<Self> {
+    fn build(file: &Arc<File>, dev: u64, ino: u64, source: Source, mm: &Weak<MemoryManager>, stores: Stores) -> Arc<Self> {
         Arc::new_cyclic(|this| {
             let observer = matches!(source, Source::Memory).then(|| {
                 let observer = Arc::new(Observer { mm: OnceLock::new(), map: this.clone(), generation: AtomicU64::new(0) });
@@ -116,14 +141,14 @@ impl FileMap {
                 file.inode().vnode().observe_mappings(&dynamic);
                 observer
             });
-            Self { file: file.clone(), dev, ino, source, writable, observer }
+            Self { file: file.clone(), dev, ino, source, writable: stores.counted, _stores: stores, observer }
         })
     }
 
     /// The same for a forked address space, which [`FileMap::adopt`] names later. `None` when this one serves both.
     pub(super) fn fork(&self) -> Option<Arc<Self>> {
         self.observer.as_ref()?;
-        Some(Self::build(&self.file, self.dev, self.ino, Source::Memory, &Weak::new(), self.writable))
+        Some(Self::build(&self.file, self.dev, self.ino, Source::Memory, &Weak::new(), Stores::new(&self.file, self.writable)))
     }
 
     /// Names the address space of a map made by [`FileMap::fork`]. False: pages have gone meanwhile, drop the mappings.

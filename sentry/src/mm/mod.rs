@@ -41,7 +41,8 @@ pub use file::{Attachment, ExeFile, FileMap, Region};
 pub use layout::Layout;
 pub use map::{MapRequest, MapSource};
 pub use plan::{Piece, Plan};
-pub use store::Store;
+pub use platform::Prot;
+pub use store::{Store, internal_tmpfs};
 pub use view::Statm;
 pub use vma::{Host, STACK_GUARD, VmBacking, VmFlags, Vma};
 

@@ -25,19 +25,21 @@ use crate::oci::process::Process;
 pub struct HostInfo {
     /// /proc/cpuinfo
     pub cpuinfo: Vec<u8>,
+    /// Where the host's vDSO is, which /proc/self/maps tells: guests read the clock through it.
+    pub vdso: HostVdso,
 }
 
 impl HostInfo {
     /// Reads it.
     pub fn read() -> HostInfo {
-        HostInfo { cpuinfo: std::fs::read("/proc/cpuinfo").unwrap_or_default() }
+        HostInfo { cpuinfo: std::fs::read("/proc/cpuinfo").unwrap_or_default(), vdso: HostVdso::find() }
     }
 }
 
 /// Makes the platform of a name. The process has one thread, and the walls stand.
-pub fn platform(name: &str) -> Result<Arc<dyn Platform>> {
+pub fn platform(name: &str, vdso: &HostVdso) -> Result<Arc<dyn Platform>> {
     match name {
-        "auto" | "ptrace" => match platform::ptrace::Ptrace::new(&HostVdso::find()) {
+        "auto" | "ptrace" => match platform::ptrace::Ptrace::new(vdso) {
             Ok(p) => Ok(Arc::new(p)),
             Err(e) => bail!("platform ptrace: {}", error::errno(e.raw())),
         },

@@ -149,7 +149,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
     jail::drop_capabilities()?;
     let signals = sys::signal_fd(server::FORWARDED).context("signalfd")?;
 
-    let platform = guest::platform(&spec.platform)?;
+    let platform = guest::platform(&spec.platform, &host.vdso)?;
     let name = platform.name().to_owned();
     let guest = guest::Guest::new(spec, platform, host, fds.gofer.try_clone().context("gofer")?)?;
     let server = server::Server::new(guest, fds, signals)?;

@@ -4,7 +4,9 @@
 //! Read `kernel/run.rs` first: the loop every task runs.
 #![forbid(unsafe_code)]
 
+pub mod filesystems;
 pub mod futex;
+pub mod host;
 pub mod kernel;
 pub mod loader;
 pub mod mm;

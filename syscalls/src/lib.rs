@@ -21,15 +21,25 @@
 mod table;
 pub mod args;
 pub mod file;
+pub mod identity;
 pub mod memory;
 pub mod process;
 pub mod signal;
+pub mod system;
 pub mod time;
 
 pub use sentry::syscall::{SysResult, Support, Syscall, SyscallTable};
 
 /// Every family's list.
-pub static FAMILIES: &[&[Syscall]] = &[file::CALLS, memory::CALLS, process::CALLS, signal::CALLS, time::CALLS];
+pub static FAMILIES: &[&[Syscall]] = &[
+    file::CALLS,
+    identity::CALLS,
+    memory::CALLS,
+    process::CALLS,
+    signal::CALLS,
+    system::CALLS,
+    time::CALLS,
+];
 
 /// The table that the kernel is booted with.
 pub fn table() -> SyscallTable {

@@ -10,6 +10,7 @@
 //! | `cred.rs`, `ns.rs`, `limits.rs`, `fd_table.rs` | what tasks hold |
 //! | `clock.rs`, `timer.rs`, `cpu.rs` | time |
 
+mod barrier;
 pub mod clock;
 pub mod clone;
 pub mod container;

@@ -80,6 +80,8 @@ pub struct Task {
     pub signals: Mutex<TaskSignals, { level::TASK_SIGNALS }>,
     work: AtomicU32,
     in_guest: AtomicBool,
+    /// How often guest code was entered.
+    entries: AtomicU64,
     waker: Arc<Waker>,
     interrupter: Mutex<Option<platform::Interrupter>, { level::TASK_FIELD }>,
     comm: Mutex<[u8; 16]>,
@@ -151,6 +153,7 @@ impl Task {
             signals: Mutex::new(TaskSignals { blocked: new.blocked, ..TaskSignals::default() }),
             work: AtomicU32::new(0),
             in_guest: AtomicBool::new(false),
+            entries: AtomicU64::new(0),
             waker: Arc::new(Waker { parker: Parker::new() }),
             interrupter: Mutex::new(None),
             comm: Mutex::new(new.comm),
@@ -328,12 +331,19 @@ impl Task {
     }
     /// Marks that guest code is about to run; false when there is work to do first.
     pub(super) fn entering_guest(&self) -> bool {
+        self.entries.fetch_add(1, Ordering::Relaxed);
         self.in_guest.store(true, Ordering::SeqCst);
         if self.work() != 0 {
             self.in_guest.store(false, Ordering::SeqCst);
             return false;
         }
         true
+    }
+    pub(super) fn is_in_guest(&self) -> bool {
+        self.in_guest.load(Ordering::SeqCst)
+    }
+    pub(super) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
     }
     pub(super) fn left_guest(&self) {
         self.in_guest.store(false, Ordering::SeqCst);

@@ -7,6 +7,8 @@ mod futex;
 mod ids;
 mod wait;
 
+pub(crate) use wait::rusage;
+
 use crate::args::{DirFd, Fd, LooseFlags, UserAddr, UserPath};
 use abi::sched::CloneFlags;
 use abi::siginfo::SigInfo;

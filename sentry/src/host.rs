@@ -1,0 +1,57 @@
+//! What the guest is told of the machine, from the host's own calls.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// `uname -r`: the Linux whose behaviour the calls follow.
+pub const RELEASE: &str = "6.12.0";
+/// `uname -v`
+pub const VERSION: &str = "#1 SMP runsc-rs";
+
+/// Memory of the machine, or of the sandbox's limit when that is lower. Bytes.
+pub struct Memory {
+    /// `MemTotal`
+    pub total: u64,
+    /// `MemFree`
+    pub free: u64,
+}
+
+/// Memory now.
+pub fn memory() -> Memory {
+    let info = rustix::system::sysinfo();
+    let unit = u64::from(info.mem_unit).max(1);
+    Memory { total: info.totalram.saturating_mul(unit), free: info.freeram.saturating_mul(unit) }
+}
+
+/// Processors that the sandbox may use; at least 1.
+pub fn cpus() -> u32 {
+    static KNOWN: AtomicU32 = AtomicU32::new(0);
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            let count = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count()).max(1);
+            KNOWN.store(count, Ordering::Relaxed);
+            count
+        }
+        known => known,
+    }
+}
+
+/// The processor this thread runs on.
+pub fn current_cpu() -> u32 {
+    u32::try_from(rustix::thread::sched_getcpu()).unwrap_or(0)
+}
+
+/// Fills `buf` from the host's pool.
+pub fn random(buf: &mut [u8]) {
+    let mut done = 0usize;
+    while let Some(rest) = buf.get_mut(done..).filter(|r| !r.is_empty()) {
+        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => done = done.saturating_add(n),
+            Err(rustix::io::Errno::INTR) => {}
+            // The host has had a pool since its boot: nothing else can fail here.
+            Err(e) => {
+                log::error!("getrandom: {e}");
+                std::process::abort();
+            }
+        }
+    }
+}

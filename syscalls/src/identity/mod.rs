@@ -1,0 +1,55 @@
+//! Who a task is: user and group ids, capabilities, prctl(2), resource limits, scheduling.
+
+mod caps;
+mod gids;
+mod limits;
+mod prctl;
+mod sched;
+mod uids;
+
+use crate::args::{Flags, UserAddr};
+use abi::resource::{Rlimit, Rusage};
+use abi::sched::SchedParam;
+use sentry::syscall::Syscall;
+
+/// The family's calls.
+pub static CALLS: &[Syscall] = calls! {
+    GETUID getuid() => uids::getuid, Full;
+    GETEUID geteuid() => uids::geteuid, Full;
+    GETGID getgid() => gids::getgid, Full;
+    GETEGID getegid() => gids::getegid, Full;
+    SETUID setuid(uid: u32) => uids::setuid, Full;
+    SETREUID setreuid(ruid: u32, euid: u32) => uids::setreuid, Full;
+    SETRESUID setresuid(ruid: u32, euid: u32, suid: u32) => uids::setresuid, Full;
+    GETRESUID getresuid(ruid: UserAddr<u32>, euid: UserAddr<u32>, suid: UserAddr<u32>) => uids::getresuid, Full;
+    SETFSUID setfsuid(uid: u32) => uids::setfsuid, Full;
+    SETGID setgid(gid: u32) => gids::setgid, Full;
+    SETREGID setregid(rgid: u32, egid: u32) => gids::setregid, Full;
+    SETRESGID setresgid(rgid: u32, egid: u32, sgid: u32) => gids::setresgid, Full;
+    GETRESGID getresgid(rgid: UserAddr<u32>, egid: UserAddr<u32>, sgid: UserAddr<u32>) => gids::getresgid, Full;
+    SETFSGID setfsgid(gid: u32) => gids::setfsgid, Full;
+    GETGROUPS getgroups(size: i32, list: u64) => gids::getgroups, Full;
+    SETGROUPS setgroups(size: i32, list: u64) => gids::setgroups, Full;
+    CAPGET capget(header: u64, data: u64) => caps::capget, Full;
+    CAPSET capset(header: u64, data: u64) => caps::capset, Full;
+    PRCTL prctl(option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) => prctl::prctl, Partial("options that programs use; others EINVAL");
+    GETRLIMIT getrlimit(resource: u32, limit: UserAddr<Rlimit>) => limits::getrlimit, Full;
+    SETRLIMIT setrlimit(resource: u32, limit: UserAddr<Rlimit>) => limits::setrlimit, Full;
+    PRLIMIT64 prlimit64(pid: i32, resource: u32, new: UserAddr<Rlimit>, old: UserAddr<Rlimit>) => limits::prlimit64, Full;
+    GETRUSAGE getrusage(who: i32, usage: UserAddr<Rusage>) => limits::getrusage, Partial("fault and switch counts are zero");
+    SCHED_YIELD sched_yield() => sched::sched_yield, Full;
+    SCHED_GETAFFINITY sched_getaffinity(pid: i32, len: u32, mask: u64) => sched::sched_getaffinity, Full;
+    SCHED_SETAFFINITY sched_setaffinity(pid: i32, len: u32, mask: u64) => sched::sched_setaffinity, Partial("recorded and reported; the host schedules");
+    SCHED_GETSCHEDULER sched_getscheduler(pid: i32) => sched::sched_getscheduler, Full;
+    SCHED_SETSCHEDULER sched_setscheduler(pid: i32, policy: i32, param: UserAddr<SchedParam>) => sched::sched_setscheduler, Partial("recorded and reported; the host schedules");
+    SCHED_GETPARAM sched_getparam(pid: i32, param: UserAddr<SchedParam>) => sched::sched_getparam, Full;
+    SCHED_SETPARAM sched_setparam(pid: i32, param: UserAddr<SchedParam>) => sched::sched_setparam, Partial("recorded and reported; the host schedules");
+    SCHED_GET_PRIORITY_MAX sched_get_priority_max(policy: i32) => sched::sched_get_priority_max, Full;
+    SCHED_GET_PRIORITY_MIN sched_get_priority_min(policy: i32) => sched::sched_get_priority_min, Full;
+    SCHED_RR_GET_INTERVAL sched_rr_get_interval(pid: i32, tp: UserAddr<abi::time::Timespec>) => sched::sched_rr_get_interval, Full;
+    GETPRIORITY getpriority(which: i32, who: i32) => sched::getpriority, Full;
+    SETPRIORITY setpriority(which: i32, who: i32, nice: i32) => sched::setpriority, Partial("recorded and reported; the host schedules");
+    IOPRIO_GET ioprio_get(which: i32, who: i32) => sched::ioprio_get, Full;
+    IOPRIO_SET ioprio_set(which: i32, who: i32, ioprio: i32) => sched::ioprio_set, Partial("recorded and reported; the host schedules");
+    UNSHARE unshare(flags: Flags<abi::sched::CloneFlags>) => super::system::namespaces::unshare, Partial("CLONE_NEWUSER, CLONE_NEWCGROUP, CLONE_NEWTIME");
+};

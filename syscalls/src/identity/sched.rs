@@ -1,0 +1,206 @@
+//! Scheduling: the host schedules the guest's threads; what a program sets here is checked, kept and reported.
+
+use crate::args::UserAddr;
+use abi::Errno;
+use abi::cap::CAP_SYS_NICE;
+use abi::sched::SchedParam;
+use abi::time::Timespec;
+use sentry::kernel::limits::Resource;
+use sentry::kernel::{Cx, Task};
+use sentry::syscall::SysResult;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// sched_yield(2)
+pub fn sched_yield(_: &mut Cx) -> SysResult {
+    sync::thread::yield_now();
+    Ok(0)
+}
+
+fn target(cx: &Cx, pid: i32) -> Result<Arc<Task>, Errno> {
+    match pid {
+        0 => Ok(cx.task().clone()),
+        p if p < 0 => Err(Errno::EINVAL),
+        p => cx.pid_ns().task(p).ok_or(Errno::ESRCH),
+    }
+}
+
+fn may_change(cx: &Cx, task: &Task) -> Result<(), Errno> {
+    let (own, other) = (cx.task().cred(), task.cred());
+    if own.euid == other.ruid || own.euid == other.euid || own.has_cap_in(&other.user_ns, CAP_SYS_NICE) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// The processors there are, as bits.
+fn online() -> u64 {
+    let count = sentry::host::cpus().clamp(1, 64);
+    u64::MAX >> 64u32.saturating_sub(count)
+}
+
+/// sched_getaffinity(2): the bytes written.
+pub fn sched_getaffinity(cx: &mut Cx, pid: i32, len: u32, mask: u64) -> SysResult {
+    if len < 8 || len % 8 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let task = target(cx, pid)?;
+    cx.mm()?.write_obj(mask, &(task.affinity.load(Ordering::Relaxed) & online()))?;
+    Ok(8)
+}
+
+/// sched_setaffinity(2)
+pub fn sched_setaffinity(cx: &mut Cx, pid: i32, len: u32, mask: u64) -> SysResult {
+    let task = target(cx, pid)?;
+    let mut bytes = [0u8; 8];
+    let n = usize::try_from(len).unwrap_or(8).min(8);
+    cx.mm()?.read_bytes(mask, bytes.get_mut(..n).unwrap_or_default())?;
+    may_change(cx, &task)?;
+    let wanted = u64::from_le_bytes(bytes) & online();
+    if wanted == 0 {
+        return Err(Errno::EINVAL);
+    }
+    task.affinity.store(wanted, Ordering::Relaxed);
+    Ok(0)
+}
+
+const SCHED_OTHER: i32 = 0;
+const SCHED_FIFO: i32 = 1;
+const SCHED_RR: i32 = 2;
+const SCHED_BATCH: i32 = 3;
+const SCHED_IDLE: i32 = 5;
+const SCHED_DEADLINE: i32 = 6;
+const RESET_ON_FORK: i32 = 0x4000_0000;
+
+fn priority_range(policy: i32) -> Result<(i32, i32), Errno> {
+    match policy {
+        SCHED_FIFO | SCHED_RR => Ok((1, 99)),
+        SCHED_OTHER | SCHED_BATCH | SCHED_IDLE | SCHED_DEADLINE => Ok((0, 0)),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// sched_get_priority_max(2)
+pub fn sched_get_priority_max(_: &mut Cx, policy: i32) -> SysResult {
+    Ok(u64::try_from(priority_range(policy)?.1).unwrap_or(0))
+}
+
+/// sched_get_priority_min(2)
+pub fn sched_get_priority_min(_: &mut Cx, policy: i32) -> SysResult {
+    Ok(u64::try_from(priority_range(policy)?.0).unwrap_or(0))
+}
+
+/// sched_getscheduler(2)
+pub fn sched_getscheduler(cx: &mut Cx, pid: i32) -> SysResult {
+    let task = target(cx, pid)?;
+    let policy = task.sched.lock().0;
+    Ok(u64::try_from(policy).unwrap_or(0))
+}
+
+/// sched_setscheduler(2)
+pub fn sched_setscheduler(cx: &mut Cx, pid: i32, policy: i32, param: UserAddr<SchedParam>) -> SysResult {
+    if param.is_null() || policy < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let priority = param.read(cx)?.sched_priority;
+    let task = target(cx, pid)?;
+    let bare = policy & !RESET_ON_FORK;
+    let (low, high) = priority_range(bare)?;
+    if bare == SCHED_DEADLINE || !(low..=high).contains(&priority) {
+        return Err(Errno::EINVAL);
+    }
+    may_change(cx, &task)?;
+    if priority > 0 {
+        let limit = task.group().limits.soft(Resource::Rtprio);
+        if u64::from(priority.unsigned_abs()) > limit && !cx.task().cred().has_cap(CAP_SYS_NICE) {
+            return Err(Errno::EPERM);
+        }
+    }
+    *task.sched.lock() = (policy, priority);
+    Ok(0)
+}
+
+/// sched_getparam(2)
+pub fn sched_getparam(cx: &mut Cx, pid: i32, param: UserAddr<SchedParam>) -> SysResult {
+    if param.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    let task = target(cx, pid)?;
+    let sched_priority = task.sched.lock().1;
+    param.write(cx, &SchedParam { sched_priority })?;
+    Ok(0)
+}
+
+/// sched_setparam(2)
+pub fn sched_setparam(cx: &mut Cx, pid: i32, param: UserAddr<SchedParam>) -> SysResult {
+    let policy = target(cx, pid)?.sched.lock().0;
+    sched_setscheduler(cx, pid, policy, param)
+}
+
+/// sched_rr_get_interval(2): 100 ms for SCHED_RR, 0 otherwise.
+pub fn sched_rr_get_interval(cx: &mut Cx, pid: i32, tp: UserAddr<Timespec>) -> SysResult {
+    let task = target(cx, pid)?;
+    let policy = task.sched.lock().0 & !RESET_ON_FORK;
+    tp.write(cx, &Timespec { tv_sec: 0, tv_nsec: if policy == SCHED_RR { 100_000_000 } else { 4_000_000 } })?;
+    Ok(0)
+}
+
+/// The tasks that `which` and `who` of getpriority(2) and ioprio_get(2) mean.
+fn select(cx: &Cx, which: i32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
+    const PROCESS: i32 = 0;
+    const GROUP: i32 = 1;
+    const USER: i32 = 2;
+    let ns = cx.pid_ns();
+    let found = match which {
+        PROCESS => target(cx, who).map(|t| vec![t]).map_err(|_| Errno::ESRCH)?,
+        GROUP => {
+            let pgrp = if who == 0 { Some(cx.group().process_group()) } else { ns.lookup(who).and_then(|p| p.process_group()) };
+            pgrp.map(|p| p.members().iter().flat_map(|g| g.tasks()).collect()).unwrap_or_default()
+        }
+        USER => {
+            let uid = if who == 0 { cx.task().cred().ruid } else { who as u32 };
+            ns.pids().into_iter().filter_map(|(_, p)| p.task()).filter(|t| t.cred().ruid == uid).collect()
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    if found.is_empty() { Err(Errno::ESRCH) } else { Ok(found) }
+}
+
+/// getpriority(2), the system call: 20 minus the nice value.
+pub fn getpriority(cx: &mut Cx, which: i32, who: i32) -> SysResult {
+    let best = select(cx, which, who)?.iter().map(|t| t.nice.load(Ordering::Relaxed)).min().unwrap_or(0);
+    Ok(u64::try_from(20i32.saturating_sub(best)).unwrap_or(0))
+}
+
+/// setpriority(2)
+pub fn setpriority(cx: &mut Cx, which: i32, who: i32, nice: i32) -> SysResult {
+    let nice = nice.clamp(-20, 19);
+    for task in select(cx, which, who)? {
+        may_change(cx, &task)?;
+        let floor = 20i64.saturating_sub(i64::try_from(task.group().limits.soft(Resource::Nice)).unwrap_or(40));
+        if nice < task.nice.load(Ordering::Relaxed) && i64::from(nice) < floor && !cx.task().cred().has_cap(CAP_SYS_NICE) {
+            return Err(Errno::EACCES);
+        }
+        task.nice.store(nice, Ordering::Relaxed);
+    }
+    Ok(0)
+}
+
+/// ioprio_get(2)
+pub fn ioprio_get(cx: &mut Cx, which: i32, who: i32) -> SysResult {
+    let found = select(cx, which.checked_sub(1).ok_or(Errno::EINVAL)?, who)?;
+    Ok(u64::try_from(found.iter().map(|t| t.ioprio.load(Ordering::Relaxed)).max().unwrap_or(0)).unwrap_or(0))
+}
+
+/// ioprio_set(2)
+pub fn ioprio_set(cx: &mut Cx, which: i32, who: i32, ioprio: i32) -> SysResult {
+    let class = ioprio >> 13;
+    if !(0..=3).contains(&class) || ioprio & 0x1fff > 7 && class != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if class == 1 {
+        cx.task().cred().require(abi::cap::CAP_SYS_ADMIN)?;
+    }
+    for task in select(cx, which.checked_sub(1).ok_or(Errno::EINVAL)?, who)? {
+        may_change(cx, &task)?;
+        task.ioprio.store(ioprio, Ordering::Relaxed);
+    }
+    Ok(0)
+}

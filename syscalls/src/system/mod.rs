@@ -1,0 +1,30 @@
+//! The system as a whole: names, memory and load, randomness, processors, mounts and namespaces.
+
+mod info;
+mod mount;
+pub(crate) mod namespaces;
+mod sync;
+
+use crate::args::{Fd, OutBuf, UserAddr, UserPath};
+use abi::sched::Rseq;
+use abi::sysinfo::Sysinfo;
+use abi::uts::Utsname;
+use sentry::syscall::Syscall;
+
+/// The family's calls.
+pub static CALLS: &[Syscall] = calls! {
+    UNAME uname(buf: UserAddr<Utsname>) => info::uname, Full;
+    SETHOSTNAME sethostname(name: u64, len: usize) => info::sethostname, Full;
+    SETDOMAINNAME setdomainname(name: u64, len: usize) => info::setdomainname, Full;
+    SYSINFO sysinfo(info: UserAddr<Sysinfo>) => info::sysinfo, Full;
+    GETRANDOM getrandom(buf: OutBuf, count: usize, flags: u32) => info::getrandom, Full;
+    GETCPU getcpu(cpu: UserAddr<u32>, node: UserAddr<u32>, unused: u64) => info::getcpu, Full;
+    PERSONALITY personality(persona: u32) => info::personality, Partial("PER_LINUX only");
+    SYSLOG syslog(op: i32, buf: u64, len: i32) => info::syslog, Partial("an empty log");
+    MEMBARRIER membarrier(cmd: i32, flags: u32, cpu: i32) => sync::membarrier, Partial("private and global barriers by a round of every thread");
+    RSEQ rseq(area: UserAddr<Rseq>, len: u32, flags: i32, sig: u32) => sync::rseq, Refused(abi::Errno::ENOSYS, "guest threads migrate without the sentry's knowledge on this platform");
+    MOUNT mount(source: u64, target: UserPath, fstype: u64, flags: u64, data: u64) => mount::mount, Partial("tmpfs, proc, sysfs, devpts, mqueue, bind, move, remount, propagation");
+    UMOUNT2 umount2(target: UserPath, flags: u32) => mount::umount2, Full;
+    PIVOT_ROOT pivot_root(new_root: UserPath, put_old: UserPath) => mount::pivot_root, Full;
+    SETNS setns(fd: Fd, nstype: u32) => namespaces::setns, Partial("pidfds");
+};

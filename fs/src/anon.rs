@@ -29,9 +29,17 @@ static PIPES: OnceLock<Arc<Mount>> = OnceLock::new();
 static SOCKETS: OnceLock<Arc<Mount>> = OnceLock::new();
 static OTHERS: OnceLock<Arc<Mount>> = OnceLock::new();
 
-fn mount(slot: &'static OnceLock<Arc<Mount>>, name: &'static str, magic: i64) -> &'static Arc<Mount> {
+fn mount(
+    slot: &'static OnceLock<Arc<Mount>>,
+    name: &'static str,
+    magic: i64,
+) -> &'static Arc<Mount> {
     slot.get_or_init(|| {
-        let fs = Arc::new(AnonFs { name, magic, dev: next_dev() });
+        let fs = Arc::new(AnonFs {
+            name,
+            magic,
+            dev: next_dev(),
+        });
         Mount::of_fs(fs, MountFlags::NOATIME, name.as_bytes())
     })
 }
@@ -58,11 +66,22 @@ pub fn socket(caller: &dyn Caller) -> Path {
 
 fn new(mount: &Arc<Mount>, word: &str, kind: NodeKind, mode: u32, caller: &dyn Caller) -> Path {
     let cred = caller.cred();
-    let owner = Owner { mode, uid: cred.fsuid, gid: cred.fsgid };
+    let owner = Owner {
+        mode,
+        uid: cred.fsuid,
+        gid: cred.fsgid,
+    };
     let meta = Meta::new(kind, owner, caller.now_ns());
     let name = format!("{word}:[{}]", meta.ino());
-    let inode = Arc::new(AnonInode { meta, vnode: Vnode::new(), fs: mount.fs().clone() });
-    Path { mount: mount.clone(), dentry: Dentry::detached(mount.superblock(), inode, name.as_bytes(), true) }
+    let inode = Arc::new(AnonInode {
+        meta,
+        vnode: Vnode::new(),
+        fs: mount.fs().clone(),
+    });
+    Path {
+        mount: mount.clone(),
+        dentry: Dentry::detached(mount.superblock(), inode, name.as_bytes(), true),
+    }
 }
 
 /// The place that all files called `anon_inode:NAME` share; `name` with its brackets, as Linux shows it (`[eventpoll]`, `inotify`).
@@ -74,11 +93,22 @@ pub fn place(name: &'static str) -> Path {
     }
     let mount = others();
     let inode = INODE.get_or_init(|| {
-        let owner = Owner { mode: 0o600, uid: 0, gid: 0 };
-        Arc::new(AnonInode { meta: Meta::new(NodeKind::Anonymous, owner, crate::meta::now_ns()), vnode: Vnode::new(), fs: mount.fs().clone() })
+        let owner = Owner {
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+        };
+        Arc::new(AnonInode {
+            meta: Meta::new(NodeKind::Anonymous, owner, crate::meta::now_ns()),
+            vnode: Vnode::new(),
+            fs: mount.fs().clone(),
+        })
     });
     let text = format!("anon_inode:{name}");
-    let path = Path { mount: mount.clone(), dentry: Dentry::detached(mount.superblock(), inode.clone(), text.as_bytes(), true) };
+    let path = Path {
+        mount: mount.clone(),
+        dentry: Dentry::detached(mount.superblock(), inode.clone(), text.as_bytes(), true),
+    };
     let other = PLACES.lock().insert(name, path.clone());
     drop(other);
     path
@@ -142,12 +172,34 @@ impl FileSystem for AnonFs {
         self.name
     }
     fn root(&self) -> Arc<dyn Inode> {
-        let fs = Arc::new(AnonFs { name: self.name, magic: self.magic, dev: self.dev });
-        let meta = Meta::new(NodeKind::Directory, Owner { mode: 0o555, uid: 0, gid: 0 }, 0);
-        Arc::new(AnonInode { meta, vnode: Vnode::new(), fs })
+        let fs = Arc::new(AnonFs {
+            name: self.name,
+            magic: self.magic,
+            dev: self.dev,
+        });
+        let meta = Meta::new(
+            NodeKind::Directory,
+            Owner {
+                mode: 0o555,
+                uid: 0,
+                gid: 0,
+            },
+            0,
+        );
+        Arc::new(AnonInode {
+            meta,
+            vnode: Vnode::new(),
+            fs,
+        })
     }
     fn statfs(&self) -> Result<abi::fs::Statfs, Errno> {
-        Ok(abi::fs::Statfs { f_type: self.magic, f_bsize: 4096, f_namelen: 255, f_frsize: 4096, ..Default::default() })
+        Ok(abi::fs::Statfs {
+            f_type: self.magic,
+            f_bsize: 4096,
+            f_namelen: 255,
+            f_frsize: 4096,
+            ..Default::default()
+        })
     }
     fn dev(&self) -> u64 {
         self.dev

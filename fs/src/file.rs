@@ -9,8 +9,8 @@ use abi::Errno;
 use abi::fcntl::OpenFlags;
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use sync::Mutex;
 
 /// Where a read or write happens.
@@ -70,7 +70,13 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
     /// Writes up to `buf.len()` bytes. Returns the count and the offset after it (for [`Pos::Append`]; any value for streams).
-    fn write(&self, file: &File, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        file: &File,
+        caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         Err(Errno::EINVAL)
     }
     /// A blocking `write(2)` goes on until all is written (pipes, stream sockets): after a short count the caller waits and continues with the rest.
@@ -94,16 +100,35 @@ pub trait FileOps: Send + Sync + Any {
         None
     }
     /// `ioctl(2)`; `ENOTTY` for unknown commands. Returns the call's result.
-    fn ioctl(&self, file: &File, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        file: &File,
+        caller: &dyn Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         Err(Errno::ENOTTY)
     }
     /// The memory that `mmap(2)` of `len` bytes at `offset` shows (both page aligned). `writable_shared` when stores reach the file.
-    fn mmap(&self, file: &File, offset: u64, len: u64, writable_shared: bool) -> Result<Mappable, Errno> {
+    fn mmap(
+        &self,
+        file: &File,
+        offset: u64,
+        len: u64,
+        writable_shared: bool,
+    ) -> Result<Mappable, Errno> {
         Err(Errno::ENODEV)
     }
     /// Directory entries after the one with `cookie`, or from the start if `cookie` is 2 or less. Neither `.` nor `..`: [`File::read_dir`] gives those, with the
     /// cookies 1 and 2; every cookie given here is above 2. `sink` returns false when it is full, and has not taken the entry then.
-    fn read_dir(&self, file: &File, caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&crate::inode::DirEntry) -> bool) -> Result<(), Errno> {
+    fn read_dir(
+        &self,
+        file: &File,
+        caller: &dyn Caller,
+        cookie: u64,
+        sink: &mut dyn FnMut(&crate::inode::DirEntry) -> bool,
+    ) -> Result<(), Errno> {
         Err(Errno::ENOTDIR)
     }
     /// `fsync(2)`, or `fdatasync(2)` when `data_only`; reaches the host.
@@ -111,7 +136,14 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
     /// `fallocate(2)`.
-    fn allocate(&self, file: &File, caller: &dyn Caller, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
+    fn allocate(
+        &self,
+        file: &File,
+        caller: &dyn Caller,
+        mode: i32,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }
     /// Called at every `close(2)` of a descriptor of this description (`flush` in Linux).
@@ -183,15 +215,35 @@ pub const SETFL_MASK: u32 = OpenFlags::SETFL.bits();
 
 impl File {
     /// A new description. `flags` are open(2)'s, without `O_CREAT|O_EXCL|O_NOCTTY|O_TRUNC|O_CLOEXEC`.
-    pub fn new(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32) -> Arc<Self> {
+    pub fn new(
+        ops: Box<dyn FileOps>,
+        path: crate::vfs::Path,
+        inode: Arc<dyn Inode>,
+        flags: u32,
+    ) -> Arc<Self> {
         Self::counted(ops, path, inode, flags, Counted::No)
     }
 
     /// As [`File::new`]; `counted` says what was called on the [`crate::vfs::Vnode`] for it, to be undone at its end.
-    pub(crate) fn counted(ops: Box<dyn FileOps>, path: crate::vfs::Path, inode: Arc<dyn Inode>, flags: u32, counted: Counted) -> Arc<Self> {
+    pub(crate) fn counted(
+        ops: Box<dyn FileOps>,
+        path: crate::vfs::Path,
+        inode: Arc<dyn Inode>,
+        flags: u32,
+        counted: Counted,
+    ) -> Arc<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { ops, path, inode, flags: AtomicU32::new(flags), offset: Mutex::new(0), counted, id, hooks: Mutex::new(Vec::new()) })
+        Arc::new(Self {
+            ops,
+            path,
+            inode,
+            flags: AtomicU32::new(flags),
+            offset: Mutex::new(0),
+            counted,
+            id,
+            hooks: Mutex::new(Vec::new()),
+        })
     }
 
     /// What the file does.
@@ -238,7 +290,8 @@ impl File {
     pub fn set_status_flags(&self, flags: u32) -> Result<(), Errno> {
         self.ops.set_flags(self, flags & SETFL_MASK)?;
         let old = self.flags() & !SETFL_MASK;
-        self.flags.store(old | (flags & SETFL_MASK), Ordering::Relaxed);
+        self.flags
+            .store(old | (flags & SETFL_MASK), Ordering::Relaxed);
         Ok(())
     }
 
@@ -287,7 +340,11 @@ impl File {
             return Ok(n);
         }
         let mut offset = self.offset.lock();
-        let pos = if self.flags() & O_APPEND != 0 { Pos::Append } else { Pos::At(*offset) };
+        let pos = if self.flags() & O_APPEND != 0 {
+            Pos::Append
+        } else {
+            Pos::At(*offset)
+        };
         let (n, end) = self.write_checked(caller, buf, pos)?;
         *offset = end;
         drop(offset);
@@ -297,7 +354,11 @@ impl File {
 
     /// `pwrite(2)`; with `O_APPEND` Linux appends all the same.
     pub fn write_at(&self, caller: &dyn Caller, buf: &[u8], offset: u64) -> Result<usize, Errno> {
-        let pos = if self.flags() & O_APPEND != 0 { Pos::Append } else { Pos::At(offset) };
+        let pos = if self.flags() & O_APPEND != 0 {
+            Pos::Append
+        } else {
+            Pos::At(offset)
+        };
         self.write_pos(caller, buf, pos)
     }
 
@@ -315,7 +376,12 @@ impl File {
     }
 
     /// What holds for every write to a regular file: size limits, and the setuid bit that a stranger's write clears.
-    fn write_checked(&self, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write_checked(
+        &self,
+        caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         if self.inode.kind() != NodeKind::Regular || buf.is_empty() {
             return self.ops.write(self, caller, buf, pos);
         }
@@ -329,7 +395,9 @@ impl File {
         if start >= limit {
             return Err(Errno::EFBIG);
         }
-        if let Some(short) = buf.get(..usize::try_from(limit.saturating_sub(start)).unwrap_or(usize::MAX)) {
+        if let Some(short) =
+            buf.get(..usize::try_from(limit.saturating_sub(start)).unwrap_or(usize::MAX))
+        {
             buf = short;
         }
         let owner = self.inode.owner()?;
@@ -342,13 +410,24 @@ impl File {
     #[cold]
     fn clear_suid(&self, caller: &dyn Caller, owner: Owner) -> Result<(), Errno> {
         match perm::without_suid(owner, &caller.cred()) {
-            Some(mode) => self.inode.set_attr(caller, &SetAttr { mode: Some(mode), ctime: caller.now_ns(), ..SetAttr::default() }),
+            Some(mode) => self.inode.set_attr(
+                caller,
+                &SetAttr {
+                    mode: Some(mode),
+                    ctime: caller.now_ns(),
+                    ..SetAttr::default()
+                },
+            ),
             None => Ok(()),
         }
     }
 
     /// `getdents64(2)`: `.` and `..`, then what the filesystem gives, from the offset on. `sink` returns false when it is full.
-    pub fn read_dir(&self, caller: &dyn Caller, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+    pub fn read_dir(
+        &self,
+        caller: &dyn Caller,
+        sink: &mut dyn FnMut(&DirEntry) -> bool,
+    ) -> Result<(), Errno> {
         if !self.readable() {
             return Err(Errno::EBADF);
         }
@@ -361,15 +440,29 @@ impl File {
         let mut offset = self.offset.lock();
         let kind = NodeKind::Directory.dirent_type();
         if *offset == 0 {
-            if !sink(&DirEntry { name: b".", ino: self.inode.attr()?.ino, kind, cookie: 1 }) {
+            if !sink(&DirEntry {
+                name: b".",
+                ino: self.inode.attr()?.ino,
+                kind,
+                cookie: 1,
+            }) {
                 return Ok(());
             }
             *offset = 1;
         }
         if *offset == 1 {
             let parent = self.path.dentry.parent();
-            let ino = parent.as_ref().map_or(&self.inode, |p| p.inode()).attr()?.ino;
-            if !sink(&DirEntry { name: b"..", ino, kind, cookie: 2 }) {
+            let ino = parent
+                .as_ref()
+                .map_or(&self.inode, |p| p.inode())
+                .attr()?
+                .ino;
+            if !sink(&DirEntry {
+                name: b"..",
+                ino,
+                kind,
+                cookie: 2,
+            }) {
                 return Ok(());
             }
             *offset = 2;
@@ -452,7 +545,14 @@ impl Drop for File {
             Counted::Denier => self.inode.vnode().allow_write(),
         }
         if !self.is_path() {
-            notify(&self.path.dentry, if self.writable() { event::CLOSE_WRITE } else { event::CLOSE_NOWRITE });
+            notify(
+                &self.path.dentry,
+                if self.writable() {
+                    event::CLOSE_WRITE
+                } else {
+                    event::CLOSE_NOWRITE
+                },
+            );
         }
     }
 }

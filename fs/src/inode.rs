@@ -1,7 +1,7 @@
 //! Inodes and filesystems: what a name leads to.
 
-use crate::file::FileOps;
 use crate::Caller;
+use crate::file::FileOps;
 use crate::vfs::perm::Owner;
 use abi::Errno;
 use std::any::Any;
@@ -124,7 +124,12 @@ pub trait Inode: Send + Sync + Any {
     }
     /// Whether the caller may (`MAY_READ|MAY_WRITE|MAY_EXEC`); mount flags were checked. Override for rules of one's own (procfs), or to ask elsewhere.
     fn permission(&self, caller: &dyn Caller, cred: &crate::Cred, mask: u32) -> Result<(), Errno> {
-        crate::vfs::perm::generic(self.owner()?, self.kind() == NodeKind::Directory, cred, mask)
+        crate::vfs::perm::generic(
+            self.owner()?,
+            self.kind() == NodeKind::Directory,
+            cred,
+            mask,
+        )
     }
     /// Changes attributes; truncation included (pages past the end are gone from every mapping afterwards, see `Mappable`).
     fn set_attr(&self, caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
@@ -144,11 +149,22 @@ pub trait Inode: Send + Sync + Any {
     }
     /// A new regular file, directory, device, FIFO or socket node; `mode` has permission bits with the umask applied; owner as in [`crate::Cred`]
     /// (setgid directories hand down their group).
-    fn create(&self, caller: &dyn Caller, name: &[u8], kind: NodeKind, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
+    fn create(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        kind: NodeKind,
+        mode: u32,
+    ) -> Result<Arc<dyn Inode>, Errno> {
         Err(Errno::EPERM)
     }
     /// A new symbolic link.
-    fn symlink(&self, caller: &dyn Caller, name: &[u8], target: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn symlink(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Arc<dyn Inode>, Errno> {
         Err(Errno::EPERM)
     }
     /// A file without a name (`O_TMPFILE`).
@@ -160,7 +176,12 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EPERM)
     }
     /// Removes a name that is no directory.
-    fn unlink(&self, caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
+    fn unlink(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        child: &Arc<dyn Inode>,
+    ) -> Result<(), Errno> {
         Err(Errno::EPERM)
     }
     /// Removes an empty directory.
@@ -169,7 +190,16 @@ pub trait Inode: Send + Sync + Any {
     }
     /// Renames within the filesystem; `flags` are renameat2(2)'s. `replaced` is what stood at the new name.
     #[allow(clippy::too_many_arguments)]
-    fn rename(&self, caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>, new_dir: &Arc<dyn Inode>, new_name: &[u8], replaced: Option<&Arc<dyn Inode>>, flags: u32) -> Result<(), Errno> {
+    fn rename(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        child: &Arc<dyn Inode>,
+        new_dir: &Arc<dyn Inode>,
+        new_name: &[u8],
+        replaced: Option<&Arc<dyn Inode>>,
+        flags: u32,
+    ) -> Result<(), Errno> {
         Err(Errno::EXDEV)
     }
     /// Where the link leads.
@@ -194,7 +224,13 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EOPNOTSUPP)
     }
     /// `setxattr(2)`, flags `XATTR_CREATE`/`XATTR_REPLACE`.
-    fn set_xattr(&self, caller: &dyn Caller, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+    fn set_xattr(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }
     /// `listxattr(2)`: names, each ended by a NUL.

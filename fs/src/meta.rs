@@ -21,7 +21,9 @@ pub fn now_ns() -> i64 {
         return clock();
     }
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
+    now.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec)
 }
 
 /// An inode number nobody else in the sandbox has, for filesystems without numbers of their own.
@@ -87,7 +89,11 @@ impl Meta {
     /// Mode and owner.
     #[inline]
     pub fn owner(&self) -> Owner {
-        Owner { mode: self.mode.load(Relaxed), uid: self.uid.load(Relaxed), gid: self.gid.load(Relaxed) }
+        Owner {
+            mode: self.mode.load(Relaxed),
+            uid: self.uid.load(Relaxed),
+            gid: self.gid.load(Relaxed),
+        }
     }
     /// Link count.
     pub fn nlink(&self) -> u32 {
@@ -99,7 +105,9 @@ impl Meta {
     }
     /// One link less; returns what is left.
     pub fn unlink(&self) -> u32 {
-        self.nlink.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(1))).map_or(0, |n| n.saturating_sub(1))
+        self.nlink
+            .fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(1)))
+            .map_or(0, |n| n.saturating_sub(1))
     }
     /// Sets the link count.
     pub fn set_nlink(&self, n: u32) {
@@ -171,7 +179,9 @@ impl Meta {
             return;
         }
         let atime = self.atime.load(Relaxed);
-        let stale = atime <= self.mtime.load(Relaxed) || atime <= self.ctime.load(Relaxed) || mount.contains(MountFlags::STRICTATIME);
+        let stale = atime <= self.mtime.load(Relaxed)
+            || atime <= self.ctime.load(Relaxed)
+            || mount.contains(MountFlags::STRICTATIME);
         let now = now_ns();
         const DAY: i64 = 24 * 3600 * 1_000_000_000;
         if now != atime && (stale || now.saturating_sub(atime) >= DAY) {

@@ -16,12 +16,14 @@ mod create;
 mod dentry;
 mod device;
 mod mount;
+mod mountinfo;
 mod namespace;
 mod open;
 mod pathname;
 pub mod perm;
 mod remove;
 mod rename;
+mod superblock;
 #[cfg(test)]
 mod tests;
 mod vnode;
@@ -29,13 +31,16 @@ mod walk;
 mod xattr;
 
 pub use attrs::{TimeSet, access, chmod, chown, ftruncate, readlink, statfs, truncate, utimens};
-pub use dentry::{Dentry, DirWrite, Superblock};
+pub use dentry::{Dentry, DirWrite};
 pub use device::{Device, DeviceRegistry, devices};
 pub use mount::{Mount, MountFlags, Path, Propagation};
 pub use namespace::{MountInfo, MountNamespace, PropagationType, UmountFlags};
-pub use perm::KernelCaller;
 pub use open::{open_at, open_new};
 pub use pathname::{PathText, path_text};
-pub use vnode::{MappingObserver, Slot, Vnode, WATCHES, Watches, event, notify, notify_child, notify_self};
+pub use perm::KernelCaller;
+pub use superblock::Superblock;
+pub use vnode::{
+    MappingObserver, Slot, Vnode, WATCHES, Watches, event, notify, notify_child, notify_self,
+};
 pub use walk::{LastKind, Lookup, LookupFlags, Parent, Resolve, may_search};
 pub use xattr::{XATTR_NAME_MAX, XATTR_SIZE_MAX, get_xattr, list_xattr, remove_xattr, set_xattr};

@@ -2,11 +2,11 @@
 //!
 //! [`register`] makes the drivers answer; [`populate`] makes nodes and links in a directory (a tmpfs on `/dev`). Terminals are the sentry's.
 
+use crate::Caller;
 use crate::file::{File, FileOps, Mappable, Pos, UserMemory};
 use crate::inode::NodeKind;
 use crate::pollee::Pollee;
 use crate::vfs::{Device, KernelCaller, Lookup, LookupFlags, Path, devices};
-use crate::Caller;
 use abi::Errno;
 use abi::stat::makedev;
 use std::any::Any;
@@ -27,7 +27,13 @@ enum Mem {
 }
 
 impl Device for Mem {
-    fn open(&self, _caller: &dyn Caller, _path: &Path, _rdev: u64, _flags: u32) -> Result<Box<dyn FileOps>, Errno> {
+    fn open(
+        &self,
+        _caller: &dyn Caller,
+        _path: &Path,
+        _rdev: u64,
+        _flags: u32,
+    ) -> Result<Box<dyn FileOps>, Errno> {
         Ok(Box::new(*self))
     }
 }
@@ -50,7 +56,13 @@ impl FileOps for Mem {
         }
         Ok(buf.len())
     }
-    fn write(&self, _file: &File, _caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         let at = match pos {
             Pos::At(at) => at,
             _ => 0,
@@ -66,15 +78,32 @@ impl FileOps for Mem {
     fn pollee(&self) -> Option<&Pollee> {
         (*self == Mem::Random).then_some(&RANDOM_POLLEE)
     }
-    fn ioctl(&self, _file: &File, _caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         if *self == Mem::Random && cmd == RNDGETENTCNT {
             mem.write(arg, &ENTROPY.to_ne_bytes())?;
             return Ok(0);
         }
         Err(Errno::ENOTTY)
     }
-    fn mmap(&self, _file: &File, _offset: u64, _len: u64, _writable_shared: bool) -> Result<Mappable, Errno> {
-        if *self == Mem::Zero { Ok(Mappable::Zero) } else { Err(Errno::ENODEV) }
+    fn mmap(
+        &self,
+        _file: &File,
+        _offset: u64,
+        _len: u64,
+        _writable_shared: bool,
+    ) -> Result<Mappable, Errno> {
+        if *self == Mem::Zero {
+            Ok(Mappable::Zero)
+        } else {
+            Err(Errno::ENODEV)
+        }
     }
 }
 
@@ -91,7 +120,13 @@ pub fn fill_random(buf: &mut [u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-const NODES: [(&str, u32, Mem); 5] = [("null", 3, Mem::Null), ("zero", 5, Mem::Zero), ("full", 7, Mem::Full), ("random", 8, Mem::Random), ("urandom", 9, Mem::Random)];
+const NODES: [(&str, u32, Mem); 5] = [
+    ("null", 3, Mem::Null),
+    ("zero", 5, Mem::Zero),
+    ("full", 7, Mem::Full),
+    ("random", 8, Mem::Random),
+    ("urandom", 9, Mem::Random),
+];
 
 /// Registers the drivers of this module. Once per sandbox.
 pub fn register() {
@@ -110,7 +145,11 @@ pub fn populate(dev: &Path) -> Result<(), Errno> {
         Err(error) => Err(error),
     };
     for (name, minor, _) in NODES {
-        made(at.mknod(name.as_bytes(), NodeKind::CharDevice(makedev(MEM, minor)), 0o666))?;
+        made(at.mknod(
+            name.as_bytes(),
+            NodeKind::CharDevice(makedev(MEM, minor)),
+            0o666,
+        ))?;
     }
     made(at.mknod(b"tty", NodeKind::CharDevice(makedev(5, 0)), 0o666))?;
     for (target, name) in [
@@ -137,7 +176,11 @@ mod tests {
     #[test]
     fn a_fresh_dev() {
         register();
-        let mount = Mount::of_fs(TmpFs::new(Arc::new(HeapStore::default()), Options::default()), MountFlags::empty(), b"tmpfs");
+        let mount = Mount::of_fs(
+            TmpFs::new(Arc::new(HeapStore::default()), Options::default()),
+            MountFlags::empty(),
+            b"tmpfs",
+        );
         let dev = mount.root_path();
         populate(&dev).unwrap();
         populate(&dev).unwrap();
@@ -151,7 +194,11 @@ mod tests {
         assert_eq!(open("full").write(&caller, b"x"), Err(Errno::ENOSPC));
         assert_eq!(open("urandom").read(&mut buf), Ok(8));
         assert_ne!(buf, [0; 8]);
-        assert_eq!(at.open(b"tty", 2, 0).err(), Some(Errno::ENXIO), "nobody registered it here");
+        assert_eq!(
+            at.open(b"tty", 2, 0).err(),
+            Some(Errno::ENXIO),
+            "nobody registered it here"
+        );
         let attr = at.stat(b"null").unwrap();
         assert_eq!((attr.mode, attr.rdev), (0o020666, 0x103));
         mount.set_flags(MountFlags::NODEV);

@@ -28,13 +28,20 @@ pub fn attributes(attr: &Attr, size: Option<u64>) -> SetAttr {
 }
 
 /// Copies the extended attributes; those that the upper layer does not take are left behind.
-pub fn xattrs(caller: &dyn Caller, from: &Arc<dyn Inode>, to: &Arc<dyn Inode>) -> Result<(), Errno> {
+pub fn xattrs(
+    caller: &dyn Caller,
+    from: &Arc<dyn Inode>,
+    to: &Arc<dyn Inode>,
+) -> Result<(), Errno> {
     let names = match from.list_xattr(caller) {
         Ok(names) => names,
         Err(Errno::EOPNOTSUPP) => return Ok(()),
         Err(error) => return Err(error),
     };
-    for name in names.split(|b| *b == 0).filter(|n| !n.is_empty() && !n.starts_with(b"trusted.overlay.")) {
+    for name in names
+        .split(|b| *b == 0)
+        .filter(|n| !n.is_empty() && !n.starts_with(b"trusted.overlay."))
+    {
         let value = match from.get_xattr(caller, name) {
             Ok(value) => value,
             Err(_) => continue,
@@ -68,7 +75,11 @@ impl OverlayInode {
     }
 
     /// The upper inode under this very name: a hard link of the lower tree whose copy has another name gets this one as well (renames need it).
-    pub(super) fn named_upper(&self, dir: &OverlayInode, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    pub(super) fn named_upper(
+        &self,
+        dir: &OverlayInode,
+        name: &[u8],
+    ) -> Result<Arc<dyn Inode>, Errno> {
         let caller = KernelCaller;
         let upper = self.copy_up(None)?;
         let parent = dir.upper().ok_or(Errno::EIO)?;
@@ -76,7 +87,11 @@ impl OverlayInode {
             Err(Errno::ENOENT) => {
                 parent.link(&caller, name, &upper)?;
                 if let Some(origin) = self.upper.get().and_then(|u| u.origin.as_ref()) {
-                    let _ = origin.lower_links.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+                    let _ = origin.lower_links.fetch_update(
+                        Ordering::Relaxed,
+                        Ordering::Relaxed,
+                        |n| n.checked_sub(1),
+                    );
                 }
                 Ok(upper)
             }
@@ -106,7 +121,9 @@ impl OverlayInode {
             },
             kind => work.create(&caller, &name, kind, 0o600)?,
         };
-        let made = self.fill(lower, &attr, &copy, size).and_then(|()| self.appear(&attr, &copy, &name, place));
+        let made = self
+            .fill(lower, &attr, &copy, size)
+            .and_then(|()| self.appear(&attr, &copy, &name, place));
         if made.is_err() {
             let _ = match self.kind() {
                 NodeKind::Directory => work.rmdir(&caller, &name, &copy),
@@ -118,7 +135,13 @@ impl OverlayInode {
     }
 
     /// Gives the copy its content and attributes.
-    fn fill(&self, lower: &Arc<dyn Inode>, attr: &Attr, copy: &Arc<dyn Inode>, size: Option<u64>) -> Result<(), Errno> {
+    fn fill(
+        &self,
+        lower: &Arc<dyn Inode>,
+        attr: &Attr,
+        copy: &Arc<dyn Inode>,
+        size: Option<u64>,
+    ) -> Result<(), Errno> {
         let caller = KernelCaller;
         let mut want = None;
         if self.kind() == NodeKind::Regular {
@@ -132,15 +155,26 @@ impl OverlayInode {
         copy.set_attr(&caller, &attributes(attr, want))
     }
 
-    fn copy_data(&self, lower: &Arc<dyn Inode>, copy: &Arc<dyn Inode>, len: u64) -> Result<(), Errno> {
+    fn copy_data(
+        &self,
+        lower: &Arc<dyn Inode>,
+        copy: &Arc<dyn Inode>,
+        len: u64,
+    ) -> Result<(), Errno> {
         let caller = KernelCaller;
         let from = self.fs.open_layer(&self.fs.lower, lower, 0)?;
         let to = self.fs.open_layer(&self.fs.upper, copy, 2)?;
         let mut buffer = vec![0u8; usize::try_from(len).unwrap_or(usize::MAX).min(BUFFER)];
         let mut at = 0u64;
         while at < len {
-            let want = usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());
-            let n = from.ops().read(&from, buffer.get_mut(..want).ok_or(Errno::EIO)?, Pos::At(at))?;
+            let want = usize::try_from(len.saturating_sub(at))
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            let n = from.ops().read(
+                &from,
+                buffer.get_mut(..want).ok_or(Errno::EIO)?,
+                Pos::At(at),
+            )?;
             if n == 0 {
                 break;
             }
@@ -149,7 +183,12 @@ impl OverlayInode {
             if piece.iter().any(|b| *b != 0) {
                 let mut done = 0;
                 while let Some(rest) = piece.get(done..).filter(|r| !r.is_empty()) {
-                    let (written, _) = to.ops().write(&to, &caller, rest, Pos::At(at.saturating_add(done as u64)))?;
+                    let (written, _) = to.ops().write(
+                        &to,
+                        &caller,
+                        rest,
+                        Pos::At(at.saturating_add(done as u64)),
+                    )?;
                     if written == 0 {
                         return Err(Errno::EIO);
                     }
@@ -162,11 +201,23 @@ impl OverlayInode {
     }
 
     /// Moves the copy from `work` to its place and makes it count.
-    fn appear(&self, attr: &Attr, copy: &Arc<dyn Inode>, name: &[u8], place: Option<(Arc<OverlayInode>, Arc<[u8]>)>) -> Result<(), Errno> {
+    fn appear(
+        &self,
+        attr: &Attr,
+        copy: &Arc<dyn Inode>,
+        name: &[u8],
+        place: Option<(Arc<OverlayInode>, Arc<[u8]>)>,
+    ) -> Result<(), Errno> {
         let caller = KernelCaller;
         let directory = self.kind() == NodeKind::Directory;
-        let names = attr.nlink.saturating_sub(self.lost_links.load(Ordering::Relaxed));
-        let lower_links = if directory { 0 } else { names.saturating_sub(u32::from(place.is_some())) };
+        let names = attr
+            .nlink
+            .saturating_sub(self.lost_links.load(Ordering::Relaxed));
+        let lower_links = if directory {
+            0
+        } else {
+            names.saturating_sub(u32::from(place.is_some()))
+        };
         let origin = Arc::new(Origin {
             ino: self.fs.lower_ino(attr.dev, attr.ino),
             lower: if directory { self.lower.clone() } else { None },
@@ -178,22 +229,38 @@ impl OverlayInode {
         // Whoever finds the copy in the upper layer must find its origin.
         self.fs.origins.lock().insert(upper_ino, origin.clone());
         if !directory {
-            self.fs.inodes.lock().insert(Key::Upper(upper_ino), Arc::downgrade(&self.arc()?));
+            self.fs
+                .inodes
+                .lock()
+                .insert(Key::Upper(upper_ino), Arc::downgrade(&self.arc()?));
             self.keys.lock().push(Key::Upper(upper_ino));
         }
         if lower_links != 0 {
-            let old = self.fs.copied.lock().insert((attr.dev, attr.ino), copy.clone());
+            let old = self
+                .fs
+                .copied
+                .lock()
+                .insert((attr.dev, attr.ino), copy.clone());
             drop(old);
         }
         let moved = match &place {
             Some((dir, at)) => {
                 let parent: Arc<dyn Inode> = dir.upper().ok_or(Errno::EIO)?.clone();
                 let times = parent.attr()?;
-                let moved = self.fs.work.rename(&caller, name, copy, &parent, at, None, 0);
+                let moved = self
+                    .fs
+                    .work
+                    .rename(&caller, name, copy, &parent, at, None, 0);
                 // The guest did not change the directory.
                 let restored = parent.set_attr(&caller, &attributes(&times, None));
                 // Nor the inode: a rename sets its ctime.
-                let ctime = copy.set_attr(&caller, &SetAttr { ctime: attr.ctime, ..SetAttr::default() });
+                let ctime = copy.set_attr(
+                    &caller,
+                    &SetAttr {
+                        ctime: attr.ctime,
+                        ..SetAttr::default()
+                    },
+                );
                 moved.and(restored).and(ctime)
             }
             None => self.fs.work.unlink(&caller, name, copy),

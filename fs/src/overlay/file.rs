@@ -18,8 +18,16 @@ pub struct OverlayFile {
 }
 
 impl OverlayFile {
-    pub fn open(inode: Arc<OverlayInode>, _caller: &dyn Caller, _flags: u32) -> Result<Self, Errno> {
-        let file = Self { inode, lower: OnceLock::new(), upper: OnceLock::new() };
+    pub fn open(
+        inode: Arc<OverlayInode>,
+        _caller: &dyn Caller,
+        _flags: u32,
+    ) -> Result<Self, Errno> {
+        let file = Self {
+            inode,
+            lower: OnceLock::new(),
+            upper: OnceLock::new(),
+        };
         // Errors belong to open(2).
         file.current()?;
         Ok(file)
@@ -69,7 +77,13 @@ impl FileOps for OverlayFile {
         let real = self.current()?;
         real.ops().read(real, buf, pos)
     }
-    fn write(&self, _file: &File, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         let real = self.writable()?;
         real.ops().write(real, caller, buf, pos)
     }
@@ -77,8 +91,18 @@ impl FileOps for OverlayFile {
         let real = self.current()?;
         real.ops().seek_end(real, whence, offset)
     }
-    fn mmap(&self, _file: &File, offset: u64, len: u64, writable_shared: bool) -> Result<Mappable, Errno> {
-        let real = if writable_shared { self.writable()? } else { self.current()? };
+    fn mmap(
+        &self,
+        _file: &File,
+        offset: u64,
+        len: u64,
+        writable_shared: bool,
+    ) -> Result<Mappable, Errno> {
+        let real = if writable_shared {
+            self.writable()?
+        } else {
+            self.current()?
+        };
         real.ops().mmap(real, offset, len, writable_shared)
     }
     fn sync(&self, _file: &File, data_only: bool) -> Result<(), Errno> {
@@ -88,14 +112,25 @@ impl FileOps for OverlayFile {
             None => Ok(()),
         }
     }
-    fn allocate(&self, _file: &File, caller: &dyn Caller, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
+    fn allocate(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        mode: i32,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Errno> {
         let real = self.writable()?;
         real.ops().allocate(real, caller, mode, offset, len)
     }
     fn host_fd(&self) -> Option<Arc<OwnedFd>> {
         // For reading only, and only as long as nothing was written.
         let real = self.current().ok()?;
-        if self.inode.upper().is_some() { None } else { real.ops().host_fd() }
+        if self.inode.upper().is_some() {
+            None
+        } else {
+            real.ops().host_fd()
+        }
     }
 }
 
@@ -122,7 +157,10 @@ pub struct OverlayDir {
 
 impl OverlayDir {
     pub fn new(inode: Arc<OverlayInode>) -> Self {
-        Self { inode, listing: Mutex::new(None) }
+        Self {
+            inode,
+            listing: Mutex::new(None),
+        }
     }
 
     fn choose(&self, caller: &dyn Caller) -> Result<Listing, Errno> {
@@ -133,7 +171,11 @@ impl OverlayDir {
             _ => {
                 let mut entries = Vec::new();
                 self.inode.each_entry(caller, &mut |e| {
-                    entries.push(Entry { name: e.name.into(), ino: e.ino, kind: e.kind });
+                    entries.push(Entry {
+                        name: e.name.into(),
+                        ino: e.ino,
+                        kind: e.kind,
+                    });
                     true
                 })?;
                 Ok(Listing::Merged(entries.into()))
@@ -162,18 +204,34 @@ impl FileOps for OverlayDir {
     fn read(&self, _file: &File, _buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
         Err(Errno::EISDIR)
     }
-    fn read_dir(&self, _file: &File, caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+    fn read_dir(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        cookie: u64,
+        sink: &mut dyn FnMut(&DirEntry) -> bool,
+    ) -> Result<(), Errno> {
         match self.listing(caller, cookie <= 2)? {
             Listing::Layer(real) => {
                 let fs = &self.inode.fs;
                 let upper = Arc::ptr_eq(&real.path().mount, &fs.upper);
-                real.ops().read_dir(&real, caller, cookie, &mut |e| sink(&DirEntry { ino: if upper { fs.upper_ino(e.ino) } else { e.ino }, ..*e }))
+                real.ops().read_dir(&real, caller, cookie, &mut |e| {
+                    sink(&DirEntry {
+                        ino: if upper { fs.upper_ino(e.ino) } else { e.ino },
+                        ..*e
+                    })
+                })
             }
             Listing::Merged(entries) => {
                 let first = usize::try_from(cookie.max(2).saturating_sub(2)).unwrap_or(usize::MAX);
                 for (i, entry) in entries.iter().enumerate().skip(first) {
                     let cookie = (i as u64).saturating_add(3);
-                    if !sink(&DirEntry { name: &entry.name, ino: entry.ino, kind: entry.kind, cookie }) {
+                    if !sink(&DirEntry {
+                        name: &entry.name,
+                        ino: entry.ino,
+                        kind: entry.kind,
+                        cookie,
+                    }) {
                         break;
                     }
                 }

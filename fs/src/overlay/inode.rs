@@ -60,7 +60,13 @@ pub fn ours(inode: &Arc<dyn Inode>) -> Result<Arc<OverlayInode>, Errno> {
 }
 
 impl OverlayInode {
-    fn build(fs: &Arc<OverlayFs>, kind: NodeKind, ino: u64, lower: Option<Arc<dyn Inode>>, place: Option<(Arc<OverlayInode>, Arc<[u8]>)>) -> Arc<Self> {
+    fn build(
+        fs: &Arc<OverlayFs>,
+        kind: NodeKind,
+        ino: u64,
+        lower: Option<Arc<dyn Inode>>,
+        place: Option<(Arc<OverlayInode>, Arc<[u8]>)>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             fs: fs.clone(),
             this: this.clone(),
@@ -76,7 +82,11 @@ impl OverlayInode {
         })
     }
 
-    pub(super) fn with_upper(fs: &Arc<OverlayFs>, upper: Arc<dyn Inode>, origin: Option<Arc<Origin>>) -> Result<Arc<Self>, Errno> {
+    pub(super) fn with_upper(
+        fs: &Arc<OverlayFs>,
+        upper: Arc<dyn Inode>,
+        origin: Option<Arc<Origin>>,
+    ) -> Result<Arc<Self>, Errno> {
         let ino = match &origin {
             Some(origin) => origin.ino,
             None => upper.attr()?.ino.wrapping_add(super::UPPER_INO),
@@ -87,10 +97,18 @@ impl OverlayInode {
         Ok(inode)
     }
 
-    pub(super) fn with_lower(fs: &Arc<OverlayFs>, lower: Arc<dyn Inode>, attr: &Attr, parent: Arc<OverlayInode>, name: Arc<[u8]>) -> Arc<Self> {
+    pub(super) fn with_lower(
+        fs: &Arc<OverlayFs>,
+        lower: Arc<dyn Inode>,
+        attr: &Attr,
+        parent: Arc<OverlayInode>,
+        name: Arc<[u8]>,
+    ) -> Arc<Self> {
         let ino = fs.lower_ino(attr.dev, attr.ino);
         let inode = Self::build(fs, lower.kind(), ino, Some(lower), Some((parent, name)));
-        inode.lost_links.store(fs.lost_links(attr), Ordering::Relaxed);
+        inode
+            .lost_links
+            .store(fs.lost_links(attr), Ordering::Relaxed);
         inode
     }
 
@@ -100,7 +118,11 @@ impl OverlayInode {
         if self.kind == NodeKind::Regular {
             inode.vnode().observe_mappings(&forward);
         }
-        let _ = self.upper.set(Upper { inode, origin, _forward: forward });
+        let _ = self.upper.set(Upper {
+            inode,
+            origin,
+            _forward: forward,
+        });
     }
 
     pub(super) fn arc(&self) -> Result<Arc<Self>, Errno> {
@@ -122,12 +144,15 @@ impl OverlayInode {
 
     /// Whether the lower directory's `name` was removed.
     pub(super) fn hides(&self, name: &[u8]) -> bool {
-        self.origin().is_some_and(|o| o.hidden.lock().contains(name))
+        self.origin()
+            .is_some_and(|o| o.hidden.lock().contains(name))
     }
 
     /// Removes the lower directory's `name`, if it has one. True when it had and it was visible as far as the lower tree goes.
     fn hide(&self, name: &[u8]) -> Result<bool, Errno> {
-        let (Some(lower), Some(origin)) = (&self.lower, self.origin()) else { return Ok(false) };
+        let (Some(lower), Some(origin)) = (&self.lower, self.origin()) else {
+            return Ok(false);
+        };
         if origin.hidden.lock().contains(name) {
             return Ok(false);
         }
@@ -147,7 +172,11 @@ impl OverlayInode {
     }
 
     /// The upper inode under `name` of this directory, if the name is in the upper layer.
-    fn upper_entry(&self, caller: &dyn Caller, name: &[u8]) -> Result<Option<Arc<dyn Inode>>, Errno> {
+    fn upper_entry(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+    ) -> Result<Option<Arc<dyn Inode>>, Errno> {
         match self.upper() {
             None => Ok(None),
             Some(upper) => match upper.lookup(caller, name) {
@@ -165,11 +194,19 @@ impl OverlayInode {
             visible = true;
             false
         })?;
-        if visible { Err(Errno::ENOTEMPTY) } else { Ok(()) }
+        if visible {
+            Err(Errno::ENOTEMPTY)
+        } else {
+            Ok(())
+        }
     }
 
     /// The visible entries, upper ones first, with the overlay's inode numbers. Stops when `sink` returns false.
-    pub(super) fn each_entry(&self, caller: &dyn Caller, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+    pub(super) fn each_entry(
+        &self,
+        caller: &dyn Caller,
+        sink: &mut dyn FnMut(&DirEntry) -> bool,
+    ) -> Result<(), Errno> {
         let mut names = std::collections::HashSet::new();
         let mut full = false;
         if let Some(upper) = self.upper() {
@@ -179,11 +216,16 @@ impl OverlayInode {
                 if merged {
                     names.insert(entry.name.to_vec());
                 }
-                full = !sink(&DirEntry { ino: self.fs.upper_ino(entry.ino), ..*entry });
+                full = !sink(&DirEntry {
+                    ino: self.fs.upper_ino(entry.ino),
+                    ..*entry
+                });
                 !full
             })?;
         }
-        let Some(lower) = self.lower.as_ref().filter(|_| !full) else { return Ok(()) };
+        let Some(lower) = self.lower.as_ref().filter(|_| !full) else {
+            return Ok(());
+        };
         let dir = self.fs.open_layer(&self.fs.lower, lower, 0)?;
         dir.ops().read_dir(&dir, caller, 0, &mut |entry| {
             if names.contains(entry.name) || self.hides(entry.name) {
@@ -198,18 +240,37 @@ impl OverlayInode {
         let hid = self.hide(name)?;
         match child.upper.get() {
             Some(upper) => {
-                if hid && !was_upper && let Some(origin) = &upper.origin {
-                    let _ = origin.lower_links.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+                if hid
+                    && !was_upper
+                    && let Some(origin) = &upper.origin
+                {
+                    let _ = origin.lower_links.fetch_update(
+                        Ordering::Relaxed,
+                        Ordering::Relaxed,
+                        |n| n.checked_sub(1),
+                    );
                 }
                 self.fs.upper_gone(&upper.inode);
             }
             None => {
-                let lost = child.lost_links.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-                if let Some(attr) = child.lower.as_ref().filter(|_| child.kind != NodeKind::Directory).and_then(|l| l.attr().ok()).filter(|a| a.nlink > 1) {
+                let lost = child
+                    .lost_links
+                    .fetch_add(1, Ordering::Relaxed)
+                    .saturating_add(1);
+                if let Some(attr) = child
+                    .lower
+                    .as_ref()
+                    .filter(|_| child.kind != NodeKind::Directory)
+                    .and_then(|l| l.attr().ok())
+                    .filter(|a| a.nlink > 1)
+                {
                     self.fs.lost.lock().insert((attr.dev, attr.ino), lost);
                 }
                 let mut place = child.place.lock();
-                if place.as_ref().is_some_and(|(dir, at)| std::ptr::eq(&**dir, self) && **at == *name) {
+                if place
+                    .as_ref()
+                    .is_some_and(|(dir, at)| std::ptr::eq(&**dir, self) && **at == *name)
+                {
                     let old = place.take();
                     drop(place);
                     drop(old);
@@ -239,10 +300,17 @@ impl Inode for OverlayInode {
                 }
             }
             Some(upper) => {
-                let further = upper.origin.as_ref().map_or(0, |o| o.lower_links.load(Ordering::Relaxed));
+                let further = upper
+                    .origin
+                    .as_ref()
+                    .map_or(0, |o| o.lower_links.load(Ordering::Relaxed));
                 attr.nlink = attr.nlink.saturating_add(further);
             }
-            None => attr.nlink = attr.nlink.saturating_sub(self.lost_links.load(Ordering::Relaxed)),
+            None => {
+                attr.nlink = attr
+                    .nlink
+                    .saturating_sub(self.lost_links.load(Ordering::Relaxed))
+            }
         }
         Ok(attr)
     }
@@ -259,14 +327,31 @@ impl Inode for OverlayInode {
         if let Some(entry) = self.upper_entry(caller, name)? {
             return Ok(self.fs.of_upper(entry)?);
         }
-        let lower = self.lower.as_ref().filter(|_| !self.hides(name)).ok_or(Errno::ENOENT)?;
-        Ok(self.fs.of_lower(lower.lookup(caller, name)?, &self.arc()?, name)?)
+        let lower = self
+            .lower
+            .as_ref()
+            .filter(|_| !self.hides(name))
+            .ok_or(Errno::ENOENT)?;
+        Ok(self
+            .fs
+            .of_lower(lower.lookup(caller, name)?, &self.arc()?, name)?)
     }
-    fn create(&self, caller: &dyn Caller, name: &[u8], kind: NodeKind, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
+    fn create(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        kind: NodeKind,
+        mode: u32,
+    ) -> Result<Arc<dyn Inode>, Errno> {
         let made = self.upper_dir()?.create(caller, name, kind, mode)?;
         Ok(self.fs.of_upper(made)?)
     }
-    fn symlink(&self, caller: &dyn Caller, name: &[u8], target: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn symlink(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Arc<dyn Inode>, Errno> {
         let made = self.upper_dir()?.symlink(caller, name, target)?;
         Ok(self.fs.of_upper(made)?)
     }
@@ -282,14 +367,25 @@ impl Inode for OverlayInode {
         let source = target.copy_up(None)?;
         self.upper_dir()?.link(caller, name, &source)
     }
-    fn unlink(&self, caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
+    fn unlink(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        child: &Arc<dyn Inode>,
+    ) -> Result<(), Errno> {
         let child = ours(child)?;
         let dir = self.upper_dir()?;
         let entry = self.upper_entry(caller, name)?;
         if let Some(entry) = &entry {
             dir.unlink(caller, name, entry)?;
         } else {
-            dir.set_attr(caller, &SetAttr { mtime: Some(caller.now_ns()), ..super::changed(caller) })?;
+            dir.set_attr(
+                caller,
+                &SetAttr {
+                    mtime: Some(caller.now_ns()),
+                    ..super::changed(caller)
+                },
+            )?;
         }
         self.name_gone(name, &child, entry.is_some())
     }
@@ -300,7 +396,13 @@ impl Inode for OverlayInode {
         let entry = self.upper_entry(caller, name)?;
         match &entry {
             Some(entry) => dir.rmdir(caller, name, entry)?,
-            None => dir.set_attr(caller, &SetAttr { mtime: Some(caller.now_ns()), ..super::changed(caller) })?,
+            None => dir.set_attr(
+                caller,
+                &SetAttr {
+                    mtime: Some(caller.now_ns()),
+                    ..super::changed(caller)
+                },
+            )?,
         }
         self.name_gone(name, &child, entry.is_some())
     }
@@ -317,7 +419,10 @@ impl Inode for OverlayInode {
         let (child, new_dir) = (ours(child)?, ours(new_dir)?);
         let replaced = replaced.map(ours).transpose()?;
         let exchange = flags & RENAME_EXCHANGE != 0;
-        if let Some(old) = replaced.as_ref().filter(|r| r.kind == NodeKind::Directory && !exchange) {
+        if let Some(old) = replaced
+            .as_ref()
+            .filter(|r| r.kind == NodeKind::Directory && !exchange)
+        {
             old.check_empty(caller)?;
         }
         let dir = self.upper_dir()?;
@@ -355,7 +460,13 @@ impl Inode for OverlayInode {
     fn get_xattr(&self, caller: &dyn Caller, name: &[u8]) -> Result<Vec<u8>, Errno> {
         self.real()?.get_xattr(caller, name)
     }
-    fn set_xattr(&self, caller: &dyn Caller, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+    fn set_xattr(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
         self.copy_up(None)?.set_xattr(caller, name, value, flags)
     }
     fn list_xattr(&self, caller: &dyn Caller) -> Result<Vec<u8>, Errno> {
@@ -388,7 +499,9 @@ impl Drop for OverlayInode {
         // Chains of parents end in a loop, not in recursion.
         let mut place = self.place.get_mut().take();
         while let Some((dir, _)) = place {
-            let Some(mut last) = Arc::into_inner(dir) else { break };
+            let Some(mut last) = Arc::into_inner(dir) else {
+                break;
+            };
             place = last.place.get_mut().take();
         }
     }

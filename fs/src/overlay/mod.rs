@@ -124,7 +124,10 @@ impl OverlayFs {
 
     /// The number in the overlay of an upper inode.
     fn upper_ino(&self, ino: u64) -> u64 {
-        self.origins.lock().get(&ino).map_or(ino.wrapping_add(UPPER_INO), |o| o.ino)
+        self.origins
+            .lock()
+            .get(&ino)
+            .map_or(ino.wrapping_add(UPPER_INO), |o| o.ino)
     }
 
     fn origin(&self, upper_ino: u64) -> Option<Arc<Origin>> {
@@ -139,16 +142,29 @@ impl OverlayFs {
             return Ok(found);
         }
         let fresh = OverlayInode::with_upper(self, upper, self.origin(ino))?;
-        Ok(if directory { fresh } else { self.enter(Key::Upper(ino), fresh) })
+        Ok(if directory {
+            fresh
+        } else {
+            self.enter(Key::Upper(ino), fresh)
+        })
     }
 
     /// The inode for a lower one called `name` in `parent`.
-    fn of_lower(self: &Arc<Self>, lower: Arc<dyn Inode>, parent: &Arc<OverlayInode>, name: &[u8]) -> Result<Arc<OverlayInode>, Errno> {
+    fn of_lower(
+        self: &Arc<Self>,
+        lower: Arc<dyn Inode>,
+        parent: &Arc<OverlayInode>,
+        name: &[u8],
+    ) -> Result<Arc<OverlayInode>, Errno> {
         let attr = lower.attr()?;
         let key = (attr.dev, attr.ino);
         let directory = lower.kind() == NodeKind::Directory;
         if !directory {
-            let copied = if attr.nlink > 1 { self.copied.lock().get(&key).cloned() } else { None };
+            let copied = if attr.nlink > 1 {
+                self.copied.lock().get(&key).cloned()
+            } else {
+                None
+            };
             if let Some(upper) = copied {
                 return self.of_upper(upper);
             }
@@ -157,12 +173,24 @@ impl OverlayFs {
             }
         }
         let fresh = OverlayInode::with_lower(self, lower, &attr, parent.clone(), Arc::from(name));
-        Ok(if directory { fresh } else { self.enter(Key::Lower(key.0, key.1), fresh) })
+        Ok(if directory {
+            fresh
+        } else {
+            self.enter(Key::Lower(key.0, key.1), fresh)
+        })
     }
 
     /// Names of a lower file that are gone already.
     fn lost_links(&self, attr: &crate::Attr) -> u32 {
-        if attr.nlink > 1 { self.lost.lock().get(&(attr.dev, attr.ino)).copied().unwrap_or(0) } else { 0 }
+        if attr.nlink > 1 {
+            self.lost
+                .lock()
+                .get(&(attr.dev, attr.ino))
+                .copied()
+                .unwrap_or(0)
+        } else {
+            0
+        }
     }
 
     fn in_use(&self, key: Key) -> Option<Arc<OverlayInode>> {
@@ -187,7 +215,9 @@ impl OverlayFs {
         let Ok(attr) = upper.attr() else { return };
         let last = upper.kind() == NodeKind::Directory || attr.nlink == 0;
         let mut origins = self.origins.lock();
-        let Some(origin) = origins.get(&attr.ino) else { return };
+        let Some(origin) = origins.get(&attr.ino) else {
+            return;
+        };
         if last && origin.lower_links.load(Ordering::Relaxed) == 0 {
             let origin = origins.remove(&attr.ino);
             drop(origins);
@@ -200,10 +230,23 @@ impl OverlayFs {
     }
 
     /// Opens an inode of one of the layers for the overlay's own use.
-    fn open_layer(&self, mount: &Arc<Mount>, inode: &Arc<dyn Inode>, flags: u32) -> Result<Arc<File>, Errno> {
+    fn open_layer(
+        &self,
+        mount: &Arc<Mount>,
+        inode: &Arc<dyn Inode>,
+        flags: u32,
+    ) -> Result<Arc<File>, Errno> {
         let ops = inode.clone().open(&KernelCaller, flags)?;
         let dentry = Dentry::detached(mount.superblock(), inode.clone(), b"overlay", true);
-        Ok(File::new(ops, Path { mount: mount.clone(), dentry }, inode.clone(), flags))
+        Ok(File::new(
+            ops,
+            Path {
+                mount: mount.clone(),
+                dentry,
+            },
+            inode.clone(),
+            flags,
+        ))
     }
 
     /// A name in `work` that nobody uses.
@@ -227,7 +270,10 @@ impl FileSystem for OverlayFs {
         }
     }
     fn statfs(&self) -> Result<Statfs, Errno> {
-        Ok(Statfs { f_type: 0x794c_7630, ..self.upper.fs().statfs()? })
+        Ok(Statfs {
+            f_type: 0x794c_7630,
+            ..self.upper.fs().statfs()?
+        })
     }
     fn dev(&self) -> u64 {
         self.dev
@@ -243,5 +289,8 @@ impl FileSystem for OverlayFs {
 
 /// Nothing but what [`SetAttr`] needs to say "the inode changed".
 fn changed(caller: &dyn Caller) -> SetAttr {
-    SetAttr { ctime: caller.now_ns(), ..SetAttr::default() }
+    SetAttr {
+        ctime: caller.now_ns(),
+        ..SetAttr::default()
+    }
 }

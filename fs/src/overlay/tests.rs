@@ -21,7 +21,11 @@ struct World {
 impl World {
     fn of(fs: Arc<dyn FileSystem>) -> Self {
         let ns = MountNamespace::new(Mount::of_fs(fs, MountFlags::empty(), b"x"));
-        Self { root: ns.root(), _ns: ns, caller: TestCaller::root() }
+        Self {
+            root: ns.root(),
+            _ns: ns,
+            caller: TestCaller::root(),
+        }
     }
     fn at(&self) -> Lookup<'_> {
         Lookup::new(&self.caller, &self.root, &self.root)
@@ -39,7 +43,10 @@ impl World {
     }
     fn names(&self, path: &str) -> Vec<String> {
         let path = format!("{path}/");
-        let dir = self.at().open(path.as_bytes(), OpenFlags::O_DIRECTORY.bits(), 0).unwrap();
+        let dir = self
+            .at()
+            .open(path.as_bytes(), OpenFlags::O_DIRECTORY.bits(), 0)
+            .unwrap();
         let mut names = Vec::new();
         loop {
             let before = names.len();
@@ -65,15 +72,28 @@ impl World {
     fn dump(&self, path: &str, out: &mut Vec<String>) {
         for name in self.names(path) {
             let path = format!("{path}/{name}");
-            let at = self.at().with(LookupFlags::NOFOLLOW).resolve(path.as_bytes()).unwrap();
+            let at = self
+                .at()
+                .with(LookupFlags::NOFOLLOW)
+                .resolve(path.as_bytes())
+                .unwrap();
             let attr = at.inode().attr().unwrap();
             match attr.mode & 0o170000 {
                 0o040000 => {
                     out.push(format!("{path} {:o} {}", attr.mode, attr.uid));
                     self.dump(&path, out);
                 }
-                0o120000 => out.push(format!("{path} -> {}", String::from_utf8_lossy(&crate::vfs::readlink(&self.caller, &at).unwrap()))),
-                _ => out.push(format!("{path} {:o} {} {} {}", attr.mode, attr.uid, attr.nlink, self.read(&path).unwrap())),
+                0o120000 => out.push(format!(
+                    "{path} -> {}",
+                    String::from_utf8_lossy(&crate::vfs::readlink(&self.caller, &at).unwrap())
+                )),
+                _ => out.push(format!(
+                    "{path} {:o} {} {} {}",
+                    attr.mode,
+                    attr.uid,
+                    attr.nlink,
+                    self.read(&path).unwrap()
+                )),
             }
         }
     }
@@ -88,7 +108,8 @@ impl World {
             self.at().mkdir(dir.as_bytes(), 0o755).unwrap();
         }
         for file in ["c", "a/c", "a/a/a", "b/a"] {
-            self.write(file, OpenFlags::O_CREAT.bits(), &format!("lower {file}")).unwrap();
+            self.write(file, OpenFlags::O_CREAT.bits(), &format!("lower {file}"))
+                .unwrap();
         }
         let c = self.at().resolve(b"c").unwrap();
         self.at().link(&c, b"b/c").unwrap();
@@ -125,7 +146,11 @@ enum Step {
 }
 
 fn path() -> impl Strategy<Value = String> {
-    proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c"), Just("l")], 1..4).prop_map(|parts| parts.join("/"))
+    proptest::collection::vec(
+        prop_oneof![Just("a"), Just("b"), Just("c"), Just("l")],
+        1..4,
+    )
+    .prop_map(|parts| parts.join("/"))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -149,19 +174,29 @@ fn run(w: &World, step: &Step, number: usize) -> Result<(), Errno> {
     let at = w.at();
     let nofollow = at.with(LookupFlags::NOFOLLOW);
     match step {
-        Step::Create(p, trunc) => w.write(p, OpenFlags::O_CREAT.bits() | if *trunc { OpenFlags::O_TRUNC.bits() } else { 0 }, &format!("w{number}")),
+        Step::Create(p, trunc) => w.write(
+            p,
+            OpenFlags::O_CREAT.bits() | if *trunc { OpenFlags::O_TRUNC.bits() } else { 0 },
+            &format!("w{number}"),
+        ),
         Step::Append(p) => w.write(p, OpenFlags::O_APPEND.bits(), &format!("+{number}")),
         Step::Mkdir(p) => at.mkdir(p.as_bytes(), 0o755).map(drop),
         Step::Unlink(p) => at.unlink(p.as_bytes()),
         Step::Rmdir(p) => at.rmdir(p.as_bytes()),
         Step::Rename(a, b, flags) => at.rename(a.as_bytes(), &w.root, b.as_bytes(), *flags),
-        Step::Link(a, b) => at.link(&nofollow.resolve(a.as_bytes())?, b.as_bytes()).map(drop),
+        Step::Link(a, b) => at
+            .link(&nofollow.resolve(a.as_bytes())?, b.as_bytes())
+            .map(drop),
         Step::Symlink(p) => at.symlink(b"a/c", p.as_bytes()).map(drop),
         Step::Chmod(p, mode) => crate::vfs::chmod(&w.caller, &at.resolve(p.as_bytes())?, *mode),
         Step::Truncate(p, n) => crate::vfs::truncate(&w.caller, &at.resolve(p.as_bytes())?, *n),
         Step::Tmpfile(p) => {
             let dir = p.rsplit_once('/').map_or("", |(dir, _)| dir);
-            let file = at.open(format!("/{dir}").as_bytes(), 2 | OpenFlags::O_TMPFILE.bits(), 0o600)?;
+            let file = at.open(
+                format!("/{dir}").as_bytes(),
+                2 | OpenFlags::O_TMPFILE.bits(),
+                0o600,
+            )?;
             file.write(&w.caller, b"tmp")?;
             at.link(file.path(), p.as_bytes()).map(drop)
         }
@@ -191,7 +226,21 @@ proptest! {
 #[test]
 fn inode_numbers_survive_copy_up() {
     let (_, w) = pair();
-    let inos = || -> BTreeMap<&str, u64> { ["c", "a", "a/c", "b/c", "l"].into_iter().map(|p| (p, w.at().with(LookupFlags::NOFOLLOW).stat(p.as_bytes()).unwrap().ino)).collect() };
+    let inos = || -> BTreeMap<&str, u64> {
+        ["c", "a", "a/c", "b/c", "l"]
+            .into_iter()
+            .map(|p| {
+                (
+                    p,
+                    w.at()
+                        .with(LookupFlags::NOFOLLOW)
+                        .stat(p.as_bytes())
+                        .unwrap()
+                        .ino,
+                )
+            })
+            .collect()
+    };
     let before = inos();
     assert_eq!(before["c"], before["b/c"]);
     w.write("b/c", OpenFlags::O_APPEND.bits(), "!").unwrap();
@@ -214,7 +263,10 @@ fn open_files_follow_the_copy() {
     w.at().unlink(b"b/a").unwrap();
     assert_eq!(file.write(&w.caller, b"x"), Ok(1));
     assert_eq!(file.read_at(&mut buf, 0), Ok(9));
-    assert_eq!((&buf[..9], file.inode().attr().unwrap().nlink), (&b"xower b/a"[..], 0));
+    assert_eq!(
+        (&buf[..9], file.inode().attr().unwrap().nlink),
+        (&b"xower b/a"[..], 0)
+    );
     assert!(!w.at().exists(b"b/a"));
 }
 

@@ -80,7 +80,15 @@ impl Data {
     }
 
     fn find(&self, offset: u64) -> Result<usize, usize> {
-        self.extents.binary_search_by(|e| if e.end() <= offset { std::cmp::Ordering::Less } else if e.start > offset { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Equal })
+        self.extents.binary_search_by(|e| {
+            if e.end() <= offset {
+                std::cmp::Ordering::Less
+            } else if e.start > offset {
+                std::cmp::Ordering::Greater
+            } else {
+                std::cmp::Ordering::Equal
+            }
+        })
     }
 
     fn extent(&self, offset: u64) -> Option<&Extent> {
@@ -97,7 +105,15 @@ impl Data {
                 }
                 let (start, len) = extent_at(offset);
                 let at = store.allocate(len)?;
-                self.extents.insert(index, Extent { start, len, store: at, data: Ranges::default() });
+                self.extents.insert(
+                    index,
+                    Extent {
+                        start,
+                        len,
+                        store: at,
+                        data: Ranges::default(),
+                    },
+                );
                 index
             }
         };
@@ -118,8 +134,12 @@ impl Data {
                     (start.saturating_add(len), None)
                 }
             };
-            let n = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(want.saturating_sub(done));
-            let Some(piece) = buf.get_mut(done..done.saturating_add(n)) else { break };
+            let n = usize::try_from(end.saturating_sub(at))
+                .unwrap_or(usize::MAX)
+                .min(want.saturating_sub(done));
+            let Some(piece) = buf.get_mut(done..done.saturating_add(n)) else {
+                break;
+            };
             match source {
                 Some(source) => store.read_at(source, piece)?,
                 None => piece.fill(0),
@@ -130,7 +150,13 @@ impl Data {
     }
 
     /// Writes at `offset`, growing the file. Short when space runs out; `ENOSPC` when nothing fits.
-    pub fn write(&mut self, store: &dyn PageStore, usage: &Usage, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+    pub fn write(
+        &mut self,
+        store: &dyn PageStore,
+        usage: &Usage,
+        buf: &[u8],
+        offset: u64,
+    ) -> Result<usize, Errno> {
         let mut done = 0;
         let mut result = Ok(());
         while done < buf.len() {
@@ -143,18 +169,35 @@ impl Data {
                 }
             }
         }
-        self.size = self.size.max(if done == 0 { 0 } else { offset.saturating_add(done as u64) });
-        if done == 0 { result.map(|()| 0) } else { Ok(done) }
+        self.size = self.size.max(if done == 0 {
+            0
+        } else {
+            offset.saturating_add(done as u64)
+        });
+        if done == 0 {
+            result.map(|()| 0)
+        } else {
+            Ok(done)
+        }
     }
 
     /// Writes within one extent; at least one byte.
-    fn write_piece(&mut self, store: &dyn PageStore, usage: &Usage, buf: &[u8], at: u64) -> Result<usize, Errno> {
+    fn write_piece(
+        &mut self,
+        store: &dyn PageStore,
+        usage: &Usage,
+        buf: &[u8],
+        at: u64,
+    ) -> Result<usize, Errno> {
         let extent = self.extent_mut(store, at)?;
         let room = usize::try_from(extent.end().saturating_sub(at)).unwrap_or(usize::MAX);
         let mut n = buf.len().min(room);
         let first = extent.page(at);
         let mut last = extent.page_up(at.saturating_add(n as u64));
-        let mut missing = u64::from(last.saturating_sub(first).saturating_sub(extent.data.count(first, last)));
+        let mut missing = u64::from(
+            last.saturating_sub(first)
+                .saturating_sub(extent.data.count(first, last)),
+        );
         if missing != 0 && usage.charge(missing).is_err() {
             // Page by page, as far as there is space.
             missing = 0;
@@ -172,7 +215,9 @@ impl Data {
                 return Err(Errno::ENOSPC);
             }
             last = page;
-            let end = extent.start.saturating_add(u64::from(last).saturating_mul(PAGE));
+            let end = extent
+                .start
+                .saturating_add(u64::from(last).saturating_mul(PAGE));
             n = n.min(usize::try_from(end.saturating_sub(at)).unwrap_or(0));
         }
         let to = extent.at(at);
@@ -183,7 +228,12 @@ impl Data {
     }
 
     /// Sets the length. What is cut off is returned, to be freed once it is unmapped everywhere.
-    pub fn set_size(&mut self, store: &dyn PageStore, usage: &Usage, size: u64) -> Result<Freed, Errno> {
+    pub fn set_size(
+        &mut self,
+        store: &dyn PageStore,
+        usage: &Usage,
+        size: u64,
+    ) -> Result<Freed, Errno> {
         let mut freed = Freed::default();
         if size <= self.size {
             let keep = self.extents.partition_point(|e| e.start < size);
@@ -218,22 +268,37 @@ impl Data {
     }
 
     /// Makes `[start, end)` read as zeroes; whole pages give their memory back.
-    pub fn punch(&mut self, store: &dyn PageStore, usage: &Usage, start: u64, end: u64) -> Result<(), Errno> {
+    pub fn punch(
+        &mut self,
+        store: &dyn PageStore,
+        usage: &Usage,
+        start: u64,
+        end: u64,
+    ) -> Result<(), Errno> {
         let mut freed = 0u64;
         let mut result = Ok(());
         let any = self.uncounted;
         let from = self.extents.partition_point(|e| e.end() <= start);
-        for extent in self.extents.iter_mut().skip(from).take_while(|e| e.start < end) {
+        for extent in self
+            .extents
+            .iter_mut()
+            .skip(from)
+            .take_while(|e| e.start < end)
+        {
             let (start, end) = (start.max(extent.start), end.min(extent.end()));
             let first_whole = start.next_multiple_of(PAGE);
             let last_whole = end / PAGE * PAGE;
             let zeroes = [0u8; PAGE as usize];
-            let clear = |from: u64, to: u64| match zeroes.get(..usize::try_from(to.saturating_sub(from)).unwrap_or(0)) {
+            let clear = |from: u64, to: u64| match zeroes
+                .get(..usize::try_from(to.saturating_sub(from)).unwrap_or(0))
+            {
                 Some(zeroes) if from < to => store.write_at(extent.at(from), zeroes),
                 _ => Ok(()),
             };
             // The pages at both ends keep the rest of their data; they are touched only if they have any.
-            let has_data = |from: u64, to: u64| any || extent.data.count(extent.page(from), extent.page_up(to)) != 0;
+            let has_data = |from: u64, to: u64| {
+                any || extent.data.count(extent.page(from), extent.page_up(to)) != 0
+            };
             if first_whole > last_whole {
                 // Within one page.
                 if has_data(start, end) {
@@ -248,7 +313,10 @@ impl Data {
                 result = result.and(clear(last_whole, end));
             }
             if first_whole < last_whole {
-                result = result.and(store.zero(extent.at(first_whole), last_whole.saturating_sub(first_whole)));
+                result = result.and(store.zero(
+                    extent.at(first_whole),
+                    last_whole.saturating_sub(first_whole),
+                ));
                 let (a, b) = (extent.page(first_whole), extent.page(last_whole));
                 freed = freed.saturating_add(u64::from(extent.data.count(a, b)));
                 extent.data.remove(a, b);
@@ -260,19 +328,34 @@ impl Data {
     }
 
     /// Reserves the pages of `[start, end)`: all or nothing.
-    pub fn reserve(&mut self, store: &dyn PageStore, usage: &Usage, start: u64, end: u64) -> Result<(), Errno> {
+    pub fn reserve(
+        &mut self,
+        store: &dyn PageStore,
+        usage: &Usage,
+        start: u64,
+        end: u64,
+    ) -> Result<(), Errno> {
         // What is missing, before anything is made: holes between extents count whole.
         let first_page = start / PAGE;
         let total = end.div_ceil(PAGE).saturating_sub(first_page);
         let from = self.extents.partition_point(|e| e.end() <= start);
         let overlapping = self.extents.iter().skip(from).take_while(|e| e.start < end);
-        let have: u64 = overlapping.map(|e| u64::from(e.data.count(e.page(start.max(e.start)), e.page_up(end.min(e.end()))))).fold(0, u64::saturating_add);
+        let have: u64 = overlapping
+            .map(|e| {
+                u64::from(
+                    e.data
+                        .count(e.page(start.max(e.start)), e.page_up(end.min(e.end()))),
+                )
+            })
+            .fold(0, u64::saturating_add);
         let missing = total.saturating_sub(have);
         usage.charge(missing)?;
         let mut counted = 0u64;
         let result = self.each_extent(store, start, end, |extent, start, end| {
             let (a, b) = (extent.page(start), extent.page_up(end));
-            counted = counted.saturating_add(u64::from(b.saturating_sub(a).saturating_sub(extent.data.count(a, b))));
+            counted = counted.saturating_add(u64::from(
+                b.saturating_sub(a).saturating_sub(extent.data.count(a, b)),
+            ));
             extent.data.insert(a, b);
         });
         usage.uncharge(missing.saturating_sub(counted));
@@ -280,7 +363,13 @@ impl Data {
         result
     }
 
-    fn each_extent(&mut self, store: &dyn PageStore, start: u64, end: u64, mut f: impl FnMut(&mut Extent, u64, u64)) -> Result<(), Errno> {
+    fn each_extent(
+        &mut self,
+        store: &dyn PageStore,
+        start: u64,
+        end: u64,
+        mut f: impl FnMut(&mut Extent, u64, u64),
+    ) -> Result<(), Errno> {
         let mut at = start;
         while at < end {
             let extent = self.extent_mut(store, at)?;
@@ -292,7 +381,14 @@ impl Data {
     }
 
     /// The pieces of the store behind `[start, end)` (page aligned), neighbours joined. With `count` the pages are counted as data, as far as space allows.
-    pub fn map(&mut self, store: &dyn PageStore, usage: &Usage, start: u64, end: u64, count: bool) -> Result<Vec<(u64, u64)>, Errno> {
+    pub fn map(
+        &mut self,
+        store: &dyn PageStore,
+        usage: &Usage,
+        start: u64,
+        end: u64,
+        count: bool,
+    ) -> Result<Vec<(u64, u64)>, Errno> {
         if count {
             // A guest may write there at any time. Over the limit it maps all the same: Linux would not count before the first touch.
             match self.reserve(store, usage, start, end) {
@@ -305,7 +401,9 @@ impl Data {
         self.each_extent(store, start, end, |extent, start, end| {
             let (at, len) = (extent.at(start), end.saturating_sub(start));
             match pieces.last_mut() {
-                Some(last) if last.0.saturating_add(last.1) == at => last.1 = last.1.saturating_add(len),
+                Some(last) if last.0.saturating_add(last.1) == at => {
+                    last.1 = last.1.saturating_add(len)
+                }
                 _ => pieces.push((at, len)),
             }
         })?;
@@ -320,8 +418,15 @@ impl Data {
         let from = self.extents.partition_point(|e| e.end() <= offset);
         for extent in self.extents.iter().skip(from) {
             if let Some(page) = extent.data.next_in(extent.page(offset)) {
-                let at = extent.start.saturating_add(u64::from(page).saturating_mul(PAGE)).max(offset);
-                return if at < self.size { Ok(at) } else { Err(Errno::ENXIO) };
+                let at = extent
+                    .start
+                    .saturating_add(u64::from(page).saturating_mul(PAGE))
+                    .max(offset);
+                return if at < self.size {
+                    Ok(at)
+                } else {
+                    Err(Errno::ENXIO)
+                };
             }
         }
         Err(Errno::ENXIO)
@@ -334,7 +439,9 @@ impl Data {
         }
         let mut at = offset;
         while let Some(extent) = self.extent(at) {
-            let hole = extent.start.saturating_add(u64::from(extent.data.next_out(extent.page(at))).saturating_mul(PAGE));
+            let hole = extent.start.saturating_add(
+                u64::from(extent.data.next_out(extent.page(at))).saturating_mul(PAGE),
+            );
             if hole < extent.end() {
                 return Ok(hole.max(at).min(self.size));
             }

@@ -23,14 +23,21 @@ pub struct Dir {
 impl Default for Dir {
     fn default() -> Self {
         // 0, 1 and 2 are the start, `.` and `..`.
-        Self { by_name: HashMap::new(), by_cookie: BTreeMap::new(), next: 3, dead: false }
+        Self {
+            by_name: HashMap::new(),
+            by_cookie: BTreeMap::new(),
+            next: 3,
+            dead: false,
+        }
     }
 }
 
 impl Dir {
     /// The child `name`.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<TmpInode>> {
-        self.by_cookie.get(self.by_name.get(name)?).map(|(_, inode)| inode)
+        self.by_cookie
+            .get(self.by_name.get(name)?)
+            .map(|(_, inode)| inode)
     }
 
     /// How many names there are.
@@ -87,7 +94,11 @@ impl Dir {
     /// The next few entries after `cookie`.
     pub fn after(&self, cookie: u64, max: usize) -> Vec<(u64, Arc<[u8]>, Arc<TmpInode>)> {
         let start = cookie.saturating_add(1);
-        self.by_cookie.range(start..).take(max).map(|(cookie, (name, inode))| (*cookie, name.clone(), inode.clone())).collect()
+        self.by_cookie
+            .range(start..)
+            .take(max)
+            .map(|(cookie, (name, inode))| (*cookie, name.clone(), inode.clone()))
+            .collect()
     }
 
     /// Everything, at the end of the directory's life.
@@ -96,6 +107,9 @@ impl Dir {
             Usage::remove_bytes(name.len().saturating_add(NAME_COST));
         }
         self.by_name.clear();
-        std::mem::take(&mut self.by_cookie).into_values().map(|(_, inode)| inode).collect()
+        std::mem::take(&mut self.by_cookie)
+            .into_values()
+            .map(|(_, inode)| inode)
+            .collect()
     }
 }

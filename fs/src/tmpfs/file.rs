@@ -1,9 +1,9 @@
 //! Open files of tmpfs.
 
 use super::inode::TmpInode;
+use crate::Caller;
 use crate::file::{File, FileOps, Mappable, Pos};
 use crate::inode::{DirEntry, Inode};
-use crate::Caller;
 use abi::Errno;
 use abi::fcntl::{FallocFlags, SEEK_DATA, SEEK_END, SEEK_HOLE, Seals};
 use std::any::Any;
@@ -33,12 +33,24 @@ impl FileOps for RegularFile {
         true
     }
     fn read(&self, file: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
-        let Pos::At(offset) = pos else { return Err(Errno::EINVAL) };
-        let n = self.body()?.data.read().read(&*self.inode.fs.store, buf, offset)?;
+        let Pos::At(offset) = pos else {
+            return Err(Errno::EINVAL);
+        };
+        let n = self
+            .body()?
+            .data
+            .read()
+            .read(&*self.inode.fs.store, buf, offset)?;
         self.inode.meta.accessed(file.path(), file.flags());
         Ok(n)
     }
-    fn write(&self, _file: &File, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         let body = self.body()?;
         let fs = &self.inode.fs;
         let mut data = body.data.write();
@@ -50,12 +62,20 @@ impl FileOps for RegularFile {
         if buf.is_empty() {
             return Ok((0, offset));
         }
-        let room = MAX_SIZE.checked_sub(offset).filter(|room| *room != 0).ok_or(Errno::EFBIG)?;
-        let buf = buf.get(..usize::try_from(room).unwrap_or(usize::MAX)).unwrap_or(buf);
+        let room = MAX_SIZE
+            .checked_sub(offset)
+            .filter(|room| *room != 0)
+            .ok_or(Errno::EFBIG)?;
+        let buf = buf
+            .get(..usize::try_from(room).unwrap_or(usize::MAX))
+            .unwrap_or(buf);
         let seals = body.seals();
         if seals.intersects(Seals::F_SEAL_WRITE | Seals::F_SEAL_FUTURE_WRITE | Seals::F_SEAL_GROW) {
             let grows = offset.saturating_add(buf.len() as u64) > data.size();
-            if !seals.contains(Seals::F_SEAL_GROW) || seals.intersects(Seals::F_SEAL_WRITE | Seals::F_SEAL_FUTURE_WRITE) || grows {
+            if !seals.contains(Seals::F_SEAL_GROW)
+                || seals.intersects(Seals::F_SEAL_WRITE | Seals::F_SEAL_FUTURE_WRITE)
+                || grows
+            {
                 return Err(Errno::EPERM);
             }
         }
@@ -69,15 +89,31 @@ impl FileOps for RegularFile {
         let body = self.body()?;
         match whence {
             SEEK_END => body.size().checked_add_signed(offset).ok_or(Errno::EINVAL),
-            SEEK_DATA => body.data.read().seek_data(u64::try_from(offset).map_err(|_| Errno::ENXIO)?),
-            SEEK_HOLE => body.data.read().seek_hole(u64::try_from(offset).map_err(|_| Errno::ENXIO)?),
+            SEEK_DATA => body
+                .data
+                .read()
+                .seek_data(u64::try_from(offset).map_err(|_| Errno::ENXIO)?),
+            SEEK_HOLE => body
+                .data
+                .read()
+                .seek_hole(u64::try_from(offset).map_err(|_| Errno::ENXIO)?),
             _ => Err(Errno::EINVAL),
         }
     }
-    fn mmap(&self, file: &File, offset: u64, len: u64, writable_shared: bool) -> Result<Mappable, Errno> {
+    fn mmap(
+        &self,
+        file: &File,
+        offset: u64,
+        len: u64,
+        writable_shared: bool,
+    ) -> Result<Mappable, Errno> {
         let body = self.body()?;
         let end = offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
-        if writable_shared && body.seals().intersects(Seals::F_SEAL_WRITE | Seals::F_SEAL_FUTURE_WRITE) {
+        if writable_shared
+            && body
+                .seals()
+                .intersects(Seals::F_SEAL_WRITE | Seals::F_SEAL_FUTURE_WRITE)
+        {
             return Err(Errno::EPERM);
         }
         let fs = &self.inode.fs;
@@ -91,13 +127,26 @@ impl FileOps for RegularFile {
     fn sync(&self, _file: &File, _data_only: bool) -> Result<(), Errno> {
         Ok(())
     }
-    fn allocate(&self, _file: &File, caller: &dyn Caller, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
+    fn allocate(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        mode: i32,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Errno> {
         let mode = FallocFlags::from_bits_retain(u32::from_ne_bytes(mode.to_ne_bytes()));
-        let (keep, punch) = (FallocFlags::FALLOC_FL_KEEP_SIZE, FallocFlags::FALLOC_FL_PUNCH_HOLE);
+        let (keep, punch) = (
+            FallocFlags::FALLOC_FL_KEEP_SIZE,
+            FallocFlags::FALLOC_FL_PUNCH_HOLE,
+        );
         if !(keep | punch).contains(mode) || mode == punch {
             return Err(Errno::EOPNOTSUPP);
         }
-        let end = offset.checked_add(len).filter(|end| *end <= MAX_SIZE).ok_or(Errno::EFBIG)?;
+        let end = offset
+            .checked_add(len)
+            .filter(|end| *end <= MAX_SIZE)
+            .ok_or(Errno::EFBIG)?;
         let body = self.body()?;
         let fs = &self.inode.fs;
         let mut data = body.data.write();
@@ -146,7 +195,13 @@ impl FileOps for DirFile {
     fn seek_end(&self, _file: &File, _whence: i32, _offset: i64) -> Result<u64, Errno> {
         Err(Errno::EINVAL)
     }
-    fn read_dir(&self, file: &File, _caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+    fn read_dir(
+        &self,
+        file: &File,
+        _caller: &dyn Caller,
+        cookie: u64,
+        sink: &mut dyn FnMut(&DirEntry) -> bool,
+    ) -> Result<(), Errno> {
         let mut cookie = cookie.max(2);
         loop {
             let batch = self.inode.dir()?.lock().after(cookie, BATCH);
@@ -154,7 +209,12 @@ impl FileOps for DirFile {
                 break;
             }
             for (at, name, inode) in &batch {
-                let entry = DirEntry { name, ino: inode.meta.ino(), kind: inode.kind().dirent_type(), cookie: *at };
+                let entry = DirEntry {
+                    name,
+                    ino: inode.meta.ino(),
+                    kind: inode.kind().dirent_type(),
+                    cookie: *at,
+                };
                 if !sink(&entry) {
                     self.inode.meta.accessed(file.path(), file.flags());
                     return Ok(());

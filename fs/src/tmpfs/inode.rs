@@ -5,12 +5,12 @@ use super::data::Data;
 use super::dir::{DIRENT_SIZE, Dir};
 use super::file::{DirFile, RegularFile};
 use super::usage::Usage;
+use crate::Caller;
 use crate::file::FileOps;
 use crate::inode::{Attr, FileSystem, Follow, Inode, NodeKind, SetAttr};
 use crate::meta::Meta;
 use crate::vfs::Vnode;
 use crate::vfs::perm::{self, Owner};
-use crate::Caller;
 use abi::Errno;
 use abi::fcntl::{RENAME_EXCHANGE, Seals};
 use std::any::Any;
@@ -79,10 +79,22 @@ impl TmpInode {
     pub(super) fn root(fs: Arc<TmpFs>, owner: Owner, now: i64) -> Arc<Self> {
         let _ = fs.usage.add_inode();
         let content = Content::Directory(Mutex::new(Dir::default()));
-        Arc::new(Self { meta: Meta::new(NodeKind::Directory, owner, now), vnode: Vnode::new(), fs, xattrs: OnceLock::new(), content })
+        Arc::new(Self {
+            meta: Meta::new(NodeKind::Directory, owner, now),
+            vnode: Vnode::new(),
+            fs,
+            xattrs: OnceLock::new(),
+            content,
+        })
     }
 
-    pub(super) fn new(fs: &Arc<TmpFs>, kind: NodeKind, owner: Owner, now: i64, link: &[u8]) -> Result<Arc<Self>, Errno> {
+    pub(super) fn new(
+        fs: &Arc<TmpFs>,
+        kind: NodeKind,
+        owner: Owner,
+        now: i64,
+        link: &[u8],
+    ) -> Result<Arc<Self>, Errno> {
         if !link.is_empty() {
             Usage::add_bytes(link.len())?;
         }
@@ -101,7 +113,13 @@ impl TmpInode {
             NodeKind::Symlink => Content::Link(Arc::from(link)),
             _ => Content::Special,
         };
-        Ok(Arc::new(Self { meta: Meta::new(kind, owner, now), vnode: Vnode::new(), fs: fs.clone(), xattrs: OnceLock::new(), content }))
+        Ok(Arc::new(Self {
+            meta: Meta::new(kind, owner, now),
+            vnode: Vnode::new(),
+            fs: fs.clone(),
+            xattrs: OnceLock::new(),
+            content,
+        }))
     }
 
     /// The bytes, of a regular file.
@@ -121,11 +139,23 @@ impl TmpInode {
     }
 
     /// Adds a new inode under `name`.
-    fn add(&self, caller: &dyn Caller, name: &[u8], kind: NodeKind, mode: u32, link: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn add(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        kind: NodeKind,
+        mode: u32,
+        link: &[u8],
+    ) -> Result<Arc<dyn Inode>, Errno> {
         let dir = self.dir()?;
         dir.lock().check_room(name)?;
         let now = caller.now_ns();
-        let owner = perm::inherit(self.meta.owner(), kind == NodeKind::Directory, mode, &caller.cred());
+        let owner = perm::inherit(
+            self.meta.owner(),
+            kind == NodeKind::Directory,
+            mode,
+            &caller.cred(),
+        );
         let inode = Self::new(&self.fs, kind, owner, now, link)?;
         dir.lock().insert(name, inode.clone())?;
         if kind == NodeKind::Directory {
@@ -140,7 +170,9 @@ impl TmpInode {
         let freed = {
             let mut data = body.data.write();
             let seals = body.seals();
-            if (size < data.size() && seals.contains(Seals::F_SEAL_SHRINK)) || (size > data.size() && seals.contains(Seals::F_SEAL_GROW)) {
+            if (size < data.size() && seals.contains(Seals::F_SEAL_SHRINK))
+                || (size > data.size() && seals.contains(Seals::F_SEAL_GROW))
+            {
                 return Err(Errno::EPERM);
             }
             let freed = data.set_size(&*self.fs.store, &self.fs.usage, size);
@@ -173,7 +205,14 @@ impl TmpInode {
         Ok(())
     }
 
-    fn exchange(&self, name: &[u8], child: Arc<TmpInode>, new_dir: &TmpInode, new_name: &[u8], other: Arc<TmpInode>) -> Result<(), Errno> {
+    fn exchange(
+        &self,
+        name: &[u8],
+        child: Arc<TmpInode>,
+        new_dir: &TmpInode,
+        new_name: &[u8],
+        other: Arc<TmpInode>,
+    ) -> Result<(), Errno> {
         let a = self.dir()?.lock().replace(name, other);
         let b = new_dir.dir()?.lock().replace(new_name, child);
         drop((a, b));
@@ -190,7 +229,10 @@ impl Inode for TmpInode {
     }
     fn attr(&self) -> Result<Attr, Errno> {
         let (size, blocks) = match &self.content {
-            Content::Regular(body) => (body.size(), body.pages.load(Ordering::Relaxed).saturating_mul(8)),
+            Content::Regular(body) => (
+                body.size(),
+                body.pages.load(Ordering::Relaxed).saturating_mul(8),
+            ),
             Content::Directory(dir) => ((dir.lock().len() as u64).saturating_mul(DIRENT_SIZE), 0),
             Content::Link(text) => (text.len() as u64, 0),
             Content::Special => (0, 0),
@@ -220,10 +262,21 @@ impl Inode for TmpInode {
             None => Err(Errno::ENOENT),
         }
     }
-    fn create(&self, caller: &dyn Caller, name: &[u8], kind: NodeKind, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
+    fn create(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        kind: NodeKind,
+        mode: u32,
+    ) -> Result<Arc<dyn Inode>, Errno> {
         self.add(caller, name, kind, mode, b"")
     }
-    fn symlink(&self, caller: &dyn Caller, name: &[u8], target: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn symlink(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Arc<dyn Inode>, Errno> {
         self.add(caller, name, NodeKind::Symlink, 0o777, target)
     }
     fn tmpfile(&self, caller: &dyn Caller, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
@@ -250,7 +303,12 @@ impl Inode for TmpInode {
         self.meta.modified(now);
         Ok(())
     }
-    fn unlink(&self, caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
+    fn unlink(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        child: &Arc<dyn Inode>,
+    ) -> Result<(), Errno> {
         self.take(caller, name, &*ours(child)?)
     }
     fn rmdir(&self, caller: &dyn Caller, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
@@ -278,7 +336,11 @@ impl Inode for TmpInode {
                 let other_is_dir = other.kind() == NodeKind::Directory;
                 self.exchange(name, child.clone(), &new_dir, new_name, other.clone())?;
                 if is_dir != other_is_dir {
-                    let (less, more) = if is_dir { (self, &*new_dir) } else { (&*new_dir, self) };
+                    let (less, more) = if is_dir {
+                        (self, &*new_dir)
+                    } else {
+                        (&*new_dir, self)
+                    };
                     less.meta.unlink();
                     more.meta.link();
                 }
@@ -334,7 +396,13 @@ impl Inode for TmpInode {
         let xattrs = xattrs.lock();
         xattrs.get(name).cloned().ok_or(Errno::ENODATA)
     }
-    fn set_xattr(&self, caller: &dyn Caller, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+    fn set_xattr(
+        &self,
+        caller: &dyn Caller,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
         let mut xattrs = self.xattrs().lock();
         let old = xattrs.get(name).map(Vec::len);
         match old {
@@ -342,7 +410,11 @@ impl Inode for TmpInode {
             None if flags & 2 != 0 => return Err(Errno::ENODATA),
             _ => {}
         }
-        Usage::add_bytes(name.len().saturating_add(value.len()).saturating_add(XATTR_COST))?;
+        Usage::add_bytes(
+            name.len()
+                .saturating_add(value.len())
+                .saturating_add(XATTR_COST),
+        )?;
         if let Some(old) = old {
             Usage::remove_bytes(name.len().saturating_add(old).saturating_add(XATTR_COST));
         }
@@ -352,7 +424,9 @@ impl Inode for TmpInode {
         Ok(())
     }
     fn list_xattr(&self, _caller: &dyn Caller) -> Result<Vec<u8>, Errno> {
-        let Some(xattrs) = self.xattrs.get() else { return Ok(Vec::new()) };
+        let Some(xattrs) = self.xattrs.get() else {
+            return Ok(Vec::new());
+        };
         let mut names = Vec::new();
         for name in xattrs.lock().keys() {
             names.extend_from_slice(name);
@@ -363,7 +437,11 @@ impl Inode for TmpInode {
     fn remove_xattr(&self, caller: &dyn Caller, name: &[u8]) -> Result<(), Errno> {
         let xattrs = self.xattrs.get().ok_or(Errno::ENODATA)?;
         let value = xattrs.lock().remove(name).ok_or(Errno::ENODATA)?;
-        Usage::remove_bytes(name.len().saturating_add(value.len()).saturating_add(XATTR_COST));
+        Usage::remove_bytes(
+            name.len()
+                .saturating_add(value.len())
+                .saturating_add(XATTR_COST),
+        );
         self.meta.changed(caller.now_ns());
         Ok(())
     }
@@ -380,7 +458,11 @@ impl Drop for TmpInode {
         self.fs.usage.remove_inode();
         if let Some(xattrs) = self.xattrs.get_mut() {
             for (name, value) in std::mem::take(xattrs.get_mut()) {
-                Usage::remove_bytes(name.len().saturating_add(value.len()).saturating_add(XATTR_COST));
+                Usage::remove_bytes(
+                    name.len()
+                        .saturating_add(value.len())
+                        .saturating_add(XATTR_COST),
+                );
             }
         }
         match &mut self.content {

@@ -14,9 +14,9 @@ mod inode;
 mod memfd;
 mod ranges;
 pub mod store;
-mod usage;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use memfd::{add_seals, get_seals, internal_mount, memfd, unnamed};
 pub use store::PageStore;
@@ -55,7 +55,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { size: memory_size() / 2, inodes: DEFAULT_INODES, mode: 0o1777, uid: 0, gid: 0, shown: (false, false, false) }
+        Self {
+            size: memory_size() / 2,
+            inodes: DEFAULT_INODES,
+            mode: 0o1777,
+            uid: 0,
+            gid: 0,
+            shown: (false, false, false),
+        }
     }
 }
 
@@ -95,12 +102,18 @@ impl Options {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         match key {
             "size" => (self.size, self.shown.0) = (parse_size(value, memory_size())?, true),
-            "nr_blocks" => (self.size, self.shown.0) = (parse_size(value, memory_size())?.checked_mul(4096)?, true),
+            "nr_blocks" => {
+                (self.size, self.shown.0) =
+                    (parse_size(value, memory_size())?.checked_mul(4096)?, true)
+            }
             "nr_inodes" => (self.inodes, self.shown.1) = (parse_size(value, 0)?, true),
-            "mode" => (self.mode, self.shown.2) = (u32::from_str_radix(value, 8).ok()? & 0o7777, true),
+            "mode" => {
+                (self.mode, self.shown.2) = (u32::from_str_radix(value, 8).ok()? & 0o7777, true)
+            }
             "uid" => self.uid = value.parse().ok()?,
             "gid" => self.gid = value.parse().ok()?,
-            "huge" | "mpol" | "context" | "fscontext" | "defcontext" | "rootcontext" | "inode32" | "inode64" | "noswap" | "rw" | "ro" => {}
+            "huge" | "mpol" | "context" | "fscontext" | "defcontext" | "rootcontext"
+            | "inode32" | "inode64" | "noswap" | "rw" | "ro" => {}
             _ => return None,
         }
         Some(())
@@ -138,14 +151,23 @@ impl TmpFs {
     }
 
     fn root_inode(&self) -> Arc<TmpInode> {
-        let Some(this) = self.this.upgrade() else { unreachable!("a method runs on a live filesystem") };
-        let owner = Owner { mode: self.options.mode, uid: self.options.uid, gid: self.options.gid };
+        let Some(this) = self.this.upgrade() else {
+            unreachable!("a method runs on a live filesystem")
+        };
+        let owner = Owner {
+            mode: self.options.mode,
+            uid: self.options.uid,
+            gid: self.options.gid,
+        };
         let fresh = TmpInode::root(this, owner, now_ns());
         let mut root = self.root.lock();
         match root.weak.upgrade() {
             Some(first) => first,
             None => {
-                *root = Root { weak: Arc::downgrade(&fresh), held: Some(fresh.clone()) };
+                *root = Root {
+                    weak: Arc::downgrade(&fresh),
+                    held: Some(fresh.clone()),
+                };
                 fresh
             }
         }
@@ -153,7 +175,8 @@ impl TmpFs {
 
     /// Changes size and inode limits (`remount,size=`): `EINVAL` below what is in use.
     pub fn set_limits(&self, size: Option<u64>, inodes: Option<u64>) -> Result<(), Errno> {
-        self.usage.set_limits(size.map(|s| s.div_ceil(4096)), inodes)
+        self.usage
+            .set_limits(size.map(|s| s.div_ceil(4096)), inodes)
     }
 
     /// Bytes of data held.
@@ -173,8 +196,15 @@ impl FileSystem for TmpFs {
         self.root_inode()
     }
     fn statfs(&self) -> Result<Statfs, Errno> {
-        let ((pages, pages_used), (inodes, inodes_used)) = (self.usage.pages(), self.usage.inodes());
-        let free = |limit: u64, used: u64| if limit == 0 { 0 } else { limit.saturating_sub(used) };
+        let ((pages, pages_used), (inodes, inodes_used)) =
+            (self.usage.pages(), self.usage.inodes());
+        let free = |limit: u64, used: u64| {
+            if limit == 0 {
+                0
+            } else {
+                limit.saturating_sub(used)
+            }
+        };
         Ok(Statfs {
             f_type: 0x0102_1994,
             f_bsize: 4096,
@@ -210,4 +240,3 @@ impl FileSystem for TmpFs {
         drop(held);
     }
 }
-

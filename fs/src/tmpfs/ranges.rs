@@ -14,7 +14,13 @@ impl Ranges {
     pub fn count(&self, start: u32, end: u32) -> u32 {
         let from = self.first_after(start);
         let overlap = |r: &(u32, u32)| r.1.min(end).saturating_sub(r.0.max(start));
-        self.0.get(from..).unwrap_or_default().iter().take_while(|r| r.0 < end).map(overlap).fold(0, u32::saturating_add)
+        self.0
+            .get(from..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(|r| r.0 < end)
+            .map(overlap)
+            .fold(0, u32::saturating_add)
     }
 
     /// Adds `[start, end)`.
@@ -29,7 +35,11 @@ impl Ranges {
         if let Some(first) = self.0.get(from).filter(|_| from < to) {
             new.0 = new.0.min(first.0);
         }
-        if let Some(last) = to.checked_sub(1).filter(|last| *last >= from).and_then(|last| self.0.get(last)) {
+        if let Some(last) = to
+            .checked_sub(1)
+            .filter(|last| *last >= from)
+            .and_then(|last| self.0.get(last))
+        {
             new.1 = new.1.max(last.1);
         }
         self.0.splice(from..to, [new]);
@@ -46,7 +56,11 @@ impl Ranges {
             return;
         }
         let left = self.0.get(from).map(|r| (r.0, start)).filter(|r| r.0 < r.1);
-        let right = to.checked_sub(1).and_then(|last| self.0.get(last)).map(|r| (end, r.1)).filter(|r| r.0 < r.1);
+        let right = to
+            .checked_sub(1)
+            .and_then(|last| self.0.get(last))
+            .map(|r| (end, r.1))
+            .filter(|r| r.0 < r.1);
         self.0.splice(from..to, left.into_iter().chain(right));
     }
 

@@ -29,7 +29,8 @@ pub struct HeapStore {
 impl PageStore for HeapStore {
     fn allocate(&self, len: u64) -> Result<u64, Errno> {
         assert_eq!(len % 4096, 0);
-        self.live.fetch_add(len, std::sync::atomic::Ordering::SeqCst);
+        self.live
+            .fetch_add(len, std::sync::atomic::Ordering::SeqCst);
         let mut state = self.state.lock();
         let at = state.0;
         state.0 += len;
@@ -37,14 +38,18 @@ impl PageStore for HeapStore {
     }
     fn free(&self, offset: u64, len: u64) {
         self.zero(offset, len).unwrap();
-        self.live.fetch_sub(len, std::sync::atomic::Ordering::SeqCst);
+        self.live
+            .fetch_sub(len, std::sync::atomic::Ordering::SeqCst);
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
         let state = self.state.lock();
         assert!(offset + buf.len() as u64 <= state.0);
         for (i, b) in buf.iter_mut().enumerate() {
             let at = offset + i as u64;
-            *b = state.1.get(&(at / 4096)).map_or(0, |p| p[(at % 4096) as usize]);
+            *b = state
+                .1
+                .get(&(at / 4096))
+                .map_or(0, |p| p[(at % 4096) as usize]);
         }
         Ok(())
     }
@@ -53,7 +58,10 @@ impl PageStore for HeapStore {
         assert!(offset + buf.len() as u64 <= state.0);
         for (i, b) in buf.iter().enumerate() {
             let at = offset + i as u64;
-            state.1.entry(at / 4096).or_insert_with(|| Box::new([0; 4096]))[(at % 4096) as usize] = *b;
+            state
+                .1
+                .entry(at / 4096)
+                .or_insert_with(|| Box::new([0; 4096]))[(at % 4096) as usize] = *b;
         }
         Ok(())
     }

@@ -27,7 +27,13 @@ impl World {
         let store = Arc::new(HeapStore::default());
         let fs = TmpFs::new(store.clone(), Options::parse(options.as_bytes()).unwrap());
         let ns = MountNamespace::new(Mount::of_fs(fs.clone(), MountFlags::empty(), b"tmpfs"));
-        Self { store, fs, root: ns.root(), _ns: ns, caller: TestCaller::root() }
+        Self {
+            store,
+            fs,
+            root: ns.root(),
+            _ns: ns,
+            caller: TestCaller::root(),
+        }
     }
     fn at(&self) -> Lookup<'_> {
         Lookup::new(&self.caller, &self.root, &self.root)
@@ -61,7 +67,12 @@ enum Step {
 }
 
 fn offset() -> impl Strategy<Value = u64> {
-    prop_oneof![0u64..20_000, 60_000u64..70_000, 120_000u64..140_000, 250_000u64..270_000]
+    prop_oneof![
+        0u64..20_000,
+        60_000u64..70_000,
+        120_000u64..140_000,
+        250_000u64..270_000
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -154,7 +165,10 @@ fn space_runs_out_and_comes_back() {
     assert_eq!(f.write(&w.caller, &[1; 20_000]), Ok(16_384));
     assert_eq!(f.write(&w.caller, &[1]), Err(Errno::ENOSPC));
     assert_eq!(f.write_at(&w.caller, &[2; 10], 0), Ok(10));
-    assert_eq!(f.ops().allocate(&f, &w.caller, 0, 0, 20_000), Err(Errno::ENOSPC));
+    assert_eq!(
+        f.ops().allocate(&f, &w.caller, 0, 0, 20_000),
+        Err(Errno::ENOSPC)
+    );
     crate::vfs::ftruncate(&w.caller, &f, 4096).unwrap();
     assert_eq!(f.ops().allocate(&f, &w.caller, 1, 4096, 12_288), Ok(()));
     assert_eq!(f.inode().attr().unwrap().size, 4096);
@@ -166,7 +180,15 @@ fn space_runs_out_and_comes_back() {
     w.at().unlink(b"a").unwrap();
     w.at().mkdir(b"d", 0o755).unwrap();
     let statfs = crate::vfs::statfs(&w.root).unwrap();
-    assert_eq!((statfs.f_blocks, statfs.f_bfree, statfs.f_files, statfs.f_ffree), (4, 0, 5, 0));
+    assert_eq!(
+        (
+            statfs.f_blocks,
+            statfs.f_bfree,
+            statfs.f_files,
+            statfs.f_ffree
+        ),
+        (4, 0, 5, 0)
+    );
 }
 
 #[test]
@@ -180,7 +202,9 @@ fn deleted_files_free_their_memory() {
     drop(f);
     assert_eq!((w.fs.used(), w.store.live.load(Ordering::SeqCst)), (0, 0));
     // Replaced by a rename: the same.
-    w.open("a", RDWR | CREAT).write(&w.caller, &[1; 5000]).unwrap();
+    w.open("a", RDWR | CREAT)
+        .write(&w.caller, &[1; 5000])
+        .unwrap();
     w.open("b", RDWR | CREAT);
     w.at().rename(b"b", &w.root, b"a", 0).unwrap();
     assert_eq!(w.fs.used(), 0);
@@ -228,7 +252,10 @@ fn renames() {
     w.at().mkdir(b"a/b", 0o755).unwrap();
     w.at().mkdir(b"c", 0o755).unwrap();
     w.open("a/f", RDWR | CREAT);
-    let rename = |old: &str, new: &str, flags| w.at().rename(old.as_bytes(), &w.root, new.as_bytes(), flags);
+    let rename = |old: &str, new: &str, flags| {
+        w.at()
+            .rename(old.as_bytes(), &w.root, new.as_bytes(), flags)
+    };
     assert_eq!(rename("a", "a/b/x", 0), Err(Errno::EINVAL));
     assert_eq!(rename("a/b", "a", 0), Err(Errno::ENOTEMPTY));
     assert_eq!(rename("a/f", "c", 0), Err(Errno::EISDIR));
@@ -239,7 +266,13 @@ fn renames() {
     assert_eq!(rename("a/f", "a/b", RENAME_EXCHANGE), Ok(()));
     assert_eq!(w.at().stat(b"a/f").unwrap().mode & 0o170000, 0o040000);
     assert_eq!(rename("a/f", "top", 0), Ok(()));
-    assert_eq!((w.at().stat(b"a").unwrap().nlink, w.at().stat(b"/").unwrap().nlink), (2, 4));
+    assert_eq!(
+        (
+            w.at().stat(b"a").unwrap().nlink,
+            w.at().stat(b"/").unwrap().nlink
+        ),
+        (2, 4)
+    );
     assert_eq!(rename("a/b/", "x", 0), Err(Errno::ENOTDIR));
     assert_eq!(rename("a/b", "x/", 0), Err(Errno::ENOTDIR));
     assert_eq!(rename("top/", "top2/", 0), Ok(()));
@@ -257,7 +290,10 @@ fn tmpfile_gets_a_name() {
     w.at().link(f.path(), b"named").unwrap();
     assert_eq!(w.at().stat(b"named").unwrap().nlink, 1);
     let closed = w.open("/", RDWR | tmp | OpenFlags::O_EXCL.bits());
-    assert_eq!(w.at().link(closed.path(), b"never").err(), Some(Errno::ENOENT));
+    assert_eq!(
+        w.at().link(closed.path(), b"never").err(),
+        Some(Errno::ENOENT)
+    );
     assert_eq!(w.at().open(b"/", tmp, 0o600).err(), Some(Errno::EINVAL));
 }
 
@@ -281,9 +317,15 @@ fn seals() {
     let text = crate::vfs::path_text(f.path(), &mount.root_path()).into_proc();
     assert_eq!(text, b"/memfd:x (deleted)");
     let closed = memfd(&mount, &caller, b"y", 0).unwrap();
-    assert_eq!((get_seals(&closed), add_seals(&closed, 2)), (Ok(1), Err(Errno::EPERM)));
+    assert_eq!(
+        (get_seals(&closed), add_seals(&closed, 2)),
+        (Ok(1), Err(Errno::EPERM))
+    );
     let noexec = memfd(&mount, &caller, b"z", 8).unwrap();
-    assert_eq!(crate::vfs::chmod(&caller, noexec.path(), 0o777), Err(Errno::EPERM));
+    assert_eq!(
+        crate::vfs::chmod(&caller, noexec.path(), 0o777),
+        Err(Errno::EPERM)
+    );
 }
 
 #[test]
@@ -294,7 +336,13 @@ fn a_deep_tree_ends_without_recursion() {
         let here = Lookup::new(&w.caller, &w.root, &at);
         at = here.mkdir(b"d", 0o755).unwrap();
     }
-    let World { fs, root, _ns, store, .. } = w;
+    let World {
+        fs,
+        root,
+        _ns,
+        store,
+        ..
+    } = w;
     drop((at, root, _ns));
     let weak = Arc::downgrade(&fs);
     drop((fs, store));
@@ -317,7 +365,10 @@ fn guests_lose_pages_past_the_end() {
     f.inode().vnode().observe_mappings(&observer);
     crate::vfs::ftruncate(&w.caller, &f, 5000).unwrap();
     w.open("f", RDWR | TRUNC);
-    assert_eq!(seen.0.lock().iter().map(|s| s.0).collect::<Vec<_>>(), [8192, 0]);
+    assert_eq!(
+        seen.0.lock().iter().map(|s| s.0).collect::<Vec<_>>(),
+        [8192, 0]
+    );
 }
 
 #[test]
@@ -326,17 +377,35 @@ fn attributes_and_xattrs() {
     let f = w.open("f", RDWR | CREAT);
     use crate::vfs::{get_xattr, list_xattr, remove_xattr, set_xattr};
     set_xattr(&w.caller, f.path(), b"user.a", b"1", 0).unwrap();
-    assert_eq!(set_xattr(&w.caller, f.path(), b"user.a", b"1", 1), Err(Errno::EEXIST));
-    assert_eq!(set_xattr(&w.caller, f.path(), b"user.b", b"1", 2), Err(Errno::ENODATA));
+    assert_eq!(
+        set_xattr(&w.caller, f.path(), b"user.a", b"1", 1),
+        Err(Errno::EEXIST)
+    );
+    assert_eq!(
+        set_xattr(&w.caller, f.path(), b"user.b", b"1", 2),
+        Err(Errno::ENODATA)
+    );
     set_xattr(&w.caller, f.path(), b"trusted.t", b"2", 0).unwrap();
     assert_eq!(get_xattr(&w.caller, f.path(), b"user.a"), Ok(b"1".to_vec()));
     let user = TestCaller::user(1000);
-    assert_eq!(get_xattr(&user, f.path(), b"trusted.t"), Err(Errno::ENODATA));
+    assert_eq!(
+        get_xattr(&user, f.path(), b"trusted.t"),
+        Err(Errno::ENODATA)
+    );
     assert_eq!(list_xattr(&user, f.path()), Ok(b"user.a\0".to_vec()));
-    assert_eq!(set_xattr(&user, f.path(), b"user.a", b"3", 0), Err(Errno::EACCES));
-    assert_eq!(set_xattr(&w.caller, f.path(), b"bogus.a", b"3", 0), Err(Errno::EOPNOTSUPP));
+    assert_eq!(
+        set_xattr(&user, f.path(), b"user.a", b"3", 0),
+        Err(Errno::EACCES)
+    );
+    assert_eq!(
+        set_xattr(&w.caller, f.path(), b"bogus.a", b"3", 0),
+        Err(Errno::EOPNOTSUPP)
+    );
     remove_xattr(&w.caller, f.path(), b"user.a").unwrap();
-    assert_eq!(remove_xattr(&w.caller, f.path(), b"user.a"), Err(Errno::ENODATA));
+    assert_eq!(
+        remove_xattr(&w.caller, f.path(), b"user.a"),
+        Err(Errno::ENODATA)
+    );
     // A stranger's write takes setuid away, root's does not; chown always does.
     crate::vfs::chmod(&w.caller, f.path(), 0o6777).unwrap();
     f.write(&w.caller, b"x").unwrap();

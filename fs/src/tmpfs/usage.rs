@@ -21,7 +21,10 @@ pub struct Usage {
 }
 
 fn take(counter: &AtomicU64, n: u64, limit: u64) -> Result<(), Errno> {
-    let taken = counter.fetch_update(Relaxed, Relaxed, |used| used.checked_add(n).filter(|sum| limit == 0 || *sum <= limit));
+    let taken = counter.fetch_update(Relaxed, Relaxed, |used| {
+        used.checked_add(n)
+            .filter(|sum| limit == 0 || *sum <= limit)
+    });
     taken.map(drop).map_err(|_| Errno::ENOSPC)
 }
 
@@ -32,11 +35,19 @@ fn give(counter: &AtomicU64, n: u64) {
 impl Usage {
     /// Limits in pages and inodes.
     pub fn new(pages: u64, inodes: u64) -> Self {
-        Self { pages_limit: AtomicU64::new(pages), inodes_limit: AtomicU64::new(inodes), ..Self::default() }
+        Self {
+            pages_limit: AtomicU64::new(pages),
+            inodes_limit: AtomicU64::new(inodes),
+            ..Self::default()
+        }
     }
     /// Takes `n` pages, or `ENOSPC`.
     pub fn charge(&self, n: u64) -> Result<(), Errno> {
-        if n == 0 { Ok(()) } else { take(&self.pages, n, self.pages_limit.load(Relaxed)) }
+        if n == 0 {
+            Ok(())
+        } else {
+            take(&self.pages, n, self.pages_limit.load(Relaxed))
+        }
     }
     /// Gives `n` pages back.
     pub fn uncharge(&self, n: u64) {
@@ -72,7 +83,9 @@ impl Usage {
     }
     /// New limits (`remount`): `EINVAL` below what is in use.
     pub fn set_limits(&self, pages: Option<u64>, inodes: Option<u64>) -> Result<(), Errno> {
-        let below = |limit: Option<u64>, used: &AtomicU64| limit.is_some_and(|l| l != 0 && l < used.load(Relaxed));
+        let below = |limit: Option<u64>, used: &AtomicU64| {
+            limit.is_some_and(|l| l != 0 && l < used.load(Relaxed))
+        };
         if below(pages, &self.pages) || below(inodes, &self.inodes) {
             return Err(Errno::EINVAL);
         }

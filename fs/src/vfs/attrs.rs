@@ -5,9 +5,9 @@ use super::mount::{MountFlags, Path};
 use super::perm::{self, MAY_EXEC, MAY_READ, MAY_WRITE, cap};
 use super::vnode::{event, notify};
 use super::walk::Lookup;
+use crate::Caller;
 use crate::file::File;
 use crate::inode::{Attr, NodeKind, SetAttr};
-use crate::Caller;
 use abi::Errno;
 use abi::fs::{Statfs, StatfsFlags};
 
@@ -44,24 +44,51 @@ pub fn chmod(caller: &dyn Caller, at: &Path, mode: u32) -> Result<(), Errno> {
     if !cred.in_group(owner.gid) && !cred.has_cap(cap::FSETID) {
         mode &= !0o2000;
     }
-    at.inode().set_attr(caller, &SetAttr { mode: Some(mode), ctime: caller.now_ns(), ..SetAttr::default() })?;
+    at.inode().set_attr(
+        caller,
+        &SetAttr {
+            mode: Some(mode),
+            ctime: caller.now_ns(),
+            ..SetAttr::default()
+        },
+    )?;
     notify_attrib(at);
     Ok(())
 }
 
 /// `chown(2)` on a resolved place; `None` leaves the owner or group. Clears setuid and setgid of what is no directory, for root as well.
-pub fn chown(caller: &dyn Caller, at: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+pub fn chown(
+    caller: &dyn Caller,
+    at: &Path,
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> Result<(), Errno> {
     at.mount.want_write()?;
     let cred = caller.cred();
     let owner = at.inode().owner()?;
     if !cred.has_cap(cap::CHOWN) {
         let owned = cred.fsuid == owner.uid;
-        if uid.is_some_and(|uid| !owned || uid != owner.uid) || gid.is_some_and(|gid| !owned || !(cred.in_group(gid) || gid == owner.gid)) {
+        if uid.is_some_and(|uid| !owned || uid != owner.uid)
+            || gid.is_some_and(|gid| !owned || !(cred.in_group(gid) || gid == owner.gid))
+        {
             return Err(Errno::EPERM);
         }
     }
-    let mode = if at.dentry.is_dir() { None } else { perm::strip_suid(owner.mode) };
-    at.inode().set_attr(caller, &SetAttr { uid, gid, mode, ctime: caller.now_ns(), ..SetAttr::default() })?;
+    let mode = if at.dentry.is_dir() {
+        None
+    } else {
+        perm::strip_suid(owner.mode)
+    };
+    at.inode().set_attr(
+        caller,
+        &SetAttr {
+            uid,
+            gid,
+            mode,
+            ctime: caller.now_ns(),
+            ..SetAttr::default()
+        },
+    )?;
     if at.dentry.kind() == NodeKind::Regular {
         // File capabilities belong to the old owner. Most files have none.
         let _ = at.inode().remove_xattr(caller, b"security.capability");
@@ -71,7 +98,12 @@ pub fn chown(caller: &dyn Caller, at: &Path, uid: Option<u32>, gid: Option<u32>)
 }
 
 /// `utimensat(2)` on a resolved place.
-pub fn utimens(caller: &dyn Caller, at: &Path, atime: TimeSet, mtime: TimeSet) -> Result<(), Errno> {
+pub fn utimens(
+    caller: &dyn Caller,
+    at: &Path,
+    atime: TimeSet,
+    mtime: TimeSet,
+) -> Result<(), Errno> {
     if (atime, mtime) == (TimeSet::Omit, TimeSet::Omit) {
         return Ok(());
     }
@@ -90,7 +122,15 @@ pub fn utimens(caller: &dyn Caller, at: &Path, atime: TimeSet, mtime: TimeSet) -
         TimeSet::Now => Some(now),
         TimeSet::At(ns) => Some(ns),
     };
-    at.inode().set_attr(caller, &SetAttr { atime: time(atime), mtime: time(mtime), ctime: now, ..SetAttr::default() })?;
+    at.inode().set_attr(
+        caller,
+        &SetAttr {
+            atime: time(atime),
+            mtime: time(mtime),
+            ctime: now,
+            ..SetAttr::default()
+        },
+    )?;
     notify_attrib(at);
     Ok(())
 }
@@ -132,7 +172,16 @@ fn set_size(caller: &dyn Caller, at: &Path, len: u64) -> Result<(), Errno> {
     }
     let now = caller.now_ns();
     let mode = perm::without_suid((&attr).into(), &caller.cred());
-    at.inode().set_attr(caller, &SetAttr { size: Some(len), mtime: Some(now), ctime: now, mode, ..SetAttr::default() })?;
+    at.inode().set_attr(
+        caller,
+        &SetAttr {
+            size: Some(len),
+            mtime: Some(now),
+            ctime: now,
+            mode,
+            ..SetAttr::default()
+        },
+    )?;
     notify(&at.dentry, event::MODIFY);
     Ok(())
 }

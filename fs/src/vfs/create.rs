@@ -17,7 +17,12 @@ impl Lookup<'_> {
         directory: bool,
         make: impl FnOnce(&Path, &[u8]) -> Result<Arc<dyn Inode>, Errno>,
     ) -> Result<Path, Errno> {
-        let Parent { dir, name, kind, trailing_slash } = self.parent(path)?;
+        let Parent {
+            dir,
+            name,
+            kind,
+            trailing_slash,
+        } = self.parent(path)?;
         if kind != LastKind::Name {
             return Err(Errno::EEXIST);
         }
@@ -32,19 +37,33 @@ impl Lookup<'_> {
         let inode = make(&dir, &name)?;
         let dentry: Arc<Dentry> = dir.dentry.insert(&name, inode);
         drop(order);
-        notify_child(&dir.dentry, event::CREATE | if directory { event::ISDIR } else { 0 }, 0, &name);
-        Ok(Path { mount: dir.mount, dentry })
+        notify_child(
+            &dir.dentry,
+            event::CREATE | if directory { event::ISDIR } else { 0 },
+            0,
+            &name,
+        );
+        Ok(Path {
+            mount: dir.mount,
+            dentry,
+        })
     }
 
     fn may_create(&self, dir: &Path) -> Result<(), Errno> {
-        dir.inode().permission(self.caller, &self.caller.cred(), MAY_WRITE | MAY_EXEC)
+        dir.inode()
+            .permission(self.caller, &self.caller.cred(), MAY_WRITE | MAY_EXEC)
     }
 
     /// `mkdirat(2)`; returns the new directory.
     pub fn mkdir(&self, path: &[u8], mode: u32) -> Result<Path, Errno> {
         self.create_name(path, true, |dir, name| {
             self.may_create(dir)?;
-            dir.inode().create(self.caller, name, NodeKind::Directory, mode & 0o1777 & !self.caller.umask())
+            dir.inode().create(
+                self.caller,
+                name,
+                NodeKind::Directory,
+                mode & 0o1777 & !self.caller.umask(),
+            )
         })
     }
 
@@ -61,7 +80,12 @@ impl Lookup<'_> {
             if device && !self.caller.cred().has_cap(cap::MKNOD) {
                 return Err(Errno::EPERM);
             }
-            dir.inode().create(self.caller, name, kind, mode & 0o7777 & !self.caller.umask())
+            dir.inode().create(
+                self.caller,
+                name,
+                kind,
+                mode & 0o7777 & !self.caller.umask(),
+            )
         })
     }
 

@@ -10,183 +10,14 @@
 //!   create, unlink, rename: parent.order (write) → Inode::… → children (write)
 //! ```
 
-use crate::inode::{FileSystem, Inode, NodeKind};
+use super::superblock::{NO_SLOT, Superblock};
+use crate::inode::{Inode, NodeKind};
 use crate::{Attr, Caller};
 use abi::Errno;
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, level};
-
-/// How many absent names a superblock remembers.
-const NEGATIVE_LIMIT: usize = 8192;
-
-/// Recently used dentries, kept alive: a clock whose hand passes over those used since it came by last.
-#[derive(Default)]
-struct Recent {
-    slots: Vec<Option<Arc<Dentry>>>,
-    free: Vec<u32>,
-    hand: usize,
-}
-
-impl Recent {
-    /// Puts `dentry` in and returns what had to go.
-    fn put(&mut self, dentry: Arc<Dentry>, limit: usize) -> Option<Arc<Dentry>> {
-        let index = match self.free.pop().and_then(|slot| usize::try_from(slot).ok()) {
-            Some(index) => index,
-            None if self.slots.len() < limit => {
-                self.slots.push(None);
-                self.slots.len().saturating_sub(1)
-            }
-            None => self.victim(),
-        };
-        dentry.slot.store(u32::try_from(index).unwrap_or(NO_SLOT), Ordering::Relaxed);
-        let out = self.slots.get_mut(index)?.replace(dentry);
-        if let Some(out) = &out {
-            out.slot.store(NO_SLOT, Ordering::Relaxed);
-        }
-        out
-    }
-
-    fn victim(&mut self) -> usize {
-        // Bounded: where everything is in use the oldest of a few goes all the same.
-        for _ in 0..16 {
-            self.hand = self.hand.saturating_add(1);
-            if self.hand >= self.slots.len() {
-                self.hand = 0;
-            }
-            match self.slots.get(self.hand) {
-                Some(Some(d)) if d.state.fetch_and(!USED, Ordering::Relaxed) & USED != 0 => {}
-                _ => break,
-            }
-        }
-        self.hand
-    }
-
-    fn take(&mut self, dentry: &Dentry) -> Option<Arc<Dentry>> {
-        let slot = dentry.slot.load(Ordering::Relaxed);
-        let entry = self.slots.get_mut(usize::try_from(slot).ok()?)?;
-        if !entry.as_ref().is_some_and(|d| std::ptr::eq(&**d, dentry)) {
-            return None;
-        }
-        self.free.push(slot);
-        entry.take()
-    }
-}
-
-/// `slot`: not in the list.
-const NO_SLOT: u32 = u32::MAX;
-
-/// A filesystem in use: its cache of dentries and its order of renames. Every mount of it shares one.
-pub struct Superblock {
-    fs: Arc<dyn FileSystem>,
-    root: Mutex<Weak<Dentry>, { level::DENTRY_LIST }>,
-    recent: Mutex<Recent, { level::DENTRY_LIST }>,
-    limit: usize,
-    absent: Mutex<VecDeque<(Weak<Dentry>, Arc<[u8]>)>, { level::DENTRY_LIST }>,
-    /// Held by a rename that changes the shape of the tree (`s_vfs_rename_mutex`).
-    pub(super) rename: Mutex<(), { level::SUPERBLOCK_RENAME }>,
-    /// Even when no rename is under way; scoped walks with `..` compare it.
-    pub(super) rename_seq: AtomicU64,
-    /// Mounts of this filesystem. Without any the list keeps nothing.
-    pub(super) mounts: AtomicUsize,
-    readonly: AtomicBool,
-}
-
-impl Superblock {
-    /// Puts a filesystem into use. Make one per filesystem: two would cache its names apart.
-    pub fn new(fs: Arc<dyn FileSystem>) -> Arc<Self> {
-        let limit = fs.dentry_limit();
-        Arc::new(Self {
-            fs,
-            root: Mutex::new(Weak::new()),
-            recent: Mutex::new(Recent::default()),
-            limit,
-            absent: Mutex::new(VecDeque::new()),
-            rename: Mutex::new(()),
-            rename_seq: AtomicU64::new(0),
-            mounts: AtomicUsize::new(0),
-            readonly: AtomicBool::new(false),
-        })
-    }
-
-    /// The filesystem.
-    pub fn fs(&self) -> &Arc<dyn FileSystem> {
-        &self.fs
-    }
-
-    /// Mounted read-only as a whole (`remount,ro` without `bind`).
-    pub fn readonly(&self) -> bool {
-        self.readonly.load(Ordering::Relaxed)
-    }
-
-    /// Changes [`Superblock::readonly`].
-    pub fn set_readonly(&self, readonly: bool) {
-        self.readonly.store(readonly, Ordering::Relaxed);
-    }
-
-    /// The dentry of the filesystem's root. The caller keeps it (a mount does).
-    pub(super) fn root(self: &Arc<Self>) -> Arc<Dentry> {
-        let inode = self.fs.root();
-        let fresh = Dentry::new(self.clone(), inode, None, Arc::from(&b"/"[..]));
-        let mut root = self.root.lock();
-        match root.upgrade() {
-            Some(first) => first,
-            None => {
-                *root = Arc::downgrade(&fresh);
-                fresh
-            }
-        }
-    }
-
-    /// Keeps `dentry` for a while; what falls out is dropped here, with no lock held.
-    fn keep(&self, dentry: &Arc<Dentry>) {
-        if self.limit == 0 || self.mounts.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let out = self.recent.lock().put(dentry.clone(), self.limit);
-        drop(out);
-    }
-
-    /// The list lets go of a dentry whose name is gone, so that its inode can end.
-    fn unkeep(&self, dentry: &Dentry) {
-        let out = self.recent.lock().take(dentry);
-        drop(out);
-    }
-
-    /// Remembers that `name` is absent in `dir` and returns the mark that must go to keep the bound.
-    fn keep_absent(&self, dir: &Arc<Dentry>, name: &Arc<[u8]>) {
-        let out = {
-            let mut absent = self.absent.lock();
-            absent.push_back((Arc::downgrade(dir), name.clone()));
-            if absent.len() > NEGATIVE_LIMIT { absent.pop_front() } else { None }
-        };
-        let Some((dir, name)) = out else { return };
-        let Some(dir) = dir.upgrade() else { return };
-        {
-            let mut children = dir.children.write();
-            if matches!(children.get(&name), Some(Child::Absent)) {
-                children.remove(&name);
-            }
-        }
-        drop(dir);
-    }
-
-    /// Drops everything the cache keeps (last unmount, `drop_caches`).
-    pub fn shrink(&self) {
-        let recent = std::mem::take(&mut *self.recent.lock());
-        drop(recent);
-        let absent = std::mem::take(&mut *self.absent.lock());
-        for (dir, name) in absent {
-            let Some(dir) = dir.upgrade() else { continue };
-            let mut children = dir.children.write();
-            if matches!(children.get(&name), Some(Child::Absent)) {
-                children.remove(&name);
-            }
-            drop(children);
-        }
-    }
-}
+use sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, level};
 
 /// `state`: used since the list last looked.
 const USED: u32 = 1;
@@ -224,7 +55,7 @@ pub struct Dentry {
     /// Mounts that sit on this dentry, in any namespace.
     mounted: AtomicU32,
     /// Its place in the superblock's list.
-    slot: AtomicU32,
+    pub(super) slot: AtomicU32,
 }
 
 /// The right to change a directory.
@@ -232,7 +63,12 @@ pub type DirWrite<'a> = RwLockWriteGuard<'a, (), { level::DIRECTORY }>;
 type DirRead<'a> = RwLockReadGuard<'a, (), { level::DIRECTORY }>;
 
 impl Dentry {
-    fn new(superblock: Arc<Superblock>, inode: Arc<dyn Inode>, parent: Option<Arc<Dentry>>, name: Arc<[u8]>) -> Arc<Self> {
+    pub(super) fn build(
+        superblock: Arc<Superblock>,
+        inode: Arc<dyn Inode>,
+        parent: Option<Arc<Dentry>>,
+        name: Arc<[u8]>,
+    ) -> Arc<Self> {
         let state = if inode.cacheable() { CACHEABLE } else { 0 };
         Arc::new(Self {
             superblock,
@@ -249,17 +85,36 @@ impl Dentry {
 
     /// A dentry outside every tree, for anonymous files: with `pseudo` its name is the whole text that `/proc/PID/fd` shows; without, it is shown
     /// after `/` and as deleted (`/memfd:x (deleted)`).
-    pub fn detached(superblock: &Arc<Superblock>, inode: Arc<dyn Inode>, name: &[u8], pseudo: bool) -> Arc<Self> {
-        let dentry = Self::new(superblock.clone(), inode, None, Arc::from(name));
-        dentry.state.fetch_or(if pseudo { PSEUDO } else { DELETED }, Ordering::Relaxed);
+    pub fn detached(
+        superblock: &Arc<Superblock>,
+        inode: Arc<dyn Inode>,
+        name: &[u8],
+        pseudo: bool,
+    ) -> Arc<Self> {
+        let dentry = Self::build(superblock.clone(), inode, None, Arc::from(name));
+        dentry
+            .state
+            .fetch_or(if pseudo { PSEUDO } else { DELETED }, Ordering::Relaxed);
         dentry
     }
 
     /// The dentry of a file that `O_TMPFILE` made in `dir`: shown there as `#INO (deleted)`.
-    pub(super) fn nameless(dir: &Arc<Dentry>, inode: Arc<dyn Inode>, linkable: bool) -> Result<Arc<Self>, Errno> {
+    pub(super) fn nameless(
+        dir: &Arc<Dentry>,
+        inode: Arc<dyn Inode>,
+        linkable: bool,
+    ) -> Result<Arc<Self>, Errno> {
         let name = format!("#{}", inode.attr()?.ino);
-        let dentry = Self::new(dir.superblock.clone(), inode, Some(dir.clone()), Arc::from(name.as_bytes()));
-        dentry.state.fetch_or(DELETED | if linkable { LINKABLE } else { 0 }, Ordering::Relaxed);
+        let dentry = Self::build(
+            dir.superblock.clone(),
+            inode,
+            Some(dir.clone()),
+            Arc::from(name.as_bytes()),
+        );
+        dentry.state.fetch_or(
+            DELETED | if linkable { LINKABLE } else { 0 },
+            Ordering::Relaxed,
+        );
         Ok(dentry)
     }
 
@@ -314,6 +169,11 @@ impl Dentry {
         self.state.load(Ordering::Relaxed) & PSEUDO != 0
     }
 
+    /// Whether it was used since the list last asked.
+    pub(super) fn take_used(&self) -> bool {
+        self.state.fetch_and(!USED, Ordering::Relaxed) & USED != 0
+    }
+
     /// Whether any mount sits here.
     pub fn is_mountpoint(&self) -> bool {
         self.mounted.load(Ordering::Acquire) != 0
@@ -335,13 +195,21 @@ impl Dentry {
     /// Takes the right to change this directory; `ENOENT` when it was removed.
     pub fn lock_dir(&self) -> Result<DirWrite<'_>, Errno> {
         let guard = self.order.write();
-        if self.deleted() { Err(Errno::ENOENT) } else { Ok(guard) }
+        if self.deleted() {
+            Err(Errno::ENOENT)
+        } else {
+            Ok(guard)
+        }
     }
 
     /// As [`Dentry::lock_dir`], while the lock of another directory is held (a rename, which holds the superblock's rename lock and goes from ancestors down).
     pub(super) fn lock_second_dir(&self) -> Result<DirWrite<'_>, Errno> {
         let guard = self.order.write_nested();
-        if self.deleted() { Err(Errno::ENOENT) } else { Ok(guard) }
+        if self.deleted() {
+            Err(Errno::ENOENT)
+        } else {
+            Ok(guard)
+        }
     }
 
     /// The child, from the cache only: `None` when the cache does not know, `Some(None)` when it knows that there is none.
@@ -368,7 +236,11 @@ impl Dentry {
     }
 
     /// The child called `name`: from the cache, or from the filesystem. `None` when there is none.
-    pub fn child(self: &Arc<Self>, caller: &dyn Caller, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
+    pub fn child(
+        self: &Arc<Self>,
+        caller: &dyn Caller,
+        name: &[u8],
+    ) -> Result<Option<Arc<Dentry>>, Errno> {
         if let Some(known) = self.cached(name) {
             return Ok(known);
         }
@@ -379,13 +251,21 @@ impl Dentry {
     }
 
     /// As [`Dentry::child`], with this directory's order held.
-    pub fn child_ordered(self: &Arc<Self>, caller: &dyn Caller, name: &[u8]) -> Result<Option<Arc<Dentry>>, Errno> {
+    pub fn child_ordered(
+        self: &Arc<Self>,
+        caller: &dyn Caller,
+        name: &[u8],
+    ) -> Result<Option<Arc<Dentry>>, Errno> {
         if self.deleted() {
             return Err(Errno::ENOENT);
         }
         let cacheable = self.state.load(Ordering::Relaxed) & CACHEABLE != 0;
         if let Some(known) = self.known(name) {
-            if cacheable || self.inode.revalidate(caller, name, known.as_ref().map(|d| d.inode())) {
+            if cacheable
+                || self
+                    .inode
+                    .revalidate(caller, name, known.as_ref().map(|d| d.inode()))
+            {
                 return Ok(known);
             }
             match known {
@@ -408,7 +288,12 @@ impl Dentry {
     /// Enters `inode` as the child `name`, with the order held. If another lookup was faster its dentry is returned.
     pub fn insert(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let name: Arc<[u8]> = Arc::from(name);
-        let dentry = Self::new(self.superblock.clone(), inode, Some(self.clone()), name.clone());
+        let dentry = Self::build(
+            self.superblock.clone(),
+            inode,
+            Some(self.clone()),
+            name.clone(),
+        );
         let other = {
             let mut children = self.children.write();
             match children.get(&name) {
@@ -431,7 +316,7 @@ impl Dentry {
 
     /// Remembers that there is no child `name`, with the order held.
     pub fn mark_absent(self: &Arc<Self>, name: &[u8]) {
-        if self.state.load(Ordering::Relaxed) & CACHEABLE == 0 || self.superblock.limit == 0 {
+        if self.state.load(Ordering::Relaxed) & CACHEABLE == 0 || !self.superblock.keeps() {
             return;
         }
         let name: Arc<[u8]> = Arc::from(name);
@@ -451,7 +336,7 @@ impl Dentry {
         }
     }
 
-    fn unmark_absent(&self, name: &[u8]) {
+    pub(super) fn unmark_absent(&self, name: &[u8]) {
         let mut children = self.children.write();
         if matches!(children.get(name), Some(Child::Absent)) {
             children.remove(name);
@@ -470,7 +355,13 @@ impl Dentry {
     pub(super) fn set_link(&self, parent: Arc<Dentry>, name: Arc<[u8]>) {
         let old = {
             let mut link = self.link.write();
-            std::mem::replace(&mut *link, Link { parent: Some(parent), name })
+            std::mem::replace(
+                &mut *link,
+                Link {
+                    parent: Some(parent),
+                    name,
+                },
+            )
         };
         drop(old);
     }
@@ -478,7 +369,9 @@ impl Dentry {
     /// Enters an existing dentry under its current name, replacing what is there.
     pub(super) fn enter(&self, child: &Arc<Dentry>) {
         let name = child.name();
-        self.children.write().insert(name, Child::Present(Arc::downgrade(child)));
+        self.children
+            .write()
+            .insert(name, Child::Present(Arc::downgrade(child)));
     }
 
     /// Removes the entry `name` if it is `child` or no longer leads anywhere.
@@ -495,7 +388,10 @@ impl Dentry {
     #[cfg(test)]
     pub(super) fn cached_counts(&self) -> (usize, usize) {
         let children = self.children.read();
-        let absent = children.values().filter(|c| matches!(c, Child::Absent)).count();
+        let absent = children
+            .values()
+            .filter(|c| matches!(c, Child::Absent))
+            .count();
         (children.len() - absent, absent)
     }
 
@@ -531,7 +427,9 @@ impl Drop for Dentry {
         // A chain of parents that nobody else holds ends here in a loop: a deep tree must not become deep recursion.
         while let Some(dir) = parent {
             dir.remove_dead(&name);
-            let Some(mut last) = Arc::into_inner(dir) else { break };
+            let Some(mut last) = Arc::into_inner(dir) else {
+                break;
+            };
             let link = last.link.get_mut();
             (parent, name) = (link.parent.take(), link.name.clone());
         }

@@ -3,7 +3,8 @@
 //! A parent holds its children; a child knows its parent weakly. The tree hangs from its [`super::MountNamespace`]: when that goes, or a subtree is detached,
 //! the mounts in it live on only as long as files and working directories hold them, and `..` stops at their root.
 
-use super::dentry::{Dentry, Superblock};
+use super::dentry::Dentry;
+use super::superblock::Superblock;
 use crate::inode::FileSystem;
 use abi::Errno;
 use std::collections::HashMap;
@@ -26,6 +27,11 @@ impl Path {
         Arc::ptr_eq(&self.dentry, &other.dentry) && Arc::ptr_eq(&self.mount, &other.mount)
     }
 
+    /// Whether it is the root of a mount (`STATX_ATTR_MOUNT_ROOT`).
+    pub fn is_mount_root(&self) -> bool {
+        Arc::ptr_eq(&self.dentry, self.mount.root())
+    }
+
     /// The inode.
     pub fn inode(&self) -> &Arc<dyn crate::Inode> {
         self.dentry.inode()
@@ -35,7 +41,9 @@ impl Path {
     pub(super) fn enter_mounts(&mut self) -> bool {
         let mut moved = false;
         while self.dentry.is_mountpoint() {
-            let Some(child) = self.mount.child_at(&self.dentry) else { break };
+            let Some(child) = self.mount.child_at(&self.dentry) else {
+                break;
+            };
             self.dentry = child.root().clone();
             self.mount = child;
             moved = true;
@@ -46,7 +54,12 @@ impl Path {
 
 impl std::fmt::Debug for Path {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.mount.id(), String::from_utf8_lossy(&self.dentry.name()))
+        write!(
+            f,
+            "{}:{}",
+            self.mount.id(),
+            String::from_utf8_lossy(&self.dentry.name())
+        )
     }
 }
 
@@ -125,7 +138,12 @@ impl Mount {
         Self::new(&Superblock::new(fs), flags, source)
     }
 
-    pub(super) fn of(superblock: &Arc<Superblock>, root: Arc<Dentry>, flags: MountFlags, source: Arc<[u8]>) -> Arc<Self> {
+    pub(super) fn of(
+        superblock: &Arc<Superblock>,
+        root: Arc<Dentry>,
+        flags: MountFlags,
+        source: Arc<[u8]>,
+    ) -> Arc<Self> {
         superblock.mounts.fetch_add(1, Ordering::AcqRel);
         Arc::new(Self {
             id: NEXT_MOUNT.fetch_add(1, Ordering::Relaxed),
@@ -168,7 +186,10 @@ impl Mount {
     }
     /// The mount's root as a path.
     pub fn root_path(self: &Arc<Self>) -> Path {
-        Path { mount: self.clone(), dentry: self.root.clone() }
+        Path {
+            mount: self.clone(),
+            dentry: self.root.clone(),
+        }
     }
     /// The flags now.
     pub fn flags(&self) -> MountFlags {
@@ -189,7 +210,11 @@ impl Mount {
 
     /// `EROFS` when the mount or its filesystem is read-only (`mnt_want_write`).
     pub fn want_write(&self) -> Result<(), Errno> {
-        if self.flags().contains(MountFlags::RDONLY) || self.superblock.readonly() { Err(Errno::EROFS) } else { Ok(()) }
+        if self.flags().contains(MountFlags::RDONLY) || self.superblock.readonly() {
+            Err(Errno::EROFS)
+        } else {
+            Ok(())
+        }
     }
 
     /// The mount on `dentry` in this mount.
@@ -201,7 +226,10 @@ impl Mount {
     pub fn mountpoint(&self) -> Option<Path> {
         let attachment = self.attachment.read();
         let at = attachment.as_ref()?;
-        Some(Path { mount: at.parent.upgrade()?, dentry: at.mountpoint.clone() })
+        Some(Path {
+            mount: at.parent.upgrade()?,
+            dentry: at.mountpoint.clone(),
+        })
     }
 
     /// The children, oldest first.
@@ -214,8 +242,15 @@ impl Mount {
     /// Hangs `self` under `at`. The namespace's lock is held, `at` is not a mountpoint of its mount.
     pub(super) fn attach(self: &Arc<Self>, at: &Path) {
         at.dentry.mounted_add();
-        *self.attachment.write() = Some(Attachment { parent: Arc::downgrade(&at.mount), mountpoint: at.dentry.clone() });
-        let old = at.mount.children.write().insert(key(&at.dentry), self.clone());
+        *self.attachment.write() = Some(Attachment {
+            parent: Arc::downgrade(&at.mount),
+            mountpoint: at.dentry.clone(),
+        });
+        let old = at
+            .mount
+            .children
+            .write()
+            .insert(key(&at.dentry), self.clone());
         debug_assert!(old.is_none(), "two mounts on one place");
         drop(old);
     }
@@ -224,7 +259,10 @@ impl Mount {
     pub(super) fn detach(&self) {
         let attachment = self.attachment.write().take();
         let Some(at) = attachment else { return };
-        let removed = at.parent.upgrade().and_then(|parent| parent.children.write().remove(&key(&at.mountpoint)));
+        let removed = at
+            .parent
+            .upgrade()
+            .and_then(|parent| parent.children.write().remove(&key(&at.mountpoint)));
         at.mountpoint.mounted_sub();
         drop(removed);
     }

@@ -71,7 +71,12 @@ impl MountNamespace {
     pub fn new(root: Arc<Mount>) -> Arc<Self> {
         let id = NEXT_NAMESPACE.fetch_add(1, Ordering::Relaxed);
         root.namespace.store(id, Ordering::Release);
-        Arc::new(Self { id, tree: Mutex::new(Tree { root, count: 1 }), event: AtomicU64::new(0), pollee: Pollee::new() })
+        Arc::new(Self {
+            id,
+            tree: Mutex::new(Tree { root, count: 1 }),
+            event: AtomicU64::new(0),
+            pollee: Pollee::new(),
+        })
     }
 
     /// A number of its own (not the inode number in `/proc/PID/ns`).
@@ -129,7 +134,11 @@ impl MountNamespace {
         if at.dentry.is_dir() != new.root().is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        if Arc::ptr_eq(at.mount.superblock(), new.superblock()) && Arc::ptr_eq(&at.dentry, new.root()) && Arc::ptr_eq(&at.dentry, at.mount.root()) && Arc::ptr_eq(&new.superblock().root(), new.root()) {
+        if Arc::ptr_eq(at.mount.superblock(), new.superblock())
+            && Arc::ptr_eq(&at.dentry, new.root())
+            && Arc::ptr_eq(&at.dentry, at.mount.root())
+            && Arc::ptr_eq(&new.superblock().root(), new.root())
+        {
             return Err(Errno::EBUSY);
         }
         let mut all = Vec::new();
@@ -153,7 +162,13 @@ impl MountNamespace {
             if !self.contains(&from.mount) || from.mount.propagation().unbindable {
                 return Err(Errno::EINVAL);
             }
-            if !recursive && from.mount.children().iter().any(|c| c.locked.load(Ordering::Relaxed) && c.mountpoint().is_some_and(|p| p.dentry.is_below(&from.dentry))) {
+            if !recursive
+                && from.mount.children().iter().any(|c| {
+                    c.locked.load(Ordering::Relaxed)
+                        && c.mountpoint()
+                            .is_some_and(|p| p.dentry.is_below(&from.dentry))
+                })
+            {
                 return Err(Errno::EINVAL);
             }
             copy_tree(&from.mount, &from.dentry, recursive, false, &mut Vec::new())
@@ -167,7 +182,13 @@ impl MountNamespace {
         if !self.contains(&from.mount) || from.mount.propagation().unbindable {
             return Err(Errno::EINVAL);
         }
-        Ok(copy_tree(&from.mount, &from.dentry, recursive, false, &mut Vec::new()))
+        Ok(copy_tree(
+            &from.mount,
+            &from.dentry,
+            recursive,
+            false,
+            &mut Vec::new(),
+        ))
     }
 
     /// `MS_MOVE`: `from` must be the root of a mount.
@@ -176,11 +197,17 @@ impl MountNamespace {
             let _tree = self.tree.lock();
             let mut to = to.clone();
             to.enter_mounts();
-            if !self.contains(&from.mount) || !self.contains(&to.mount) || !Arc::ptr_eq(&from.dentry, from.mount.root()) {
+            if !self.contains(&from.mount)
+                || !self.contains(&to.mount)
+                || !Arc::ptr_eq(&from.dentry, from.mount.root())
+            {
                 return Err(Errno::EINVAL);
             }
-            let Some(old) = from.mount.mountpoint() else { return Err(Errno::EINVAL) };
-            if from.mount.locked.load(Ordering::Relaxed) || old.mount.propagation().shared.is_some() {
+            let Some(old) = from.mount.mountpoint() else {
+                return Err(Errno::EINVAL);
+            };
+            if from.mount.locked.load(Ordering::Relaxed) || old.mount.propagation().shared.is_some()
+            {
                 return Err(Errno::EINVAL);
             }
             if to.dentry.is_dir() != from.dentry.is_dir() {
@@ -212,7 +239,9 @@ impl MountNamespace {
                 return Err(Errno::EINVAL);
             }
             if !bind {
-                at.mount.superblock().set_readonly(flags.contains(MountFlags::RDONLY));
+                at.mount
+                    .superblock()
+                    .set_readonly(flags.contains(MountFlags::RDONLY));
             }
             at.mount.set_flags(flags);
         }
@@ -221,7 +250,12 @@ impl MountNamespace {
     }
 
     /// `MS_SHARED|MS_PRIVATE|MS_SLAVE|MS_UNBINDABLE`, with `MS_REC` for the whole tree below.
-    pub fn set_propagation(&self, at: &Path, to: PropagationType, recursive: bool) -> Result<(), Errno> {
+    pub fn set_propagation(
+        &self,
+        at: &Path,
+        to: PropagationType,
+        recursive: bool,
+    ) -> Result<(), Errno> {
         let _tree = self.tree.lock();
         if !self.contains(&at.mount) || !Arc::ptr_eq(&at.dentry, at.mount.root()) {
             return Err(Errno::EINVAL);
@@ -234,10 +268,23 @@ impl MountNamespace {
         for mount in mounts {
             let mut p = mount.propagation.lock();
             *p = match to {
-                PropagationType::Shared => Propagation { shared: p.shared.or_else(|| Some(NEXT_GROUP.fetch_add(1, Ordering::Relaxed))), master: p.master, unbindable: false },
+                PropagationType::Shared => Propagation {
+                    shared: p
+                        .shared
+                        .or_else(|| Some(NEXT_GROUP.fetch_add(1, Ordering::Relaxed))),
+                    master: p.master,
+                    unbindable: false,
+                },
                 PropagationType::Private => Propagation::default(),
-                PropagationType::Slave => Propagation { shared: None, master: p.shared.or(p.master), unbindable: false },
-                PropagationType::Unbindable => Propagation { unbindable: true, ..Propagation::default() },
+                PropagationType::Slave => Propagation {
+                    shared: None,
+                    master: p.shared.or(p.master),
+                    unbindable: false,
+                },
+                PropagationType::Unbindable => Propagation {
+                    unbindable: true,
+                    ..Propagation::default()
+                },
             };
         }
         Ok(())
@@ -248,22 +295,33 @@ impl MountNamespace {
         let mut gone = Vec::new();
         {
             let mut tree = self.tree.lock();
-            if !self.contains(&at.mount) || !Arc::ptr_eq(&at.dentry, at.mount.root()) || at.mount.locked.load(Ordering::Relaxed) {
+            if !self.contains(&at.mount)
+                || !Arc::ptr_eq(&at.dentry, at.mount.root())
+                || at.mount.locked.load(Ordering::Relaxed)
+            {
                 return Err(Errno::EINVAL);
             }
-            if flags.contains(UmountFlags::EXPIRE) && flags.intersects(UmountFlags::FORCE | UmountFlags::DETACH) {
+            if flags.contains(UmountFlags::EXPIRE)
+                && flags.intersects(UmountFlags::FORCE | UmountFlags::DETACH)
+            {
                 return Err(Errno::EINVAL);
             }
             if at.mount.mountpoint().is_none() {
                 // The root of the namespace stays.
-                return Err(if flags.contains(UmountFlags::DETACH) { Errno::EINVAL } else { Errno::EBUSY });
+                return Err(if flags.contains(UmountFlags::DETACH) {
+                    Errno::EINVAL
+                } else {
+                    Errno::EBUSY
+                });
             }
             if !flags.contains(UmountFlags::DETACH) {
                 // One reference is the tree's, one the caller's.
                 if !at.mount.children.read().is_empty() || Arc::strong_count(&at.mount) > 2 {
                     return Err(Errno::EBUSY);
                 }
-                if flags.contains(UmountFlags::EXPIRE) && !at.mount.expiring.swap(true, Ordering::AcqRel) {
+                if flags.contains(UmountFlags::EXPIRE)
+                    && !at.mount.expiring.swap(true, Ordering::AcqRel)
+                {
                     return Err(Errno::EAGAIN);
                 }
             }
@@ -298,11 +356,17 @@ impl MountNamespace {
             if Arc::ptr_eq(new, old) || Arc::ptr_eq(put, old) {
                 return Err(Errno::EBUSY);
             }
-            if !Arc::ptr_eq(&root.dentry, old.root()) || !Arc::ptr_eq(&new_root.dentry, new.root()) {
+            if !Arc::ptr_eq(&root.dentry, old.root()) || !Arc::ptr_eq(&new_root.dentry, new.root())
+            {
                 return Err(Errno::EINVAL);
             }
-            let Some(new_at) = new.mountpoint() else { return Err(Errno::EINVAL) };
-            if new.locked.load(Ordering::Relaxed) || old.propagation().shared.is_some() || new_at.mount.propagation().shared.is_some() {
+            let Some(new_at) = new.mountpoint() else {
+                return Err(Errno::EINVAL);
+            };
+            if new.locked.load(Ordering::Relaxed)
+                || old.propagation().shared.is_some()
+                || new_at.mount.propagation().shared.is_some()
+            {
                 return Err(Errno::EINVAL);
             }
             // put_old at or below new_root, new_root below root.
@@ -358,7 +422,12 @@ impl MountNamespace {
                     return None;
                 }
                 let parent_id = mount.mountpoint().map_or(mount.id(), |p| p.mount.id());
-                Some(MountInfo { parent_id, root: super::pathname::in_filesystem(mount.root()), mountpoint: text.bytes, mount })
+                Some(MountInfo {
+                    parent_id,
+                    root: super::pathname::in_filesystem(mount.root()),
+                    mountpoint: text.bytes,
+                    mount,
+                })
             })
             .collect()
     }
@@ -393,7 +462,13 @@ pub(super) fn reachable(at: &Path, top: &Path) -> bool {
 
 /// Copies the mount of `root` (a dentry in `from`) and, if `recursive`, the mounts on dentries below it. Unbindable ones are left out unless a whole namespace
 /// is copied. `pairs` gets each original's id with its copy.
-fn copy_tree(from: &Arc<Mount>, root: &Arc<Dentry>, recursive: bool, namespace: bool, pairs: &mut Vec<(u64, Arc<Mount>)>) -> Arc<Mount> {
+fn copy_tree(
+    from: &Arc<Mount>,
+    root: &Arc<Dentry>,
+    recursive: bool,
+    namespace: bool,
+    pairs: &mut Vec<(u64, Arc<Mount>)>,
+) -> Arc<Mount> {
     let top = from.copy(root.clone());
     pairs.push((from.id(), top.clone()));
     if !recursive {
@@ -402,13 +477,18 @@ fn copy_tree(from: &Arc<Mount>, root: &Arc<Dentry>, recursive: bool, namespace: 
     let mut work = vec![(from.clone(), top.clone())];
     while let Some((old, new)) = work.pop() {
         for child in old.children() {
-            let Some(at) = child.mountpoint() else { continue };
+            let Some(at) = child.mountpoint() else {
+                continue;
+            };
             let below = !Arc::ptr_eq(&old, from) || at.dentry.is_below(root);
             if !below || (!namespace && child.propagation().unbindable) {
                 continue;
             }
             let copy = child.copy(child.root().clone());
-            copy.attach(&Path { mount: new.clone(), dentry: at.dentry });
+            copy.attach(&Path {
+                mount: new.clone(),
+                dentry: at.dentry,
+            });
             pairs.push((child.id(), copy.clone()));
             work.push((child, copy));
         }

@@ -45,7 +45,8 @@ impl Lookup<'_> {
         let flags = flags | O_LARGEFILE;
         let mode = mode & 0o7777 & !self.caller.umask();
         if flags & TMPFILE_BIT != 0 {
-            if flags & O_DIRECTORY == 0 || flags & O_CREAT != 0 || access_of(flags) & MAY_WRITE == 0 {
+            if flags & O_DIRECTORY == 0 || flags & O_CREAT != 0 || access_of(flags) & MAY_WRITE == 0
+            {
                 return Err(Errno::EINVAL);
             }
             return self.open_tmpfile(path, flags, mode);
@@ -82,7 +83,11 @@ impl Lookup<'_> {
             let last = walker.to_last()?;
             if last.kind != LastKind::Name {
                 walker.enter(&last, nofollow)?;
-                return Err(if flags & O_EXCL != 0 { Errno::EEXIST } else { Errno::EISDIR });
+                return Err(if flags & O_EXCL != 0 {
+                    Errno::EEXIST
+                } else {
+                    Errno::EISDIR
+                });
             }
             if last.trailing_slash {
                 return Err(Errno::EISDIR);
@@ -93,7 +98,10 @@ impl Lookup<'_> {
                 Some(child) => child,
                 None => match self.create_in(&walker, &last, &dir, mode)? {
                     Created::New(child) => {
-                        let at = Path { mount: walker.at.mount.clone(), dentry: child };
+                        let at = Path {
+                            mount: walker.at.mount.clone(),
+                            dentry: child,
+                        };
                         return open_new(self.caller, at, flags);
                     }
                     Created::Other(child) => child,
@@ -117,15 +125,24 @@ impl Lookup<'_> {
         }
     }
 
-    fn create_in(&self, walker: &Walker, last: &Last, dir: &Arc<Dentry>, mode: u32) -> Result<Created, Errno> {
+    fn create_in(
+        &self,
+        walker: &Walker,
+        last: &Last,
+        dir: &Arc<Dentry>,
+        mode: u32,
+    ) -> Result<Created, Errno> {
         let name = last.name.bytes().ok_or(Errno::ENOENT)?;
         let order = dir.lock_dir()?;
         if let Some(child) = dir.child_ordered(self.caller, name)? {
             return Ok(Created::Other(child));
         }
         walker.at.mount.want_write()?;
-        dir.inode().permission(self.caller, walker.cred(), MAY_WRITE | MAY_EXEC)?;
-        let inode = dir.inode().create(self.caller, name, NodeKind::Regular, mode)?;
+        dir.inode()
+            .permission(self.caller, walker.cred(), MAY_WRITE | MAY_EXEC)?;
+        let inode = dir
+            .inode()
+            .create(self.caller, name, NodeKind::Regular, mode)?;
         let child = dir.insert(name, inode);
         drop(order);
         notify_child(dir, event::CREATE, 0, name);
@@ -137,13 +154,21 @@ impl Lookup<'_> {
         how.set(LookupFlags::NOFOLLOW, flags & O_NOFOLLOW != 0);
         let dir = self.with(how).resolve(path)?;
         dir.mount.want_write()?;
-        dir.inode().permission(self.caller, &self.caller.cred(), MAY_WRITE | MAY_EXEC)?;
+        dir.inode()
+            .permission(self.caller, &self.caller.cred(), MAY_WRITE | MAY_EXEC)?;
         if dir.dentry.deleted() {
             return Err(Errno::ENOENT);
         }
         let inode = dir.inode().tmpfile(self.caller, mode)?;
         let dentry = Dentry::nameless(&dir.dentry, inode, flags & O_EXCL == 0)?;
-        open_new(self.caller, Path { mount: dir.mount, dentry }, flags)
+        open_new(
+            self.caller,
+            Path {
+                mount: dir.mount,
+                dentry,
+            },
+            flags,
+        )
     }
 
     /// Opens a program to run it (`do_open_execat`): a regular file with execute permission, not on a `noexec` mount. As long as the description lives nobody
@@ -187,7 +212,11 @@ pub fn open_at(caller: &dyn Caller, cred: &Cred, at: Path, flags: u32) -> Result
     match at.dentry.kind() {
         NodeKind::Symlink => return Err(Errno::ELOOP),
         NodeKind::Directory if access & MAY_WRITE != 0 => return Err(Errno::EISDIR),
-        NodeKind::CharDevice(_) | NodeKind::BlockDevice(_) if at.mount.flags().contains(MountFlags::NODEV) => return Err(Errno::EACCES),
+        NodeKind::CharDevice(_) | NodeKind::BlockDevice(_)
+            if at.mount.flags().contains(MountFlags::NODEV) =>
+        {
+            return Err(Errno::EACCES);
+        }
         NodeKind::Regular | NodeKind::Directory => {}
         _ => flags &= !O_TRUNC,
     }
@@ -200,7 +229,16 @@ pub fn open_at(caller: &dyn Caller, cred: &Cred, at: Path, flags: u32) -> Result
         let inode = file.inode();
         let now = caller.now_ns();
         let mode = perm::without_suid(inode.owner()?, cred);
-        inode.set_attr(caller, &SetAttr { size: Some(0), mtime: Some(now), ctime: now, mode, ..SetAttr::default() })?;
+        inode.set_attr(
+            caller,
+            &SetAttr {
+                size: Some(0),
+                mtime: Some(now),
+                ctime: now,
+                mode,
+                ..SetAttr::default()
+            },
+        )?;
         notify(&file.path().dentry, event::MODIFY);
     }
     Ok(file)
@@ -216,11 +254,14 @@ pub fn open_new(caller: &dyn Caller, at: Path, flags: u32) -> Result<Arc<File>, 
     }
     let opened = match kind {
         _ if inode.opens_itself() => inode.clone().open(caller, flags & !NOT_KEPT),
-        NodeKind::Fifo => crate::pipe::open_in_slot(&inode.vnode().fifo, caller, flags).map(|end| Box::new(end) as Box<dyn FileOps>),
+        NodeKind::Fifo => crate::pipe::open_in_slot(&inode.vnode().fifo, caller, flags)
+            .map(|end| Box::new(end) as Box<dyn FileOps>),
         NodeKind::CharDevice(rdev) => super::devices().open(caller, &at, false, rdev, flags),
         NodeKind::BlockDevice(rdev) => super::devices().open(caller, &at, true, rdev, flags),
         NodeKind::Socket | NodeKind::Anonymous => Err(Errno::ENXIO),
-        NodeKind::Regular | NodeKind::Directory | NodeKind::Symlink => inode.clone().open(caller, flags & !NOT_KEPT),
+        NodeKind::Regular | NodeKind::Directory | NodeKind::Symlink => {
+            inode.clone().open(caller, flags & !NOT_KEPT)
+        }
     };
     match opened {
         Ok(ops) => {

@@ -42,7 +42,11 @@ impl PathText {
 /// The path of `at` as seen from `root` (`d_path`).
 pub fn path_text(at: &Path, root: &Path) -> PathText {
     if at.dentry.pseudo() {
-        return PathText { bytes: at.dentry.name().to_vec(), deleted: false, reachable: true };
+        return PathText {
+            bytes: at.dentry.name().to_vec(),
+            deleted: false,
+            reachable: true,
+        };
     }
     let superblock = at.dentry.superblock();
     // Renames meanwhile could mix an old name with a new parent: try again a few times, then take what there is.
@@ -79,7 +83,11 @@ fn walk_up(at: &Path, root: &Path) -> PathText {
             None => break true,
         }
     };
-    PathText { bytes: join(&names), deleted, reachable }
+    PathText {
+        bytes: join(&names),
+        deleted,
+        reachable,
+    }
 }
 
 /// The path of a dentry in its own filesystem (fourth column of `mountinfo`).

@@ -38,7 +38,11 @@ pub struct Owner {
 
 impl From<&Attr> for Owner {
     fn from(attr: &Attr) -> Self {
-        Self { mode: attr.mode, uid: attr.uid, gid: attr.gid }
+        Self {
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+        }
     }
 }
 
@@ -77,10 +81,18 @@ pub fn generic(owner: Owner, directory: bool, cred: &Cred, mask: u32) -> Result<
 
 /// `inode_permission` with the mount's part: read-only mounts refuse writes to files, directories and links (not to devices, FIFOs, sockets).
 pub fn check(path: &Path, caller: &dyn Caller, cred: &Cred, mask: u32) -> Result<(), Errno> {
-    if mask & MAY_WRITE != 0 && matches!(path.dentry.kind(), NodeKind::Regular | NodeKind::Directory | NodeKind::Symlink) {
+    if mask & MAY_WRITE != 0
+        && matches!(
+            path.dentry.kind(),
+            NodeKind::Regular | NodeKind::Directory | NodeKind::Symlink
+        )
+    {
         path.mount.want_write()?;
     }
-    if mask & MAY_EXEC != 0 && path.dentry.kind() == NodeKind::Regular && path.mount.flags().contains(MountFlags::NOEXEC) {
+    if mask & MAY_EXEC != 0
+        && path.dentry.kind() == NodeKind::Regular
+        && path.mount.flags().contains(MountFlags::NOEXEC)
+    {
         return Err(Errno::EACCES);
     }
     path.inode().permission(caller, cred, mask)
@@ -93,7 +105,10 @@ pub fn owner_or_capable(owner: Owner, cred: &Cred) -> bool {
 
 /// Whether a sticky directory keeps the caller from removing `victim` (`check_sticky`).
 pub fn sticky_forbids(dir: Owner, victim: Owner, cred: &Cred) -> bool {
-    dir.mode & 0o1000 != 0 && victim.uid != cred.fsuid && dir.uid != cred.fsuid && !cred.has_cap(cap::FOWNER)
+    dir.mode & 0o1000 != 0
+        && victim.uid != cred.fsuid
+        && dir.uid != cred.fsuid
+        && !cred.has_cap(cap::FOWNER)
 }
 
 /// Group and mode of a new inode in `dir` (`inode_init_owner`): a setgid directory hands down its group, and its setgid bit to directories.
@@ -107,7 +122,11 @@ pub fn inherit(dir: Owner, directory: bool, mode: u32, cred: &Cred) -> Owner {
             mode &= !0o2000;
         }
     }
-    Owner { mode, uid: cred.fsuid, gid }
+    Owner {
+        mode,
+        uid: cred.fsuid,
+        gid,
+    }
 }
 
 /// The mode that a write, truncation or change of owner leaves (`should_remove_suid`): `None` when nothing changes.
@@ -139,7 +158,8 @@ pub struct KernelCaller;
 impl Caller for KernelCaller {
     fn cred(&self) -> std::sync::Arc<Cred> {
         static CRED: sync::OnceLock<std::sync::Arc<Cred>> = sync::OnceLock::new();
-        CRED.get_or_init(|| std::sync::Arc::new(Cred::kernel())).clone()
+        CRED.get_or_init(|| std::sync::Arc::new(Cred::kernel()))
+            .clone()
     }
     fn umask(&self) -> u32 {
         0

@@ -10,7 +10,13 @@ use abi::Errno;
 use std::sync::Arc;
 
 /// `may_delete`: write and search permission in the directory, the sticky bit, and the type.
-pub(super) fn may_delete(caller: &dyn Caller, cred: &Cred, dir: &Path, victim: &Arc<Dentry>, directory: bool) -> Result<(), Errno> {
+pub(super) fn may_delete(
+    caller: &dyn Caller,
+    cred: &Cred,
+    dir: &Path,
+    victim: &Arc<Dentry>,
+    directory: bool,
+) -> Result<(), Errno> {
     dir.inode().permission(caller, cred, MAY_WRITE | MAY_EXEC)?;
     let parent = dir.inode().owner()?;
     if parent.mode & 0o1000 != 0 && perm::sticky_forbids(parent, victim.inode().owner()?, cred) {
@@ -26,15 +32,26 @@ pub(super) fn may_delete(caller: &dyn Caller, cred: &Cred, dir: &Path, victim: &
 impl Lookup<'_> {
     /// `unlinkat(2)` without `AT_REMOVEDIR`.
     pub fn unlink(&self, path: &[u8]) -> Result<(), Errno> {
-        let Parent { dir, name, kind, trailing_slash } = self.parent(path)?;
+        let Parent {
+            dir,
+            name,
+            kind,
+            trailing_slash,
+        } = self.parent(path)?;
         if kind != LastKind::Name {
             return Err(Errno::EISDIR);
         }
         dir.mount.want_write()?;
         let order = dir.dentry.lock_dir()?;
-        let Some(victim) = dir.dentry.child_ordered(self.caller, &name)? else { return Err(Errno::ENOENT) };
+        let Some(victim) = dir.dentry.child_ordered(self.caller, &name)? else {
+            return Err(Errno::ENOENT);
+        };
         if trailing_slash {
-            return Err(if victim.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
+            return Err(if victim.is_dir() {
+                Errno::EISDIR
+            } else {
+                Errno::ENOTDIR
+            });
         }
         may_delete(self.caller, &self.caller.cred(), &dir, &victim, false)?;
         if victim.is_mountpoint() {
@@ -51,7 +68,9 @@ impl Lookup<'_> {
 
     /// `unlinkat(2)` with `AT_REMOVEDIR`.
     pub fn rmdir(&self, path: &[u8]) -> Result<(), Errno> {
-        let Parent { dir, name, kind, .. } = self.parent(path)?;
+        let Parent {
+            dir, name, kind, ..
+        } = self.parent(path)?;
         match kind {
             LastKind::Name => {}
             LastKind::Dot => return Err(Errno::EINVAL),
@@ -60,7 +79,9 @@ impl Lookup<'_> {
         }
         dir.mount.want_write()?;
         let order = dir.dentry.lock_dir()?;
-        let Some(victim) = dir.dentry.child_ordered(self.caller, &name)? else { return Err(Errno::ENOENT) };
+        let Some(victim) = dir.dentry.child_ordered(self.caller, &name)? else {
+            return Err(Errno::ENOENT);
+        };
         may_delete(self.caller, &self.caller.cred(), &dir, &victim, true)?;
         if victim.is_mountpoint() {
             return Err(Errno::EBUSY);

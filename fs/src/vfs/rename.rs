@@ -25,7 +25,11 @@ struct Locked<'a> {
 /// Locks `a` and `b` in the order ancestor first; the superblock's rename lock is held if they differ, so that neither moves.
 fn lock_both<'a>(a: &'a Arc<Dentry>, b: &'a Arc<Dentry>) -> Result<Locked<'a>, Errno> {
     if Arc::ptr_eq(a, b) {
-        return Ok(Locked { _first: a.lock_dir()?, _second: None, trap: None });
+        return Ok(Locked {
+            _first: a.lock_dir()?,
+            _second: None,
+            trap: None,
+        });
     }
     let (first, second, trap) = match child_on_the_way(b, a) {
         Some(trap) => (a, b, Some(trap)),
@@ -33,7 +37,11 @@ fn lock_both<'a>(a: &'a Arc<Dentry>, b: &'a Arc<Dentry>) -> Result<Locked<'a>, E
     };
     let one = first.lock_dir()?;
     let two = second.lock_second_dir()?;
-    Ok(Locked { _first: one, _second: Some(two), trap })
+    Ok(Locked {
+        _first: one,
+        _second: Some(two),
+        trap,
+    })
 }
 
 /// The child of `top` through which `from` is reached; `None` when `from` is not below it.
@@ -50,13 +58,25 @@ fn child_on_the_way(from: &Arc<Dentry>, top: &Arc<Dentry>) -> Option<Arc<Dentry>
 
 impl Lookup<'_> {
     /// `renameat2(2)`. `new_start` is where the new path begins; everything else of `self` counts for both.
-    pub fn rename(&self, old: &[u8], new_start: &Path, new: &[u8], flags: u32) -> Result<(), Errno> {
-        if flags & !(RENAME_NOREPLACE | RENAME_EXCHANGE) != 0 || flags == RENAME_NOREPLACE | RENAME_EXCHANGE {
+    pub fn rename(
+        &self,
+        old: &[u8],
+        new_start: &Path,
+        new: &[u8],
+        flags: u32,
+    ) -> Result<(), Errno> {
+        if flags & !(RENAME_NOREPLACE | RENAME_EXCHANGE) != 0
+            || flags == RENAME_NOREPLACE | RENAME_EXCHANGE
+        {
             // RENAME_WHITEOUT makes sense only for the layers of an overlay, which a guest cannot build here.
             return Err(Errno::EINVAL);
         }
         let from = self.parent(old)?;
-        let to = Lookup { start: new_start, ..*self }.parent(new)?;
+        let to = Lookup {
+            start: new_start,
+            ..*self
+        }
+        .parent(new)?;
         if !Arc::ptr_eq(&from.dir.mount, &to.dir.mount) {
             return Err(Errno::EXDEV);
         }
@@ -64,7 +84,11 @@ impl Lookup<'_> {
             return Err(Errno::EBUSY);
         }
         if to.kind != LastKind::Name {
-            return Err(if flags & RENAME_NOREPLACE != 0 { Errno::EEXIST } else { Errno::EBUSY });
+            return Err(if flags & RENAME_NOREPLACE != 0 {
+                Errno::EEXIST
+            } else {
+                Errno::EBUSY
+            });
         }
         from.dir.mount.want_write()?;
         let superblock = from.dir.dentry.superblock();
@@ -72,7 +96,9 @@ impl Lookup<'_> {
         let rename_lock = across.then(|| superblock.rename.lock());
         let locked = lock_both(&from.dir.dentry, &to.dir.dentry)?;
         let moved = self.rename_locked(&from, &to, &locked, flags)?;
-        let Some((source, target)) = moved else { return Ok(()) };
+        let Some((source, target)) = moved else {
+            return Ok(());
+        };
         if across {
             superblock.rename_seq.fetch_add(1, Ordering::AcqRel);
         }
@@ -87,15 +113,25 @@ impl Lookup<'_> {
     }
 
     /// The checks and the filesystem's part. `None` when both names lead to one inode already: nothing happens then.
-    fn rename_locked(&self, from: &Parent, to: &Parent, locked: &Locked, flags: u32) -> Result<Option<(Arc<Dentry>, Option<Arc<Dentry>>)>, Errno> {
+    fn rename_locked(
+        &self,
+        from: &Parent,
+        to: &Parent,
+        locked: &Locked,
+        flags: u32,
+    ) -> Result<Option<(Arc<Dentry>, Option<Arc<Dentry>>)>, Errno> {
         let exchange = flags & RENAME_EXCHANGE != 0;
-        let Some(source) = from.dir.dentry.child_ordered(self.caller, &from.name)? else { return Err(Errno::ENOENT) };
+        let Some(source) = from.dir.dentry.child_ordered(self.caller, &from.name)? else {
+            return Err(Errno::ENOENT);
+        };
         let target = to.dir.dentry.child_ordered(self.caller, &to.name)?;
         if flags & RENAME_NOREPLACE != 0 && target.is_some() {
             return Err(Errno::EEXIST);
         }
         if exchange {
-            let Some(target) = &target else { return Err(Errno::ENOENT) };
+            let Some(target) = &target else {
+                return Err(Errno::ENOENT);
+            };
             if to.trailing_slash && !target.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
@@ -108,17 +144,37 @@ impl Lookup<'_> {
                 return Err(Errno::EINVAL);
             }
             if target.as_ref().is_some_and(|t| Arc::ptr_eq(trap, t)) {
-                return Err(if exchange { Errno::EINVAL } else { Errno::ENOTEMPTY });
+                return Err(if exchange {
+                    Errno::EINVAL
+                } else {
+                    Errno::ENOTEMPTY
+                });
             }
         }
-        if target.as_ref().is_some_and(|t| Arc::ptr_eq(t.inode(), source.inode())) {
+        if target
+            .as_ref()
+            .is_some_and(|t| Arc::ptr_eq(t.inode(), source.inode()))
+        {
             return Ok(None);
         }
         let cred = self.caller.cred();
         may_delete(self.caller, &cred, &from.dir, &source, source.is_dir())?;
         match &target {
-            None => to.dir.inode().permission(self.caller, &cred, MAY_WRITE | MAY_EXEC)?,
-            Some(target) => may_delete(self.caller, &cred, &to.dir, target, if exchange { target.is_dir() } else { source.is_dir() })?,
+            None => to
+                .dir
+                .inode()
+                .permission(self.caller, &cred, MAY_WRITE | MAY_EXEC)?,
+            Some(target) => may_delete(
+                self.caller,
+                &cred,
+                &to.dir,
+                target,
+                if exchange {
+                    target.is_dir()
+                } else {
+                    source.is_dir()
+                },
+            )?,
         }
         if !Arc::ptr_eq(&from.dir.dentry, &to.dir.dentry) {
             // A directory that moves gets another `..`.
@@ -138,14 +194,28 @@ impl Lookup<'_> {
             _ => None,
         };
         let replaced = target.as_ref().map(|t| t.inode());
-        from.dir.inode().rename(self.caller, &from.name, source.inode(), to.dir.inode(), &to.name, replaced, flags)?;
+        from.dir.inode().rename(
+            self.caller,
+            &from.name,
+            source.inode(),
+            to.dir.inode(),
+            &to.name,
+            replaced,
+            flags,
+        )?;
         drop(inner);
         Ok(Some((source, target)))
     }
 }
 
 /// What the rename means for the cache, with both directories still locked.
-fn move_dentries(from: &Parent, to: &Parent, source: &Arc<Dentry>, target: Option<&Arc<Dentry>>, flags: u32) {
+fn move_dentries(
+    from: &Parent,
+    to: &Parent,
+    source: &Arc<Dentry>,
+    target: Option<&Arc<Dentry>>,
+    flags: u32,
+) {
     let (from_dir, to_dir) = (&from.dir.dentry, &to.dir.dentry);
     from_dir.remove_entry(&from.name, Arc::as_ptr(source));
     match target {
@@ -164,7 +234,13 @@ fn move_dentries(from: &Parent, to: &Parent, source: &Arc<Dentry>, target: Optio
     }
 }
 
-fn tell(from: &Parent, to: &Parent, source: &Arc<Dentry>, target: Option<&Arc<Dentry>>, flags: u32) {
+fn tell(
+    from: &Parent,
+    to: &Parent,
+    source: &Arc<Dentry>,
+    target: Option<&Arc<Dentry>>,
+    flags: u32,
+) {
     if super::WATCHES.load(Ordering::Relaxed) == 0 {
         return;
     }

@@ -61,7 +61,11 @@ impl Vnode {
 
     /// Counts a writer (`get_write_access`): `ETXTBSY` while a program runs from the file. Give back with [`Vnode::put_write`].
     pub fn get_write(&self) -> Result<(), Errno> {
-        let counted = self.writers.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| if n < 0 { None } else { n.checked_add(1) });
+        let counted = self
+            .writers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                if n < 0 { None } else { n.checked_add(1) }
+            });
         counted.map(drop).map_err(|_| Errno::ETXTBSY)
     }
 
@@ -72,7 +76,11 @@ impl Vnode {
 
     /// Denies writing (`deny_write_access`, at exec): `ETXTBSY` while somebody has it open for writing. Give back with [`Vnode::allow_write`].
     pub fn deny_write(&self) -> Result<(), Errno> {
-        let counted = self.writers.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| if n > 0 { None } else { n.checked_sub(1) });
+        let counted = self
+            .writers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                if n > 0 { None } else { n.checked_sub(1) }
+            });
         counted.map(drop).map_err(|_| Errno::ETXTBSY)
     }
 
@@ -102,7 +110,12 @@ impl Vnode {
         if self.mapped.load(Ordering::Acquire) == 0 {
             return;
         }
-        let observers: Vec<_> = self.mappings.lock().iter().filter_map(Weak::upgrade).collect();
+        let observers: Vec<_> = self
+            .mappings
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
         for observer in observers {
             observer.invalidate(offset, len);
         }
@@ -141,7 +154,11 @@ pub fn notify(dentry: &super::Dentry, mask: u32) {
 
 #[cold]
 fn notify_slow(dentry: &super::Dentry, mask: u32) {
-    let mask = if dentry.is_dir() { mask | event::ISDIR } else { mask };
+    let mask = if dentry.is_dir() {
+        mask | event::ISDIR
+    } else {
+        mask
+    };
     if !dentry.deleted()
         && let (Some(parent), name) = dentry.link()
         && let Some(watches) = parent.inode().vnode().watches.get()

@@ -93,7 +93,13 @@ pub(super) static MOUNT_SEQ: AtomicU64 = AtomicU64::new(0);
 impl<'a> Lookup<'a> {
     /// A plain walk that follows links.
     pub fn new(caller: &'a dyn Caller, root: &'a Path, start: &'a Path) -> Self {
-        Self { caller, root, start, flags: LookupFlags::empty(), resolve: Resolve::empty() }
+        Self {
+            caller,
+            root,
+            start,
+            flags: LookupFlags::empty(),
+            resolve: Resolve::empty(),
+        }
     }
 
     /// The same with other flags.
@@ -124,8 +130,16 @@ impl<'a> Lookup<'a> {
         }
         let mut walker = Walker::new(self, path)?;
         let last = walker.to_last()?;
-        let name = last.name.bytes().map_or_else(|| Arc::from(&b""[..]), Arc::from);
-        Ok(Parent { name, kind: last.kind, trailing_slash: last.trailing_slash, dir: walker.at })
+        let name = last
+            .name
+            .bytes()
+            .map_or_else(|| Arc::from(&b""[..]), Arc::from);
+        Ok(Parent {
+            name,
+            kind: last.kind,
+            trailing_slash: last.trailing_slash,
+            dir: walker.at,
+        })
     }
 
     fn empty(&self) -> Result<Path, Errno> {
@@ -163,7 +177,10 @@ pub(super) struct Name<'p> {
 
 impl Name<'_> {
     pub(super) fn bytes(&self) -> Option<&[u8]> {
-        self.text.bytes().get(self.range.clone()).filter(|b| !b.is_empty())
+        self.text
+            .bytes()
+            .get(self.range.clone())
+            .filter(|b| !b.is_empty())
     }
 }
 
@@ -204,7 +221,9 @@ impl<'l, 'p> Walker<'l, 'p> {
         if path.len() >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let scoped = lookup.resolve.intersects(Resolve::BENEATH | Resolve::IN_ROOT);
+        let scoped = lookup
+            .resolve
+            .intersects(Resolve::BENEATH | Resolve::IN_ROOT);
         let absolute = path.first() == Some(&b'/');
         let at = if !absolute || lookup.resolve.contains(Resolve::IN_ROOT) {
             lookup.start.clone()
@@ -213,8 +232,25 @@ impl<'l, 'p> Walker<'l, 'p> {
         } else {
             lookup.root.clone()
         };
-        let seq = if scoped { (MOUNT_SEQ.load(Ordering::Acquire), at.dentry.superblock().rename_seq.load(Ordering::Acquire)) } else { (0, 0) };
-        Ok(Self { lookup, cred: lookup.caller.cred(), at, text: Text::Given(path), pos: 0, rest: Vec::new(), links: 0, must_be_dir: false, seq })
+        let seq = if scoped {
+            (
+                MOUNT_SEQ.load(Ordering::Acquire),
+                at.dentry.superblock().rename_seq.load(Ordering::Acquire),
+            )
+        } else {
+            (0, 0)
+        };
+        Ok(Self {
+            lookup,
+            cred: lookup.caller.cred(),
+            at,
+            text: Text::Given(path),
+            pos: 0,
+            rest: Vec::new(),
+            links: 0,
+            must_be_dir: false,
+            seq,
+        })
     }
 
     /// Whose walk it is.
@@ -238,18 +274,32 @@ impl<'l, 'p> Walker<'l, 'p> {
                         (self.text, self.pos) = (text, pos);
                         continue;
                     }
-                    None => return Ok(Last { name: Name { text: self.text.clone(), range }, kind: LastKind::Root, trailing_slash: false }),
+                    None => {
+                        return Ok(Last {
+                            name: Name {
+                                text: self.text.clone(),
+                                range,
+                            },
+                            kind: LastKind::Root,
+                            trailing_slash: false,
+                        });
+                    }
                 }
             }
             if !self.at.dentry.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
             // `may_lookup`: search permission comes before anything else about the component.
-            self.at.inode().permission(self.lookup.caller, &self.cred, MAY_EXEC)?;
+            self.at
+                .inode()
+                .permission(self.lookup.caller, &self.cred, MAY_EXEC)?;
             if range.len() > NAME_MAX {
                 return Err(Errno::ENAMETOOLONG);
             }
-            let name = Name { text: self.text.clone(), range };
+            let name = Name {
+                text: self.text.clone(),
+                range,
+            };
             self.pos = after;
             let kind = match name.bytes() {
                 Some(b".") => LastKind::Dot,
@@ -258,7 +308,11 @@ impl<'l, 'p> Walker<'l, 'p> {
             };
             if tail_is_empty && self.rest.is_empty() {
                 let trailing_slash = after < self.text.bytes().len() || self.must_be_dir;
-                return Ok(Last { name, kind, trailing_slash });
+                return Ok(Last {
+                    name,
+                    kind,
+                    trailing_slash,
+                });
             }
             if tail_is_empty && let Some((text, pos)) = self.rest.pop() {
                 (self.text, self.pos) = (text, pos);
@@ -267,7 +321,9 @@ impl<'l, 'p> Walker<'l, 'p> {
                 LastKind::Dot | LastKind::Root => {}
                 LastKind::DotDot => self.go_up()?,
                 LastKind::Name => {
-                    let Some(child) = self.child(&name)? else { return Err(Errno::ENOENT) };
+                    let Some(child) = self.child(&name)? else {
+                        return Err(Errno::ENOENT);
+                    };
                     if child.kind() == NodeKind::Symlink {
                         self.follow(child)?;
                     } else {
@@ -303,14 +359,21 @@ impl<'l, 'p> Walker<'l, 'p> {
             LastKind::Root | LastKind::Dot => Ok(Step::Done),
             LastKind::DotDot => self.go_up().map(|()| Step::Done),
             LastKind::Name => {
-                let Some(child) = self.child(&last.name)? else { return Ok(Step::Absent) };
+                let Some(child) = self.child(&last.name)? else {
+                    return Ok(Step::Absent);
+                };
                 self.enter_child(child, last, nofollow)
             }
         }
     }
 
     /// As [`Walker::enter`] when the child is known.
-    pub(super) fn enter_child(&mut self, child: Arc<Dentry>, last: &Last<'p>, nofollow: bool) -> Result<Step, Errno> {
+    pub(super) fn enter_child(
+        &mut self,
+        child: Arc<Dentry>,
+        last: &Last<'p>,
+        nofollow: bool,
+    ) -> Result<Step, Errno> {
         if last.trailing_slash {
             self.must_be_dir = true;
         }
@@ -344,7 +407,10 @@ impl<'l, 'p> Walker<'l, 'p> {
 
     fn go_down(&mut self, child: Arc<Dentry>) -> Result<(), Errno> {
         self.at.dentry = child;
-        if self.at.dentry.is_mountpoint() && self.at.enter_mounts() && self.lookup.resolve.contains(Resolve::NO_XDEV) {
+        if self.at.dentry.is_mountpoint()
+            && self.at.enter_mounts()
+            && self.lookup.resolve.contains(Resolve::NO_XDEV)
+        {
             return Err(Errno::EXDEV);
         }
         Ok(())
@@ -353,9 +419,17 @@ impl<'l, 'p> Walker<'l, 'p> {
     fn go_up(&mut self) -> Result<(), Errno> {
         let resolve = self.lookup.resolve;
         let scoped = resolve.intersects(Resolve::BENEATH | Resolve::IN_ROOT);
-        let top = if scoped { self.lookup.start } else { self.lookup.root };
+        let top = if scoped {
+            self.lookup.start
+        } else {
+            self.lookup.root
+        };
         if self.at.same(top) {
-            return if resolve.contains(Resolve::BENEATH) { Err(Errno::EXDEV) } else { Ok(()) };
+            return if resolve.contains(Resolve::BENEATH) {
+                Err(Errno::EXDEV)
+            } else {
+                Ok(())
+            };
         }
         let mount = self.at.mount.clone();
         // A mount's root may itself be the caller's root on the way out.
@@ -365,7 +439,11 @@ impl<'l, 'p> Walker<'l, 'p> {
                 None => return Ok(()),
             }
             if self.at.same(top) {
-                return if resolve.contains(Resolve::BENEATH) { Err(Errno::EXDEV) } else { Ok(()) };
+                return if resolve.contains(Resolve::BENEATH) {
+                    Err(Errno::EXDEV)
+                } else {
+                    Ok(())
+                };
             }
         }
         if let Some(parent) = self.at.dentry.parent() {
@@ -377,7 +455,15 @@ impl<'l, 'p> Walker<'l, 'p> {
         }
         if scoped {
             // A rename or mount meanwhile may have moved us out from below the start: the caller tries again.
-            let now = (MOUNT_SEQ.load(Ordering::Acquire), self.lookup.start.dentry.superblock().rename_seq.load(Ordering::Acquire));
+            let now = (
+                MOUNT_SEQ.load(Ordering::Acquire),
+                self.lookup
+                    .start
+                    .dentry
+                    .superblock()
+                    .rename_seq
+                    .load(Ordering::Acquire),
+            );
             if now != self.seq || now.1 & 1 != 0 {
                 return Err(Errno::EAGAIN);
             }
@@ -419,7 +505,11 @@ impl<'l, 'p> Walker<'l, 'p> {
         if resolve.contains(Resolve::BENEATH) {
             return Err(Errno::EXDEV);
         }
-        let root = if resolve.contains(Resolve::IN_ROOT) { self.lookup.start } else { self.lookup.root };
+        let root = if resolve.contains(Resolve::IN_ROOT) {
+            self.lookup.start
+        } else {
+            self.lookup.root
+        };
         if resolve.contains(Resolve::NO_XDEV) && !Arc::ptr_eq(&root.mount, &self.at.mount) {
             return Err(Errno::EXDEV);
         }
@@ -442,7 +532,9 @@ impl<'l, 'p> Walker<'l, 'p> {
             if resolve.contains(Resolve::NO_MAGICLINKS) {
                 return Err(Errno::ELOOP);
             }
-            if resolve.intersects(Resolve::BENEATH | Resolve::IN_ROOT) || (resolve.contains(Resolve::NO_XDEV) && !Arc::ptr_eq(&to.mount, &self.at.mount)) {
+            if resolve.intersects(Resolve::BENEATH | Resolve::IN_ROOT)
+                || (resolve.contains(Resolve::NO_XDEV) && !Arc::ptr_eq(&to.mount, &self.at.mount))
+            {
                 return Err(Errno::EXDEV);
             }
             self.at = to.clone();

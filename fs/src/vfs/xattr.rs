@@ -3,8 +3,8 @@
 use super::create::notify_attrib;
 use super::mount::Path;
 use super::perm::{self, MAY_READ, MAY_WRITE, cap};
-use crate::inode::NodeKind;
 use crate::Caller;
+use crate::inode::NodeKind;
 use abi::Errno;
 
 /// Largest value (`XATTR_SIZE_MAX`).
@@ -29,8 +29,16 @@ fn permission(caller: &dyn Caller, at: &Path, name: &[u8], mask: u32) -> Result<
         if rest.is_empty() {
             return Err(Errno::EINVAL);
         }
-        let needed = if rest == b"capability" { cap::SETFCAP } else { cap::SYS_ADMIN };
-        return if write && !cred.has_cap(needed) { Err(Errno::EPERM) } else { Ok(()) };
+        let needed = if rest == b"capability" {
+            cap::SETFCAP
+        } else {
+            cap::SYS_ADMIN
+        };
+        return if write && !cred.has_cap(needed) {
+            Err(Errno::EPERM)
+        } else {
+            Ok(())
+        };
     }
     if name.starts_with(b"system.") {
         return Err(Errno::EOPNOTSUPP);
@@ -39,14 +47,24 @@ fn permission(caller: &dyn Caller, at: &Path, name: &[u8], mask: u32) -> Result<
         if !cred.has_cap(cap::SYS_ADMIN) {
             return Err(if write { Errno::EPERM } else { Errno::ENODATA });
         }
-        return if rest.is_empty() { Err(Errno::EINVAL) } else { Ok(()) };
+        return if rest.is_empty() {
+            Err(Errno::EINVAL)
+        } else {
+            Ok(())
+        };
     }
-    let Some(rest) = name.strip_prefix(b"user.") else { return Err(Errno::EOPNOTSUPP) };
+    let Some(rest) = name.strip_prefix(b"user.") else {
+        return Err(Errno::EOPNOTSUPP);
+    };
     if !matches!(at.dentry.kind(), NodeKind::Regular | NodeKind::Directory) {
         return Err(if write { Errno::EPERM } else { Errno::ENODATA });
     }
     let owner = at.inode().owner()?;
-    if write && at.dentry.is_dir() && owner.mode & 0o1000 != 0 && !perm::owner_or_capable(owner, &cred) {
+    if write
+        && at.dentry.is_dir()
+        && owner.mode & 0o1000 != 0
+        && !perm::owner_or_capable(owner, &cred)
+    {
         return Err(Errno::EPERM);
     }
     if rest.is_empty() {
@@ -63,7 +81,13 @@ pub fn get_xattr(caller: &dyn Caller, at: &Path, name: &[u8]) -> Result<Vec<u8>,
 }
 
 /// `setxattr(2)` on a resolved place.
-pub fn set_xattr(caller: &dyn Caller, at: &Path, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+pub fn set_xattr(
+    caller: &dyn Caller,
+    at: &Path,
+    name: &[u8],
+    value: &[u8],
+    flags: u32,
+) -> Result<(), Errno> {
     if flags & !3 != 0 {
         return Err(Errno::EINVAL);
     }
@@ -83,7 +107,9 @@ pub fn list_xattr(caller: &dyn Caller, at: &Path) -> Result<Vec<u8>, Errno> {
     if caller.cred().has_cap(cap::SYS_ADMIN) || names.is_empty() {
         return Ok(names);
     }
-    let shown = names.split_inclusive(|b| *b == 0).filter(|n| !n.starts_with(b"trusted."));
+    let shown = names
+        .split_inclusive(|b| *b == 0)
+        .filter(|n| !n.starts_with(b"trusted."));
     Ok(shown.flatten().copied().collect())
 }
 

@@ -1,8 +1,8 @@
 //! The same calls on the host's tmpfs and here: same results, same errors, same tree.
 
 use super::World;
-use crate::vfs::{LastKind, Lookup, LookupFlags, Path, Resolve};
 use crate::NodeKind;
+use crate::vfs::{LastKind, Lookup, LookupFlags, Path, Resolve};
 use abi::Errno;
 use proptest::prelude::*;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
@@ -39,9 +39,15 @@ impl Host {
             return None;
         }
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let base = std::path::PathBuf::from(format!("/dev/shm/vfs-test-{}-{n}", std::process::id()));
+        let base =
+            std::path::PathBuf::from(format!("/dev/shm/vfs-test-{}-{n}", std::process::id()));
         std::fs::create_dir_all(base.join(ABOVE)).ok()?;
-        let start = rustix::fs::open(base.join(ABOVE), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let start = rustix::fs::open(
+            base.join(ABOVE),
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .ok()?;
         Some(Self { base, start })
     }
 }
@@ -57,14 +63,27 @@ fn name() -> impl Strategy<Value = &'static str> {
 }
 
 fn path() -> impl Strategy<Value = String> {
-    (proptest::collection::vec(name(), 1..4), prop_oneof![6 => Just(""), 1 => Just("/"), 1 => Just("//"), 1 => Just("/.")], prop_oneof![9 => Just("/"), 1 => Just("//")])
+    (
+        proptest::collection::vec(name(), 1..4),
+        prop_oneof![6 => Just(""), 1 => Just("/"), 1 => Just("//"), 1 => Just("/.")],
+        prop_oneof![9 => Just("/"), 1 => Just("//")],
+    )
         .prop_map(|(names, end, sep)| names.join(sep) + end)
 }
 
 fn flags() -> impl Strategy<Value = u32> {
     // O_WRONLY|O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_NOFOLLOW, O_PATH in all mixtures; sometimes O_TMPFILE.
     let bit = |b: u32, weight: u32| prop_oneof![4 => Just(0u32), weight => Just(b)];
-    (0u32..3, bit(0o100, 4), bit(0o200, 2), bit(0o1000, 2), bit(0o200000, 1), bit(0o400000, 2), bit(0o10000000, 1), prop_oneof![20 => Just(0u32), 1 => Just(0o20200000)])
+    (
+        0u32..3,
+        bit(0o100, 4),
+        bit(0o200, 2),
+        bit(0o1000, 2),
+        bit(0o200000, 1),
+        bit(0o400000, 2),
+        bit(0o10000000, 1),
+        prop_oneof![20 => Just(0u32), 1 => Just(0o20200000)],
+    )
         .prop_map(|(a, b, c, d, e, f, g, h)| a | b | c | d | e | f | g | h)
 }
 
@@ -92,25 +111,95 @@ fn on_host(h: &Host, step: &Step) -> Outcome {
     let mode = Mode::from_raw_mode(0o644);
     let done = |r: rustix::io::Result<()>| r.map(|()| String::new());
     let result = match step {
-        Step::Open(p, f) => rustix::fs::openat(at, p.as_str(), OFlags::from_bits_retain(*f | 0o4000), mode).and_then(|fd| rustix::fs::fstat(&fd)).map(|s| format!("{:o} {}", s.st_mode, s.st_size)),
+        Step::Open(p, f) => {
+            rustix::fs::openat(at, p.as_str(), OFlags::from_bits_retain(*f | 0o4000), mode)
+                .and_then(|fd| rustix::fs::fstat(&fd))
+                .map(|s| format!("{:o} {}", s.st_mode, s.st_size))
+        }
         Step::Open2(p, f, r) => {
             let mode = if f & 0o100 != 0 { mode } else { Mode::empty() };
-            rustix::fs::openat2(at, p.as_str(), OFlags::from_bits_retain(*f | 0o4000), mode, ResolveFlags::from_bits_retain(*r)).and_then(|fd| rustix::fs::fstat(&fd)).map(|s| format!("{:o}", s.st_mode))
+            rustix::fs::openat2(
+                at,
+                p.as_str(),
+                OFlags::from_bits_retain(*f | 0o4000),
+                mode,
+                ResolveFlags::from_bits_retain(*r),
+            )
+            .and_then(|fd| rustix::fs::fstat(&fd))
+            .map(|s| format!("{:o}", s.st_mode))
         }
-        Step::Mkdir(p) => done(rustix::fs::mkdirat(at, p.as_str(), Mode::from_raw_mode(0o755))),
-        Step::Mknod(p, fifo) => done(rustix::fs::mknodat(at, p.as_str(), if *fifo { FileType::Fifo } else { FileType::RegularFile }, mode, 0)),
+        Step::Mkdir(p) => done(rustix::fs::mkdirat(
+            at,
+            p.as_str(),
+            Mode::from_raw_mode(0o755),
+        )),
+        Step::Mknod(p, fifo) => done(rustix::fs::mknodat(
+            at,
+            p.as_str(),
+            if *fifo {
+                FileType::Fifo
+            } else {
+                FileType::RegularFile
+            },
+            mode,
+            0,
+        )),
         Step::Symlink(t, p) => done(rustix::fs::symlinkat(t.as_str(), at, p.as_str())),
-        Step::Link(a, b, follow) => done(rustix::fs::linkat(at, a.as_str(), at, b.as_str(), if *follow { AtFlags::SYMLINK_FOLLOW } else { AtFlags::empty() })),
+        Step::Link(a, b, follow) => done(rustix::fs::linkat(
+            at,
+            a.as_str(),
+            at,
+            b.as_str(),
+            if *follow {
+                AtFlags::SYMLINK_FOLLOW
+            } else {
+                AtFlags::empty()
+            },
+        )),
         Step::Unlink(p) => done(rustix::fs::unlinkat(at, p.as_str(), AtFlags::empty())),
         Step::Rmdir(p) => done(rustix::fs::unlinkat(at, p.as_str(), AtFlags::REMOVEDIR)),
-        Step::Rename(a, b, f) => done(rustix::fs::renameat_with(at, a.as_str(), at, b.as_str(), RenameFlags::from_bits_retain(*f))),
-        Step::Stat(p, nofollow) => rustix::fs::statat(at, p.as_str(), if *nofollow { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() }).map(|s| format!("{:o} {} {}", s.st_mode, s.st_nlink, if s.st_mode & 0o170000 == 0o040000 { 0 } else { s.st_size })),
+        Step::Rename(a, b, f) => done(rustix::fs::renameat_with(
+            at,
+            a.as_str(),
+            at,
+            b.as_str(),
+            RenameFlags::from_bits_retain(*f),
+        )),
+        Step::Stat(p, nofollow) => rustix::fs::statat(
+            at,
+            p.as_str(),
+            if *nofollow {
+                AtFlags::SYMLINK_NOFOLLOW
+            } else {
+                AtFlags::empty()
+            },
+        )
+        .map(|s| {
+            format!(
+                "{:o} {} {}",
+                s.st_mode,
+                s.st_nlink,
+                if s.st_mode & 0o170000 == 0o040000 {
+                    0
+                } else {
+                    s.st_size
+                }
+            )
+        }),
         Step::Truncate(p, n) => {
             let full = h.base.join(ABOVE).into_os_string().into_string().unwrap() + "/" + p;
             let _ = CWD;
-            std::fs::OpenOptions::new().write(true).custom_flags_nonblock().open(full).map_err(|e| rustix::io::Errno::from_raw_os_error(e.raw_os_error().unwrap_or(0))).and_then(|f| rustix::fs::ftruncate(&f, *n)).map(|()| String::new())
+            std::fs::OpenOptions::new()
+                .write(true)
+                .custom_flags_nonblock()
+                .open(full)
+                .map_err(|e| rustix::io::Errno::from_raw_os_error(e.raw_os_error().unwrap_or(0)))
+                .and_then(|f| rustix::fs::ftruncate(&f, *n))
+                .map(|()| String::new())
         }
-        Step::Readlink(p) => rustix::fs::readlinkat(at, p.as_str(), Vec::new()).map(|t| t.into_string().unwrap()),
+        Step::Readlink(p) => {
+            rustix::fs::readlinkat(at, p.as_str(), Vec::new()).map(|t| t.into_string().unwrap())
+        }
     };
     result.map_err(|e| e.raw_os_error())
 }
@@ -129,18 +218,62 @@ fn here(w: &World, start: &Path, step: &Step) -> Outcome {
     let nofollow = at.with(LookupFlags::NOFOLLOW);
     let unit = |r: Result<(), Errno>| r.map(|()| String::new());
     let result = match step {
-        Step::Open(p, f) => at.open(p.as_bytes(), *f | 0o4000, 0o644).and_then(|f| f.inode().attr()).map(|a| format!("{:o} {}", a.mode, a.size)),
-        Step::Open2(p, f, r) => Lookup { resolve: Resolve::from_bits_retain(*r), ..at }.open(p.as_bytes(), *f | 0o4000, 0o644).and_then(|f| f.inode().attr()).map(|a| format!("{:o}", a.mode)),
+        Step::Open(p, f) => at
+            .open(p.as_bytes(), *f | 0o4000, 0o644)
+            .and_then(|f| f.inode().attr())
+            .map(|a| format!("{:o} {}", a.mode, a.size)),
+        Step::Open2(p, f, r) => Lookup {
+            resolve: Resolve::from_bits_retain(*r),
+            ..at
+        }
+        .open(p.as_bytes(), *f | 0o4000, 0o644)
+        .and_then(|f| f.inode().attr())
+        .map(|a| format!("{:o}", a.mode)),
         Step::Mkdir(p) => unit(at.mkdir(p.as_bytes(), 0o755).map(drop)),
-        Step::Mknod(p, fifo) => unit(at.mknod(p.as_bytes(), if *fifo { NodeKind::Fifo } else { NodeKind::Regular }, 0o644).map(drop)),
+        Step::Mknod(p, fifo) => unit(
+            at.mknod(
+                p.as_bytes(),
+                if *fifo {
+                    NodeKind::Fifo
+                } else {
+                    NodeKind::Regular
+                },
+                0o644,
+            )
+            .map(drop),
+        ),
         Step::Symlink(t, p) => unit(at.symlink(t.as_bytes(), p.as_bytes()).map(drop)),
-        Step::Link(a, b, follow) => unit((if *follow { at } else { nofollow }).resolve(a.as_bytes()).and_then(|old| at.link(&old, b.as_bytes())).map(drop)),
+        Step::Link(a, b, follow) => unit(
+            (if *follow { at } else { nofollow })
+                .resolve(a.as_bytes())
+                .and_then(|old| at.link(&old, b.as_bytes()))
+                .map(drop),
+        ),
         Step::Unlink(p) => unit(at.unlink(p.as_bytes())),
         Step::Rmdir(p) => unit(at.rmdir(p.as_bytes())),
         Step::Rename(a, b, f) => unit(at.rename(a.as_bytes(), start, b.as_bytes(), *f)),
-        Step::Stat(p, n) => (if *n { nofollow } else { at }).stat(p.as_bytes()).map(|a| format!("{:o} {} {}", a.mode, a.nlink, if a.mode & 0o170000 == 0o040000 { 0 } else { a.size })),
-        Step::Truncate(p, n) => unit(at.open(p.as_bytes(), 0o4001, 0).and_then(|f| crate::vfs::ftruncate(&w.caller, &f, *n))),
-        Step::Readlink(p) => nofollow.resolve(p.as_bytes()).and_then(|l| crate::vfs::readlink(&w.caller, &l)).map(|t| String::from_utf8(t).unwrap()),
+        Step::Stat(p, n) => (if *n { nofollow } else { at })
+            .stat(p.as_bytes())
+            .map(|a| {
+                format!(
+                    "{:o} {} {}",
+                    a.mode,
+                    a.nlink,
+                    if a.mode & 0o170000 == 0o040000 {
+                        0
+                    } else {
+                        a.size
+                    }
+                )
+            }),
+        Step::Truncate(p, n) => unit(
+            at.open(p.as_bytes(), 0o4001, 0)
+                .and_then(|f| crate::vfs::ftruncate(&w.caller, &f, *n)),
+        ),
+        Step::Readlink(p) => nofollow
+            .resolve(p.as_bytes())
+            .and_then(|l| crate::vfs::readlink(&w.caller, &l))
+            .map(|t| String::from_utf8(t).unwrap()),
     };
     result.map_err(|e| e.raw())
 }
@@ -148,7 +281,13 @@ fn here(w: &World, start: &Path, step: &Step) -> Outcome {
 /// `O_TMPFILE` and directories show sizes that differ by filesystem.
 fn comparable(step: &Step, outcome: Outcome) -> Outcome {
     match step {
-        Step::Open(..) => outcome.map(|text| if text.starts_with("4") { "directory".to_owned() } else { text }),
+        Step::Open(..) => outcome.map(|text| {
+            if text.starts_with("4") {
+                "directory".to_owned()
+            } else {
+                text
+            }
+        }),
         _ => outcome,
     }
 }

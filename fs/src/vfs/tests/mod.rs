@@ -16,13 +16,24 @@ pub struct World {
 }
 
 pub fn tmpfs_mount(flags: MountFlags) -> Arc<Mount> {
-    Mount::of_fs(TmpFs::new(Arc::new(HeapStore::default()), Options::parse(b"mode=755").unwrap()), flags, b"tmpfs")
+    Mount::of_fs(
+        TmpFs::new(
+            Arc::new(HeapStore::default()),
+            Options::parse(b"mode=755").unwrap(),
+        ),
+        flags,
+        b"tmpfs",
+    )
 }
 
 impl World {
     pub fn new() -> Self {
         let ns = MountNamespace::new(tmpfs_mount(MountFlags::empty()));
-        Self { root: ns.root(), ns, caller: TestCaller::root() }
+        Self {
+            root: ns.root(),
+            ns,
+            caller: TestCaller::root(),
+        }
     }
     pub fn at(&self) -> Lookup<'_> {
         Lookup::new(&self.caller, &self.root, &self.root)

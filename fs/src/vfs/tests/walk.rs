@@ -13,7 +13,9 @@ fn links_and_their_limits() {
     assert_eq!(w.at().stat(b"loop").err(), Some(Errno::ELOOP));
     w.at().symlink(b"d/f", b"l0").unwrap();
     for i in 1..=40 {
-        w.at().symlink(format!("l{}", i - 1).as_bytes(), format!("l{i}").as_bytes()).unwrap();
+        w.at()
+            .symlink(format!("l{}", i - 1).as_bytes(), format!("l{i}").as_bytes())
+            .unwrap();
     }
     assert!(w.at().stat(b"l39").is_ok());
     assert_eq!(w.at().stat(b"l40").err(), Some(Errno::ELOOP));
@@ -44,18 +46,45 @@ fn permission_is_asked_of_every_directory() {
     assert_eq!(at.stat(b"closed/../sticky").err(), Some(Errno::EACCES));
     assert_eq!(at.mkdir(b"new", 0o755).err(), Some(Errno::EACCES));
     assert_eq!(at.unlink(b"sticky/roots").err(), Some(Errno::EPERM));
-    assert_eq!(at.rename(b"sticky/roots", &w.root, b"sticky/x", 0).err(), Some(Errno::EPERM));
+    assert_eq!(
+        at.rename(b"sticky/roots", &w.root, b"sticky/x", 0).err(),
+        Some(Errno::EPERM)
+    );
     at.open(b"sticky/mine", 0o102, 0o600).unwrap();
     at.unlink(b"sticky/mine").unwrap();
     assert_eq!(at.open(b"sticky/roots", 1, 0).err(), Some(Errno::EACCES));
-    assert_eq!(at.open(b"sticky/roots", 0o1000000, 0).err(), Some(Errno::EPERM), "O_NOATIME");
-    assert_eq!(at.mknod(b"sticky/dev", crate::NodeKind::CharDevice(0x103), 0o666).err(), Some(Errno::EPERM));
-    assert_eq!(chmod(&user, &w.path("sticky/roots"), 0o777), Err(Errno::EPERM));
-    assert_eq!(chown(&user, &w.path("sticky/roots"), Some(1000), None), Err(Errno::EPERM));
-    assert_eq!(utimens(&user, &w.path("sticky/roots"), TimeSet::Now, TimeSet::Now), Err(Errno::EACCES));
+    assert_eq!(
+        at.open(b"sticky/roots", 0o1000000, 0).err(),
+        Some(Errno::EPERM),
+        "O_NOATIME"
+    );
+    assert_eq!(
+        at.mknod(b"sticky/dev", crate::NodeKind::CharDevice(0x103), 0o666)
+            .err(),
+        Some(Errno::EPERM)
+    );
+    assert_eq!(
+        chmod(&user, &w.path("sticky/roots"), 0o777),
+        Err(Errno::EPERM)
+    );
+    assert_eq!(
+        chown(&user, &w.path("sticky/roots"), Some(1000), None),
+        Err(Errno::EPERM)
+    );
+    assert_eq!(
+        utimens(&user, &w.path("sticky/roots"), TimeSet::Now, TimeSet::Now),
+        Err(Errno::EACCES)
+    );
     assert_eq!(access(&user, &w.path("sticky/roots"), 4), Ok(()));
-    assert_eq!(access(&user, &w.path("sticky/roots"), 2), Err(Errno::EACCES));
-    assert_eq!(access(&w.caller, &w.path("sticky/roots"), 1), Err(Errno::EACCES), "root executes nothing without an x bit");
+    assert_eq!(
+        access(&user, &w.path("sticky/roots"), 2),
+        Err(Errno::EACCES)
+    );
+    assert_eq!(
+        access(&w.caller, &w.path("sticky/roots"), 1),
+        Err(Errno::EACCES),
+        "root executes nothing without an x bit"
+    );
     // setgid directories hand down their group.
     chown(&w.caller, &w.path("sticky"), None, Some(77)).unwrap();
     chmod(&w.caller, &w.path("sticky"), 0o3777).unwrap();
@@ -76,54 +105,90 @@ fn mounts() {
     w.mkdir("m/deep");
     assert_eq!(w.text(&w.path("m/f")), "/m/f");
     assert_eq!(w.text(&w.path("m/deep/../..")), "/");
-    assert!(!Arc::ptr_eq(w.path("m").dentry.superblock(), w.root.dentry.superblock()));
-    w.ns.remount(&w.path("m"), MountFlags::RDONLY, true).unwrap();
+    assert!(!Arc::ptr_eq(
+        w.path("m").dentry.superblock(),
+        w.root.dentry.superblock()
+    ));
+    w.ns.remount(&w.path("m"), MountFlags::RDONLY, true)
+        .unwrap();
     assert_eq!(w.at().open(b"m/g", 0o102, 0).err(), Some(Errno::EROFS));
     assert_eq!(w.at().open(b"m/f", 2, 0).err(), Some(Errno::EROFS));
     assert_eq!(w.at().unlink(b"m/f").err(), Some(Errno::EROFS));
     assert_eq!(w.at().mkdir(b"m/deep", 0).err(), Some(Errno::EEXIST));
-    assert_eq!(w.at().rename(b"m/f", &w.root, b"f", 0).err(), Some(Errno::EXDEV));
+    assert_eq!(
+        w.at().rename(b"m/f", &w.root, b"f", 0).err(),
+        Some(Errno::EXDEV)
+    );
     assert_eq!(w.at().rmdir(b"m").err(), Some(Errno::EBUSY));
     // A bind mount shows the same files; flags are its own.
     w.ns.bind(&w.path("m/deep"), &w.path("n"), false).unwrap();
-    w.ns.remount(&w.path("n"), MountFlags::empty(), true).unwrap();
+    w.ns.remount(&w.path("n"), MountFlags::empty(), true)
+        .unwrap();
     w.file("n/through");
     assert_eq!(w.text(&w.path("m/deep/through")), "/m/deep/through");
-    let no_xdev = Lookup { resolve: Resolve::NO_XDEV, ..w.at() };
+    let no_xdev = Lookup {
+        resolve: Resolve::NO_XDEV,
+        ..w.at()
+    };
     assert_eq!(no_xdev.stat(b"n/through").err(), Some(Errno::EXDEV));
     assert!(no_xdev.stat(b"a/b").is_ok());
     // Busy as long as anybody holds a file in it.
     let open = w.at().open(b"n/through", 0, 0).unwrap();
-    assert_eq!(w.ns.umount(w.path("n"), UmountFlags::empty()).err(), Some(Errno::EBUSY));
+    assert_eq!(
+        w.ns.umount(w.path("n"), UmountFlags::empty()).err(),
+        Some(Errno::EBUSY)
+    );
     drop(open);
-    assert_eq!(w.ns.umount(w.path("n"), UmountFlags::EXPIRE).err(), Some(Errno::EAGAIN));
+    assert_eq!(
+        w.ns.umount(w.path("n"), UmountFlags::EXPIRE).err(),
+        Some(Errno::EAGAIN)
+    );
     w.ns.umount(w.path("n"), UmountFlags::EXPIRE).unwrap();
     assert!(!w.at().exists(b"n/through"));
     // Recursive bind, stacked mounts, detach.
-    w.ns.mount(&w.path("m/deep"), tmpfs_mount(MountFlags::empty())).unwrap();
+    w.ns.mount(&w.path("m/deep"), tmpfs_mount(MountFlags::empty()))
+        .unwrap();
     w.file("m/deep/inner");
     w.ns.bind(&w.path("m"), &w.path("a/b"), true).unwrap();
     assert!(w.at().exists(b"a/b/deep/inner"));
-    let lines: Vec<String> = w.ns.list(&w.root).into_iter().map(|m| String::from_utf8(m.mountpoint).unwrap()).collect();
+    let lines: Vec<String> =
+        w.ns.list(&w.root)
+            .into_iter()
+            .map(|m| String::from_utf8(m.mountpoint).unwrap())
+            .collect();
     assert_eq!(lines, ["/", "/m", "/m/deep", "/a/b", "/a/b/deep"]);
-    assert_eq!(w.ns.umount(w.path("m"), UmountFlags::empty()).err(), Some(Errno::EBUSY));
+    assert_eq!(
+        w.ns.umount(w.path("m"), UmountFlags::empty()).err(),
+        Some(Errno::EBUSY)
+    );
     let held = w.path("m/deep/inner");
     w.ns.umount(w.path("m"), UmountFlags::DETACH).unwrap();
     assert_eq!(w.at().stat(b"m/f").err(), Some(Errno::ENOENT));
-    assert_eq!(path_text(&held, &w.root).into_cwd().unwrap(), b"(unreachable)/deep/inner");
+    assert_eq!(
+        path_text(&held, &w.root).into_cwd().unwrap(),
+        b"(unreachable)/deep/inner"
+    );
     w.ns.move_mount(&w.path("a/b"), &w.path("m")).unwrap();
     assert!(w.at().exists(b"m/deep/inner"));
-    assert_eq!(w.ns.move_mount(&w.path("m"), &w.path("m/deep")).err(), Some(Errno::ELOOP));
+    assert_eq!(
+        w.ns.move_mount(&w.path("m"), &w.path("m/deep")).err(),
+        Some(Errno::ELOOP)
+    );
 }
 
 #[test]
 fn pivot_and_copies() {
     let w = World::new();
     w.mkdir("new");
-    w.ns.mount(&w.path("new"), tmpfs_mount(MountFlags::empty())).unwrap();
+    w.ns.mount(&w.path("new"), tmpfs_mount(MountFlags::empty()))
+        .unwrap();
     w.mkdir("new/old");
     w.mkdir("outside");
-    assert_eq!(w.ns.pivot_root(&w.root, &w.path("outside"), &w.path("new/old")).err(), Some(Errno::EBUSY));
+    assert_eq!(
+        w.ns.pivot_root(&w.root, &w.path("outside"), &w.path("new/old"))
+            .err(),
+        Some(Errno::EBUSY)
+    );
     let (mut root, mut cwd) = (w.root.clone(), w.path("new/old"));
     let copy = w.ns.copy(&mut [&mut root, &mut cwd]);
     let new = w.path("new");
@@ -133,11 +198,18 @@ fn pivot_and_copies() {
     assert!(w.ns.root().same(&new));
     // The copy did not move.
     let other = Lookup::new(&w.caller, &root, &cwd);
-    assert!(other.exists(b"../../outside") && copy.contains(&cwd.mount) && !copy.contains(&new.mount));
-    w.ns.umount(at.resolve(b"old").unwrap(), UmountFlags::DETACH).unwrap();
+    assert!(
+        other.exists(b"../../outside") && copy.contains(&cwd.mount) && !copy.contains(&new.mount)
+    );
+    w.ns.umount(at.resolve(b"old").unwrap(), UmountFlags::DETACH)
+        .unwrap();
     assert!(!at.exists(b"old/outside"));
     drop(copy);
-    assert_eq!(path_text(&cwd, &root).bytes, b"/old", "a tree that fell apart");
+    assert_eq!(
+        path_text(&cwd, &root).bytes,
+        b"/old",
+        "a tree that fell apart"
+    );
 }
 
 #[test]
@@ -151,7 +223,11 @@ fn beneath_and_in_root() {
     w.at().symlink(b"/secret", b"jail/abs").unwrap();
     w.at().symlink(b"../../secret", b"jail/in/up").unwrap();
     let jail = w.path("jail");
-    let with = |resolve| Lookup { resolve, start: &jail, ..w.at() };
+    let with = |resolve| Lookup {
+        resolve,
+        start: &jail,
+        ..w.at()
+    };
     let beneath = with(Resolve::BENEATH);
     assert_eq!(beneath.stat(b"..").err(), Some(Errno::EXDEV));
     assert_eq!(beneath.stat(b"/secret").err(), Some(Errno::EXDEV));
@@ -162,10 +238,19 @@ fn beneath_and_in_root() {
     assert_eq!(w.text(&in_root.resolve(b"abs").unwrap()), "/jail/secret");
     assert_eq!(w.text(&in_root.resolve(b"in/up").unwrap()), "/jail/secret");
     assert_eq!(w.text(&in_root.resolve(b"/../../in").unwrap()), "/jail/in");
-    assert_eq!(with(Resolve::NO_SYMLINKS).stat(b"abs").err(), Some(Errno::ELOOP));
+    assert_eq!(
+        with(Resolve::NO_SYMLINKS).stat(b"abs").err(),
+        Some(Errno::ELOOP)
+    );
     w.root.dentry.superblock().shrink();
-    assert_eq!(with(Resolve::CACHED).stat(b"secret").err(), Some(Errno::EAGAIN));
-    assert!(with(Resolve::empty()).stat(b"secret").is_ok() && with(Resolve::CACHED).stat(b"secret").is_ok());
+    assert_eq!(
+        with(Resolve::CACHED).stat(b"secret").err(),
+        Some(Errno::EAGAIN)
+    );
+    assert!(
+        with(Resolve::empty()).stat(b"secret").is_ok()
+            && with(Resolve::CACHED).stat(b"secret").is_ok()
+    );
 }
 
 #[test]
@@ -181,7 +266,10 @@ fn names_of_places() {
     assert_eq!(w.text(file.path()), "/top/f (deleted)");
     let cwd = w.path("top");
     w.at().rmdir(b"top").unwrap();
-    let here = Lookup { start: &cwd, ..w.at() };
+    let here = Lookup {
+        start: &cwd,
+        ..w.at()
+    };
     assert_eq!(here.stat(b".").unwrap().nlink, 0);
     assert_eq!(here.stat(b"x").err(), Some(Errno::ENOENT));
     assert_eq!(here.mkdir(b"x", 0).err(), Some(Errno::ENOENT));
@@ -231,7 +319,10 @@ fn file_size_limit() {
     assert_eq!(f.write(&limited, &[1; 90]), Ok(10));
     assert_eq!(f.write(&limited, &[1; 90]), Err(Errno::EFBIG));
     assert_eq!(ftruncate(&limited, &f, 101), Err(Errno::EFBIG));
-    assert_eq!(f.write_at(&w.caller, &[1], i64::MAX as u64), Err(Errno::EFBIG));
+    assert_eq!(
+        f.write_at(&w.caller, &[1], i64::MAX as u64),
+        Err(Errno::EFBIG)
+    );
 }
 
 #[test]
@@ -239,10 +330,14 @@ fn the_cache_is_bounded() {
     let w = World::new();
     w.mkdir("d");
     let dir = w.path("d");
-    let at = Lookup { start: &dir, ..w.at() };
+    let at = Lookup {
+        start: &dir,
+        ..w.at()
+    };
     for i in 0..20_000 {
         assert!(!at.exists(format!("absent{i}").as_bytes()));
-        at.mknod(format!("f{i}").as_bytes(), crate::NodeKind::Regular, 0o644).unwrap();
+        at.mknod(format!("f{i}").as_bytes(), crate::NodeKind::Regular, 0o644)
+            .unwrap();
     }
     let (present, absent) = dir.dentry.cached_counts();
     assert!(present <= 16384 && absent <= 8192, "{present} {absent}");
@@ -269,10 +364,20 @@ fn threads_rename_and_look() {
     };
     for _ in 0..3000 {
         let found = [&b"a/x/y/f"[..], b"b/x/y/f"].map(|p| w.at().stat(p).map(drop));
-        assert!(found.iter().all(|r| matches!(r, Ok(()) | Err(Errno::ENOENT))), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .all(|r| matches!(r, Ok(()) | Err(Errno::ENOENT))),
+            "{found:?}"
+        );
         let text = w.text(&jail);
         assert!(text == "/a/x/y" || text == "/b/x/y", "{text}");
-        let up = Lookup { start: &jail, resolve: Resolve::BENEATH, ..w.at() }.stat(b"../../../a");
+        let up = Lookup {
+            start: &jail,
+            resolve: Resolve::BENEATH,
+            ..w.at()
+        }
+        .stat(b"../../../a");
         assert_eq!(up.err(), Some(Errno::EXDEV));
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -299,11 +404,46 @@ fn cost_of_a_walk() {
         };
         println!("{name}: {:?}", (0..20).map(|_| round(f)).min().unwrap());
     };
-    best("stat of three components", &mut || drop(std::hint::black_box(at.stat(b"/usr/lib/libc.so"))));
-    best("stat of one component", &mut || drop(std::hint::black_box(at.stat(b"/usr"))));
-    best("open and close", &mut || drop(std::hint::black_box(at.open(b"/usr/lib/libc.so", 0, 0))));
+    best("stat of three components", &mut || {
+        let _ = std::hint::black_box(at.stat(b"/usr/lib/libc.so"));
+    });
+    best("stat of one component", &mut || {
+        let _ = std::hint::black_box(at.stat(b"/usr"));
+    });
+    best("open and close", &mut || {
+        drop(std::hint::black_box(at.open(b"/usr/lib/libc.so", 0, 0)))
+    });
     let f = w.file("usr/f");
     f.write(&caller, &[1; 4096]).unwrap();
     let mut buf = [0; 16];
-    best("read of 16 bytes (store on the heap)", &mut || drop(std::hint::black_box(f.read_at(&mut buf, 0))));
+    best("read of 16 bytes (store on the heap)", &mut || {
+        drop(std::hint::black_box(f.read_at(&mut buf, 0)))
+    });
+}
+
+#[test]
+fn lines_of_mounts() {
+    let w = World::new();
+    w.mkdir("with space");
+    w.ns.mount(
+        &w.path("with space"),
+        tmpfs_mount(MountFlags::NOSUID | MountFlags::NODEV),
+    )
+    .unwrap();
+    w.ns.set_propagation(&w.path("with space"), PropagationType::Shared, false)
+        .unwrap();
+    let info = w.ns.list(&w.root).pop().unwrap();
+    let text = |line: Vec<u8>| String::from_utf8(line).unwrap();
+    assert_eq!(
+        text(info.mounts_line()),
+        "tmpfs /with\\040space tmpfs rw,nosuid,nodev,relatime,mode=755 0 0\n"
+    );
+    let line = text(info.mountinfo_line());
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(
+        fields[3..6],
+        ["/", "/with\\040space", "rw,nosuid,nodev,relatime"]
+    );
+    assert!(fields[6].starts_with("shared:"));
+    assert_eq!(fields[7..], ["-", "tmpfs", "tmpfs", "rw,mode=755"]);
 }

@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (client, mounts) = Client::connect(ours, 4)?;
     let result = run(&mounts[0].root, &dir);
     println!("gofer PSS {} KiB", pss(child.id()).unwrap_or(0));
-    client.hung_up();
+    drop((client, mounts));
     child.wait()?;
     std::fs::remove_dir_all(&dir)?;
     result

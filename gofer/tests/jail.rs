@@ -22,8 +22,8 @@ fn every_operation_in_jail() {
     for flags in [MountFlags::empty(), all_flags()] {
         let temp = Temp::new("jail-ops");
         let gofer = jailed(&[(&temp.0, flags)]);
-        exercise(&gofer.mounts[0].root, &gofer.client, &temp.0).unwrap();
-        assert_eq!(gofer.client.death(), None);
+        exercise(&gofer.mounts[0].root, gofer.client(), &temp.0).unwrap();
+        assert_eq!(gofer.client().death(), None);
     }
 }
 
@@ -42,7 +42,7 @@ fn allocate(gofer: &Jailed) -> abi::Result<()> {
         nodes.extend(top.walk(&names, None, false)?.nodes);
     }
     drop(nodes);
-    gofer.client.flush();
+    gofer.client().flush();
     // The next large block that is freed makes the allocator look at what else is.
     root.xattrs().map(drop)
 }
@@ -67,19 +67,15 @@ fn every_allowed_call_is_needed() {
             assert_eq!(child.wait().unwrap().signal(), Some(SIGSYS));
             continue;
         };
-        let mut gofer = Jailed {
-            child,
-            client,
-            mounts,
-        };
+        let mut gofer = Jailed::new(child, client, mounts);
         let allocates = matches!(allowed.nr, abi::nr::MADVISE | abi::nr::MPROTECT);
         let work = || {
-            exercise(&gofer.mounts[0].root, &gofer.client, &temp.0)?;
+            exercise(&gofer.mounts[0].root, gofer.client(), &temp.0)?;
             if allocates { allocate(&gofer) } else { Ok(()) }
         };
         let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         // The end of a sandbox; a gofer that was killed already does not mind.
-        gofer.client.hung_up();
+        gofer.leave();
         let status = wait(&mut gofer);
         if status != Some(SIGSYS) {
             eprintln!("{:?}: {worked:?} {status:?}", abi::nr::name(allowed.nr));
@@ -314,12 +310,13 @@ fn death_is_noticed() {
     let mut gofer = jailed(&[(&temp.0, MountFlags::empty())]);
     let (send, receive) = mpsc::channel();
     gofer
-        .client
+        .client()
         .on_death(move |reason| send.send(reason.to_owned()).unwrap());
     gofer.child.kill().unwrap();
     gofer.child.wait().unwrap();
     // Somebody who polls sees it without asking anything.
-    let watch = gofer.client.watch().unwrap();
+    let client = gofer.client();
+    let watch = client.watch().unwrap();
     let mut poll = [rustix::event::PollFd::new(
         &watch,
         rustix::event::PollFlags::empty(),
@@ -345,7 +342,7 @@ fn death_is_noticed() {
     let told = Arc::new(AtomicBool::new(false));
     let flag = told.clone();
     gofer
-        .client
+        .client()
         .on_death(move |_| flag.store(true, Ordering::Relaxed));
     assert!(told.load(Ordering::Relaxed));
 }
@@ -354,7 +351,7 @@ fn death_is_noticed() {
 fn it_ends_with_the_sandbox() {
     let temp = Temp::new("end");
     let mut gofer = jailed(&[(&temp.0, MountFlags::empty())]);
-    gofer.client.hung_up();
+    gofer.leave();
     for _ in 0..500 {
         if let Some(status) = gofer.child.try_wait().unwrap() {
             assert!(status.success(), "{status}");

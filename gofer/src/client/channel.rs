@@ -25,11 +25,6 @@ impl Channel {
     pub(super) fn socket(&self) -> &OwnedFd {
         &self.socket
     }
-
-    /// Makes the server's end see a hang-up at once, even while the watch descriptor keeps the socket open.
-    pub(super) fn discard(&mut self) {
-        rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both).ok();
-    }
 }
 
 /// The free connections, and how many there are.
@@ -50,11 +45,10 @@ impl Channels {
         }
     }
 
-    pub(super) fn close(&mut self) {
+    /// No more calls; the connections are the caller's to drop, once nothing is locked.
+    pub(super) fn close(&mut self) -> Vec<Channel> {
         self.closed = true;
-        self.free
-            .drain(..)
-            .for_each(|mut channel| channel.discard());
+        core::mem::take(&mut self.free)
     }
 }
 
@@ -82,10 +76,10 @@ impl Inner {
     }
 
     /// Gives a connection back.
-    pub(super) fn release(&self, mut channel: Channel) {
+    pub(super) fn release(&self, channel: Channel) {
         let mut channels = self.channels.lock();
         if channels.closed {
-            channel.discard();
+            drop(channels);
             return;
         }
         channels.free.push(channel);
@@ -123,7 +117,6 @@ impl Inner {
         let mut channel = self.acquire()?;
         let result = self.call_on(&mut channel, request, decode);
         if self.is_dead() {
-            channel.discard();
             return Err(Errno::EIO);
         }
         self.release(channel);

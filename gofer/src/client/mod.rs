@@ -138,12 +138,10 @@ impl Inner {
         let callbacks = core::mem::take(&mut death.callbacks);
         drop(death);
         self.dead.store(true, Ordering::Release);
-        {
-            // The connections end with the gofer: a gofer that misbehaved, yet lives, exits when it sees them closed.
-            let mut channels = self.channels.lock();
-            channels.close();
-            self.freed.notify_all();
-        }
+        // With these, and the one watched when the sandbox ends, a gofer that misbehaved, yet lives, sees its end.
+        let free = self.channels.lock().close();
+        self.freed.notify_all();
+        drop(free);
         log::error!("gofer: {reason}");
         callbacks.into_iter().for_each(|callback| callback(reason));
     }
@@ -168,7 +166,7 @@ impl Inner {
             self.closes.lock().clear();
             return;
         }
-        let Ok(mut channel) = self.acquire() else {
+        let Ok(channel) = self.acquire() else {
             return;
         };
         let mut out = Encoder::new();
@@ -188,7 +186,7 @@ impl Inner {
         match failed {
             None => self.release(channel),
             Some(error) => {
-                channel.discard();
+                drop(channel);
                 self.die(&error.to_string());
             }
         }

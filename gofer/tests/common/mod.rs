@@ -130,8 +130,28 @@ impl Drop for InProcess {
 /// A jailed gofer process.
 pub struct Jailed {
     pub child: Child,
-    pub client: Client,
+    client: Option<Client>,
     pub mounts: Vec<Mount>,
+}
+
+impl Jailed {
+    pub fn new(child: Child, client: Client, mounts: Vec<Mount>) -> Jailed {
+        Jailed {
+            child,
+            client: Some(client),
+            mounts,
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        self.client.as_ref().unwrap()
+    }
+
+    /// As when the sandbox ends: every connection is closed.
+    pub fn leave(&mut self) {
+        self.mounts.clear();
+        self.client = None;
+    }
 }
 
 pub fn spawn_jailed(trees: &[(&Path, MountFlags)], args: &[String]) -> (Child, OwnedFd) {
@@ -149,11 +169,7 @@ pub fn spawn_jailed(trees: &[(&Path, MountFlags)], args: &[String]) -> (Child, O
 pub fn jailed(trees: &[(&Path, MountFlags)]) -> Jailed {
     let (child, socket) = spawn_jailed(trees, &[]);
     let (client, mounts) = Client::connect(socket, 4).unwrap();
-    Jailed {
-        child,
-        client,
-        mounts,
-    }
+    Jailed::new(child, client, mounts)
 }
 
 impl Drop for Jailed {

@@ -281,6 +281,10 @@ impl FileSystem for OverlayFs {
     fn options(&self) -> String {
         ",lowerdir=/,upperdir=/upper,workdir=/work".to_owned()
     }
+    fn dentry_limit(&self) -> usize {
+        // Each keeps a lower inode, and what that costs is the lower filesystem's to say.
+        self.lower.fs().dentry_limit().max(64)
+    }
     fn unmounted(&self) {
         let root = self.root.lock().take();
         drop(root);

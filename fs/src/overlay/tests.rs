@@ -279,3 +279,61 @@ fn nothing_keeps_it_alive() {
     drop((w, fs));
     assert!(weak.upgrade().is_none());
 }
+
+/// Threads do whatever they like to one tree: nothing deadlocks, no lock is taken out of order, and what is listed afterwards is there.
+fn storm(w: &World, rounds: u32) {
+    std::thread::scope(|scope| {
+        for seed in 1..=4u64 {
+            scope.spawn(move || {
+                let mut state = seed;
+                let mut pick = |n: usize| {
+                    state = state
+                        .wrapping_mul(6364136223846793005)
+                        .wrapping_add(1442695040888963407);
+                    (state >> 33) as usize % n
+                };
+                let names = ["a", "b", "c", "l"];
+                for round in 0..rounds {
+                    let mut path = || {
+                        (0..=pick(3))
+                            .map(|_| names[pick(4)])
+                            .collect::<Vec<_>>()
+                            .join("/")
+                    };
+                    let (p, q) = (path(), path());
+                    let list = q.clone();
+                    let step = match pick(12) {
+                        0 => Step::Create(p, round % 2 == 0),
+                        1 => Step::Append(p),
+                        2 => Step::Mkdir(p),
+                        3 => Step::Unlink(p),
+                        4 => Step::Rmdir(p),
+                        5 | 6 => Step::Rename(p, q, 0),
+                        7 => Step::Rename(p, q, RENAME_EXCHANGE),
+                        8 => Step::Link(p, q),
+                        9 => Step::Truncate(p, 5),
+                        10 => Step::Tmpfile(p),
+                        _ if round % 16 == 0 => Step::Forget,
+                        _ => Step::Chmod(p, 0o755),
+                    };
+                    let _ = run(w, &step, 0);
+                    if let Ok(dir) = w.at().open(list.as_bytes(), OpenFlags::O_DIRECTORY.bits(), 0) {
+                        let _ = dir.read_dir(&w.caller, &mut |_| true);
+                        let _ = crate::vfs::path_text(dir.path(), &w.root);
+                    }
+                }
+            });
+        }
+    });
+    w.root.dentry.superblock().shrink();
+    let before = w.dumped();
+    w.root.dentry.superblock().shrink();
+    assert_eq!(before, w.dumped());
+}
+
+#[test]
+fn storms() {
+    let (plain, overlay) = pair();
+    storm(&plain, 1500);
+    storm(&overlay, 1500);
+}

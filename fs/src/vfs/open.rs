@@ -42,6 +42,10 @@ impl Lookup<'_> {
         if flags & O_PATH != 0 {
             return self.open_path(path, flags & (O_DIRECTORY | O_NOFOLLOW | O_PATH));
         }
+        let cached = self.resolve.contains(super::Resolve::CACHED);
+        if cached && flags & (O_CREAT | O_TRUNC | TMPFILE_BIT) != 0 {
+            return Err(Errno::EAGAIN);
+        }
         let flags = flags | O_LARGEFILE;
         let mode = mode & 0o7777 & !self.caller.umask();
         if flags & TMPFILE_BIT != 0 {

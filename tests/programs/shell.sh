@@ -157,18 +157,19 @@ for n in 1 2 3; do (sleep 0.0$n; echo job $n >> jobs.out) & done; wait; sort job
 (echo bg > bgfile) & wait; cat bgfile
 { sleep 0.1; exit 6; } & a=$!; { exit 7; } & b=$!
 wait $b; echo $?; wait $a; echo $?
-wait -n 2> /dev/null; echo "none $?"
 coproc { read l; echo "co: $l"; }
 echo hi >&${COPROC[1]}; read reply <&${COPROC[0]}; echo "$reply"; wait
 
 section job-control
+cat > jc <<'JC'
 set -m
 sleep 10 & jobs -r | wc -l
 kill -STOP %1; sleep 0.1; jobs -s | sed 's/ \+/ /g' | cut -d' ' -f2
 kill -CONT %1; sleep 0.1; jobs -r | wc -l
 kill %1; wait %1 2> /dev/null; echo $?
 (sleep 0.05; exit 3) & fg %% > /dev/null 2>&1; echo "fg $?"
-set +m
+JC
+bash jc
 
 section fifos
 mkfifo pipe1 pipe2

@@ -38,7 +38,7 @@ while [ "$1" = --bind ]; do
 done
 ip link set lo up
 hostname guest
-exec "$@"
+exec setsid "$@"
 "#;
 
 /// Runs `spec` on a fresh root on the host.

@@ -83,6 +83,10 @@ pub trait FileOps: Send + Sync + Any {
     fn writes_all(&self) -> bool {
         false
     }
+    /// How long a blocking read and a blocking write wait, in nanoseconds (`SO_RCVTIMEO`, `SO_SNDTIMEO`); `None` for ever.
+    fn timeouts(&self) -> (Option<u64>, Option<u64>) {
+        (None, None)
+    }
     /// Whether `splice(2)` may read from or write to it by way of `read` and `write`. Files whose reads are not bytes (eventfd, epoll, inotify…) say no.
     fn spliceable(&self) -> bool {
         true

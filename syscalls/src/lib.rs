@@ -25,6 +25,7 @@ pub mod identity;
 pub mod memory;
 pub mod process;
 pub mod signal;
+pub mod socket;
 pub mod system;
 pub mod time;
 
@@ -37,6 +38,7 @@ pub static FAMILIES: &[&[Syscall]] = &[
     memory::CALLS,
     process::CALLS,
     signal::CALLS,
+    socket::CALLS,
     system::CALLS,
     time::CALLS,
 ];

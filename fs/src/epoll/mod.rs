@@ -15,7 +15,7 @@ mod tree;
 
 use crate::file::{File, FileOps};
 use crate::pollee::{Events, Pollee};
-use crate::{Observer, anon};
+use crate::anon;
 use abi::Errno;
 use abi::poll::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP};
 use item::{Item, PRIVATE, Spec};

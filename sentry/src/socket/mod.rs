@@ -9,8 +9,11 @@
 //! A [`Socket`] never blocks: `EAGAIN` means wait on its own [`Socket::pollee`], whatever it waits for. Buffers are the kernel's, addresses are the bytes of a
 //! `sockaddr`, control messages are typed. The calling task is a [`SocketCaller`].
 
+pub mod inet;
+pub mod interface;
 pub mod netns;
 pub mod options;
+mod task;
 pub mod unix;
 
 pub use netns::NetNamespace;
@@ -189,25 +192,34 @@ pub trait Socket: Send + Sync + Any {
 }
 
 /// A socket's description: closes it with the last reference, also if it never became a file.
-pub struct SocketFile(Arc<dyn Socket>);
+pub struct SocketFile {
+    socket: Arc<dyn Socket>,
+    /// The place of its file, where the socket had to know its inode number first.
+    path: Option<Path>,
+}
 
 impl SocketFile {
     /// Takes over the duty to close.
     pub fn new(socket: Arc<dyn Socket>) -> Self {
-        Self(socket)
+        Self { socket, path: None }
+    }
+
+    /// The same for a socket that has its place already.
+    fn with_path(socket: Arc<dyn Socket>, path: Path) -> Self {
+        Self { socket, path: Some(path) }
     }
 
     /// The socket.
     pub fn socket(&self) -> &Arc<dyn Socket> {
-        &self.0
+        &self.socket
     }
 
     /// A description for it. `flags`: `O_NONBLOCK`.
-    pub fn into_file(self, caller: &dyn SocketCaller, flags: u32) -> Arc<File> {
-        let path = anon::socket(caller);
+    pub fn into_file(mut self, caller: &dyn SocketCaller, flags: u32) -> Arc<File> {
+        let path = self.path.take().unwrap_or_else(|| anon::socket(caller));
         let inode = path.inode().clone();
         if let Ok(attr) = inode.attr() {
-            self.0.common().set_inode(attr.ino);
+            self.socket.common().set_inode(attr.ino);
         }
         File::new(Box::new(self), path, inode, 2 | (flags & fs::file::O_NONBLOCK))
     }
@@ -215,7 +227,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        self.0.close();
+        self.socket.close();
     }
 }
 
@@ -234,6 +246,7 @@ pub fn create(caller: &dyn SocketCaller, domain: i32, kind: i32, protocol: i32) 
     }
     let family = u16::try_from(domain).map_err(|_| Errno::EAFNOSUPPORT)?;
     match family {
+        abi::socket::AF_INET | abi::socket::AF_INET6 => inet::create(caller, domain, kind, protocol),
         abi::socket::AF_UNIX => unix::create(caller, kind, protocol).map(|s| SocketFile::new(s)),
         _ => Err(Errno::EAFNOSUPPORT),
     }
@@ -270,8 +283,8 @@ fn socket_caller(caller: &dyn fs::Caller) -> Result<&dyn SocketCaller, Errno> {
     if let Some(test) = caller.as_any().downcast_ref::<testing::TestCaller>() {
         return Ok(test);
     }
-    let _ = caller;
-    Err(Errno::EOPNOTSUPP)
+    let task = caller.as_any().downcast_ref::<crate::kernel::Task>();
+    task.map(|task| -> &dyn SocketCaller { task }).ok_or(Errno::EOPNOTSUPP)
 }
 
 impl FileOps for SocketFile {
@@ -283,23 +296,27 @@ impl FileOps for SocketFile {
         if buf.is_empty() {
             return Ok(0);
         }
-        Ok(self.0.recv(buf, MsgFlags::empty())?.len)
+        Ok(self.socket.recv(buf, MsgFlags::empty())?.len)
     }
     fn write(&self, _file: &File, caller: &dyn fs::Caller, buf: &[u8], _pos: Pos) -> Result<(usize, u64), Errno> {
         let msg = SendMsg { data: buf, to: None, control: &[], flags: MsgFlags::empty() };
-        Ok((self.0.send(socket_caller(caller)?, &msg)?, 0))
+        Ok((self.socket.send(socket_caller(caller)?, &msg)?, 0))
     }
     fn writes_all(&self) -> bool {
-        self.0.identity().kind == abi::socket::SOCK_STREAM
+        self.socket.identity().kind == abi::socket::SOCK_STREAM
+    }
+    fn timeouts(&self) -> (Option<u64>, Option<u64>) {
+        let common = self.socket.common();
+        (common.recv_timeout(), common.send_timeout())
     }
     fn poll(&self, _file: &File) -> Events {
-        self.0.poll()
+        self.socket.poll()
     }
     fn pollee(&self) -> Option<&Pollee> {
-        Some(self.0.pollee())
+        Some(self.socket.pollee())
     }
     fn ioctl(&self, _file: &File, caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
-        self.0.ioctl(caller, mem, cmd, arg)
+        self.socket.ioctl(caller, mem, cmd, arg)
     }
 }
 

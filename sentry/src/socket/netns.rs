@@ -1,18 +1,34 @@
 //! A network namespace: what sockets of one family find each other through.
 
 use super::unix::{NameTable, UnixSocket};
+use netstack::Stack;
 use std::sync::Arc;
+use sync::OnceLock;
 
-/// Abstract Unix names, and (module `inet`) interfaces, routes and ports.
+/// Abstract Unix names, interfaces, and the TCP/IP stack, made when the first socket needs it.
 #[derive(Default)]
 pub struct NetNamespace {
     /// Abstract Unix names.
     pub(super) abstract_names: NameTable<UnixSocket>,
+    stack: OnceLock<Arc<Stack>>,
+}
+
+struct HostTime;
+
+impl netstack::Clock for HostTime {
+    fn now_ns(&self) -> u64 {
+        sync::time::monotonic_ns()
+    }
 }
 
 impl NetNamespace {
     /// An empty one, with its loopback interface up.
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    /// TCP, UDP and their ports.
+    pub fn stack(&self) -> &Arc<Stack> {
+        self.stack.get_or_init(|| Stack::new(Arc::new(HostTime), sync::time::realtime_ns()))
     }
 }

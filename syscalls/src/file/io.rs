@@ -56,7 +56,16 @@ fn read_once(cx: &Cx, file: &File, buf: &mut [u8], at: At) -> Result<usize, Errn
         done => return done,
     }
     let Some(pollee) = file.ops().pollee() else { return Err(Errno::EAGAIN) };
-    cx.wait_on(pollee, Events::READ | Events::RDHUP, None, || attempt(buf))
+    wait(cx, pollee, Events::READ | Events::RDHUP, file.ops().timeouts().0, || attempt(buf))
+}
+
+/// Waits as long as the file says. With a time limit an interrupted call is not restarted, for the time would begin anew.
+fn wait(cx: &Cx, pollee: &fs::Pollee, events: Events, timeout: Option<u64>, attempt: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let deadline = timeout.map(|t| cx.kernel().clock.monotonic().saturating_add(t));
+    match cx.wait_on(pollee, events, deadline, attempt) {
+        Err(Errno::ERESTARTSYS) if timeout.is_some() => Err(Errno::EINTR),
+        other => other,
+    }
 }
 
 fn write_once(cx: &Cx, file: &File, buf: &[u8], at: At) -> Result<usize, Errno> {
@@ -71,7 +80,7 @@ fn write_once(cx: &Cx, file: &File, buf: &[u8], at: At) -> Result<usize, Errno> 
         done => return done,
     }
     let Some(pollee) = file.ops().pollee() else { return Err(Errno::EAGAIN) };
-    cx.wait_on(pollee, Events::WRITE, None, attempt)
+    wait(cx, pollee, Events::WRITE, file.ops().timeouts().1, attempt)
 }
 
 /// `SIGXFSZ` for a write past `RLIMIT_FSIZE`.

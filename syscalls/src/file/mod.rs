@@ -22,6 +22,7 @@ use abi::stat::{Stat, Statx};
 use abi::time::Timespec;
 use sentry::syscall::Syscall;
 pub(crate) use fd::install;
+pub(crate) use wait::nanoseconds;
 
 type Open = LooseFlags<OpenFlags>;
 

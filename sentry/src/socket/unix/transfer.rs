@@ -6,7 +6,7 @@ use super::queue::{OVERHEAD, Packet, Queue};
 use super::{SHUT_CLOSED, SHUT_RECV, SHUT_SEND, UnixSocket};
 use crate::socket::{Control, Creds, Received, SendMsg, SocketCaller};
 use abi::Errno;
-use abi::socket::{MsgFlags, SOCK_DGRAM, SOCK_STREAM};
+use abi::socket::{MsgFlags, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET};
 use fs::Events;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -130,7 +130,8 @@ impl UnixSocket {
             match control {
                 Control::Rights(more) => files.extend(more.iter().cloned()),
                 Control::Credentials(claimed) => creds = Some(claimed.clone()),
-                Control::Other(..) => return Err(Errno::EINVAL),
+                Control::Other(level, ..) if *level == SOL_SOCKET => return Err(Errno::EINVAL),
+                Control::Other(..) => {}
             }
         }
         // Whoever has not been accepted yet may still ask for them.
@@ -177,7 +178,7 @@ impl UnixSocket {
 
     /// `None`: there are descriptors to receive and `scm` is missing.
     fn try_recv(&self, buf: &mut [u8], flags: MsgFlags, scm: Option<&mut inflight::Guard>) -> Option<Result<Received, Errno>> {
-        let mut queue = self.queue.lock();
+        let queue = self.queue.lock();
         if queue.is_empty() {
             drop(queue);
             return Some(self.nothing_to_recv());

@@ -178,6 +178,9 @@ impl HostFd {
 struct HostFile {
     host: Arc<HostFd>,
     seekable: bool,
+    /// The offset that the last operation left. An operation that goes on from there uses the host's own offset, which is shared with those who hold the
+    /// descriptor on the host (and with the guest's other descriptors of it): two programs that write to one redirected stdout do not overwrite each other.
+    last: AtomicU64,
 }
 
 impl FileOps for HostFile {
@@ -189,24 +192,28 @@ impl FileOps for HostFile {
     }
     fn read(&self, _file: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
         let Pos::At(at) = pos else { return self.host.read(buf) };
-        let n = retry_on_intr(|| rustix::io::pread(&*self.host.fd, &mut *buf, at)).map_err(host)?;
-        self.follow(at, n);
+        let fd = &*self.host.fd;
+        if at != self.last.load(Ordering::Relaxed) {
+            rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(at)).map_err(host)?;
+        }
+        let n = retry_on_intr(|| rustix::io::read(fd, &mut *buf)).map_err(host)?;
+        self.last.store(at.saturating_add(n as u64), Ordering::Relaxed);
         Ok(n)
     }
     fn write(&self, _file: &File, _caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
-        match pos {
-            Pos::At(at) => {
-                let n = retry_on_intr(|| rustix::io::pwrite(&*self.host.fd, buf, at)).map_err(host)?;
-                self.follow(at, n);
-                Ok((n, at.saturating_add(n as u64)))
-            }
-            _ if self.seekable => {
-                let n = retry_on_intr(|| rustix::io::write(&*self.host.fd, buf)).map_err(host)?;
-                let end = rustix::fs::seek(&*self.host.fd, rustix::fs::SeekFrom::Current(0)).map_err(host)?;
-                Ok((n, end))
-            }
-            _ => self.host.write(buf).map(|n| (n, 0)),
+        if !self.seekable {
+            return self.host.write(buf).map(|n| (n, 0));
         }
+        let fd = &*self.host.fd;
+        if let Pos::At(at) = pos
+            && at != self.last.load(Ordering::Relaxed)
+        {
+            rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(at)).map_err(host)?;
+        }
+        let n = retry_on_intr(|| rustix::io::write(fd, buf)).map_err(host)?;
+        let end = rustix::fs::seek(fd, rustix::fs::SeekFrom::Current(0)).map_err(host)?;
+        self.last.store(end, Ordering::Relaxed);
+        Ok((n, end))
     }
     fn writes_all(&self) -> bool {
         !self.seekable
@@ -239,14 +246,6 @@ impl FileOps for HostFile {
     }
     fn host_fd(&self) -> Option<Arc<OwnedFd>> {
         self.seekable.then(|| self.host.fd.clone())
-    }
-}
-
-impl HostFile {
-    /// The description's offset is shared with those who hold the descriptor on the host: two programs that append to one redirected stdout do not write
-    /// over each other.
-    fn follow(&self, at: u64, n: usize) {
-        let _ = rustix::fs::seek(&*self.host.fd, rustix::fs::SeekFrom::Start(at.saturating_add(n as u64)));
     }
 }
 
@@ -298,7 +297,7 @@ impl Inode for HostInode {
     }
     fn open(self: Arc<Self>, _caller: &dyn Caller, _flags: u32) -> Result<Box<dyn FileOps>, Errno> {
         // `/dev/stdout`: another description of the same thing.
-        Ok(Box::new(HostFile { seekable: self.kind == NodeKind::Regular, host: self.host.clone() }))
+        Ok(Box::new(HostFile { seekable: self.kind == NodeKind::Regular, host: self.host.clone(), last: AtomicU64::new(u64::MAX) }))
     }
     fn opens_itself(&self) -> bool {
         true
@@ -360,7 +359,7 @@ pub fn file(fd: OwnedFd) -> Result<Arc<File>, Errno> {
     let inode = Arc::new(HostInode { host: host_fd.clone(), kind, vnode: Vnode::new(), fs: mount.fs().clone() });
     let path = Path { mount: mount.clone(), dentry: Dentry::detached(mount.superblock(), inode.clone(), name.as_bytes(), true) };
     let keep = rustix::fs::OFlags::ACCMODE | rustix::fs::OFlags::APPEND;
-    let file = File::new(Box::new(HostFile { host: host_fd, seekable }), path, inode, (flags & keep).bits());
+    let file = File::new(Box::new(HostFile { host: host_fd, seekable, last: AtomicU64::new(offset) }), path, inode, (flags & keep).bits());
     file.with_offset(|o| *o = offset);
     Ok(file)
 }
@@ -398,7 +397,8 @@ mod tests {
         let f = file(host_file.try_clone().unwrap().into()).unwrap();
         f.write(&caller, b"two ").unwrap();
         std::io::Write::write_all(&mut &host_file, b"three").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one two three");
+        f.write(&caller, b" four").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one two three four");
         std::fs::remove_file(&path).unwrap();
     }
 }

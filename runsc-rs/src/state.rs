@@ -91,6 +91,9 @@ pub struct State {
     pub created: String,
     /// The last status a command saw to; [`State::status`] has the truth.
     pub last: Status,
+    /// `pause` holds.
+    #[serde(default)]
+    pub paused: bool,
     /// The sandbox.
     pub sandbox: Option<Process>,
     /// The gofer.
@@ -117,6 +120,7 @@ impl State {
     pub fn status(&self) -> Status {
         match (self.last, self.sandbox) {
             (Status::Stopped, _) => Status::Stopped,
+            (_, Some(p)) if self.paused && p.is_alive() => Status::Paused,
             (last, Some(p)) if p.is_alive() => last,
             (Status::Creating, None) => Status::Creating,
             _ => Status::Stopped,
@@ -316,6 +320,7 @@ mod tests {
             rootfs: "/b/rootfs".into(),
             created: "2026-11-21T03:34:17Z".into(),
             last: Status::Created,
+            paused: false,
             sandbox: Process::of(std::process::id() as i32),
             gofer: None,
             cgroups: BTreeMap::new(),

@@ -167,10 +167,14 @@ fn watch(sandbox: &mut Connection, signals: OwnedFd, mut relay: Option<&mut Rela
             let request = if signal == libc::SIGWINCH { Request::Resized } else { Request::Signal { signal, all: false, pid: Some(pid) } };
             let _ = sandbox.send(&request, &[]);
         };
-        if attend(&sandbox, done.as_fd(), signals.as_fd(), relay.as_deref_mut(), forward).is_err() {
-            return 1;
-        }
-        match sandbox.receive() {
+        let reply = match sandbox.received() {
+            Ok(None) => match attend(&sandbox, done.as_fd(), signals.as_fd(), relay.as_deref_mut(), forward) {
+                Ok(()) => sandbox.receive(),
+                Err(e) => Err(e),
+            },
+            r => r,
+        };
+        match reply {
             Ok(Some(Reply::Exited { status })) => return status,
             // Answers to the signals that were handed on.
             Ok(Some(_)) => {}

@@ -344,7 +344,7 @@ pub fn pause(root: &Root, id: &str, pause: bool) -> Result<()> {
     }
     let mut sandbox = connect(root, id)?.ok_or(Error::NotRunning)?;
     sandbox.call(if pause { &Request::Pause } else { &Request::Resume }, &[])?;
-    state.last = if pause { Status::Paused } else { Status::Running };
+    state.paused = pause;
     dir.save(&state)
 }
 

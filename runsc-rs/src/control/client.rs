@@ -126,6 +126,11 @@ impl Connection {
         send(self.socket.as_fd(), request, fds).map_err(|e| anyhow::anyhow!("the sandbox does not take requests: {}", rx(e)))
     }
 
+    /// A reply that has come already, with an earlier one. Look before a poll: it would wait for what is here.
+    pub fn received(&mut self) -> Result<Option<Reply>> {
+        Ok(self.decoder.next::<Reply>()?.map(|(reply, _)| reply))
+    }
+
     /// The next reply, waiting for it; `None` once the sandbox is gone.
     pub fn receive(&mut self) -> Result<Option<Reply>> {
         let mut buffer = [0; 4096];

@@ -197,6 +197,7 @@ fn new_state(id: &str, bundle: &Path, rootfs: &Path, spec: &Spec) -> State {
         rootfs: rootfs.to_owned(),
         created: time::rfc3339(time::now(), true),
         last: Status::Creating,
+        paused: false,
         sandbox: None,
         gofer: None,
         cgroups: Default::default(),

@@ -146,11 +146,13 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         identity_rootless(gofer)?;
     }
     limits(boot);
-    // Stubs take after the zygote, the zygote after the sandbox as it is now; the sandbox itself is spared later on, so that
-    // under memory pressure a guest process goes and not the kernel under all of them.
-    if let Some(adj) = oom {
-        set_oom(boot, adj);
-    }
+    // Under memory pressure a guest process must go, not the kernel under all of them. Stubs take after the zygote, and it after
+    // the sandbox as it is now: they are what the bundle asks for, and the sandbox is spared later on. Who may not spare it
+    // (that takes CAP_SYS_RESOURCE) offers the stubs up instead.
+    let base = oom.unwrap_or_else(|| read_oom(boot));
+    let spared = base.saturating_sub(600).max(-999);
+    let (guests, own) = if set_oom(boot, spared) { (base, spared) } else { (base.saturating_add(500).min(1000), base) };
+    set_oom(boot, guests);
     undo.cgroup.join(boot.as_raw_nonzero().get())?;
     undo.cgroup.join(gofer.as_raw_nonzero().get())?;
     // What else a prestart hook may want to see: who the sandbox is.
@@ -177,7 +179,6 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         Some(other) => bail!("the sandbox answered {other:?}"),
         None => bail!("unable to start container process: the sandbox ended before it was ready{}", fate(boot)),
     }
-    let own = oom.unwrap_or_else(|| read_oom(boot)).saturating_sub(600).max(-999);
     set_oom(boot, own);
     set_oom(gofer, own);
     state.last = Status::Created;
@@ -246,9 +247,9 @@ fn limits(pid: Pid) {
     }
 }
 
-fn set_oom(pid: Pid, adj: i32) {
-    // A user may not lower it: then it stays.
-    let _ = fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()), adj.to_string());
+/// Whether it could be set: not everybody may lower it.
+fn set_oom(pid: Pid, adj: i32) -> bool {
+    fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()), adj.to_string()).is_ok()
 }
 
 fn read_oom(pid: Pid) -> i32 {

@@ -145,6 +145,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
         rustix::process::ioctl_tiocsctty(tty).context("make the console the controlling terminal")?;
     }
     let host = guest::HostInfo::read();
+    sentry::loader::ask_host();
     jail::enter(groups)?;
     jail::drop_capabilities()?;
     let signals = sys::signal_fd(server::FORWARDED).context("signalfd")?;

@@ -91,6 +91,7 @@ pub struct Kernel {
 impl Kernel {
     /// A kernel without tasks.
     pub fn new(platform: Arc<dyn Platform>, syscalls: SyscallTable, clock: Arc<dyn Clock>) -> Result<Arc<Self>, abi::Errno> {
+        crate::loader::ask_host();
         let boot_monotonic = clock.monotonic();
         let boot_realtime = AtomicI64::new(clock.realtime());
         Ok(Arc::new(Self {

@@ -23,6 +23,8 @@ use abi::Errno;
 use fs::{File, Pos};
 use std::sync::Arc;
 
+pub use stack::ask_host;
+
 /// How often a script may lead to another.
 const MAX_SCRIPTS: usize = 5;
 /// How much of a file is read to see what it is; the program headers are nearly always in it.

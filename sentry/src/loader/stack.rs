@@ -29,6 +29,17 @@ const PLATFORM: &[u8] = b"x86_64\0";
 const RSEQ_FEATURE_SIZE: u64 = 20;
 const RSEQ_ALIGN: u64 = 32;
 
+/// What the host says of its processor: `AT_HWCAP`, `AT_HWCAP2`, `AT_MINSIGSTKSZ`. Asked once, before the sentry is locked in: later there is no file to read it from.
+static HOST: sync::OnceLock<(usize, usize, usize)> = sync::OnceLock::new();
+
+/// Asks the host what the auxiliary vector will say of the processor.
+pub fn ask_host() -> (usize, usize, usize) {
+    *HOST.get_or_init(|| {
+        let (hwcap, hwcap2) = rustix::param::linux_hwcap();
+        (hwcap, hwcap2, rustix::param::linux_minsigstksz())
+    })
+}
+
 /// `E2BIG` if the strings and their pointers are too much for the stack limit.
 pub fn check_size(argv: &[Vec<u8>], envp: &[Vec<u8>], filename: &[u8], stack_limit: u64) -> Result<(), Errno> {
     let limit = (stack_limit / 4).min(MAX_ARGS).max(MIN_ARGS);
@@ -62,12 +73,11 @@ impl Tables<'_> {
     /// The auxiliary vector, in Linux's order.
     fn auxv(&self, vdso: u64, named: &Named) -> Vec<(u64, u64)> {
         let ((uid, euid, gid, egid), secure) = self.identity;
-        let (hwcap, hwcap2) = rustix::param::linux_hwcap();
+        let (hwcap, hwcap2, minsigstksz) = ask_host();
         let mut auxv = Vec::with_capacity(24);
         if vdso != 0 {
             auxv.push((AT_SYSINFO_EHDR, vdso));
         }
-        let minsigstksz = rustix::param::linux_minsigstksz();
         if minsigstksz != 0 {
             auxv.push((AT_MINSIGSTKSZ, minsigstksz as u64));
         }

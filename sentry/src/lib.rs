@@ -7,6 +7,7 @@
 pub mod filesystems;
 pub mod futex;
 pub mod host;
+pub mod ipc;
 pub mod kernel;
 pub mod loader;
 pub mod mm;

@@ -42,6 +42,9 @@ pub(super) fn finish(mut cx: Cx, own_status: ExitStatus) {
         super::fd_table::close_table(files, &task);
     }
     drop(task.set_fs(None));
+    if group.live_threads() == 1 {
+        crate::ipc::exit_group(&task);
+    }
     notify(&task, &group, own_status, mm.as_ref());
     task.kernel().retire_task();
     // After the parent heard: tearing memory down takes long, and nobody waits for it.

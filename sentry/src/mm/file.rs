@@ -36,9 +36,11 @@ pub struct Region {
 }
 
 /// A SysV segment's attachment: one per address space, counted until its last mapping is gone.
-pub trait Attachment: Send + Sync + Any {
+pub trait Attachment: Send + Sync {
     /// Another one, for a forked address space.
     fn duplicate(&self) -> Arc<dyn Attachment>;
+    /// For the owner.
+    fn as_any(&self) -> &dyn Any;
 }
 
 fn next_id() -> u64 {

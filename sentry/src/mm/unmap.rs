@@ -1,7 +1,7 @@
 //! munmap(2), and pages that a file takes back.
 
 use super::file::page_up;
-use super::{FileMap, Host, MAX_MAP_COUNT, MemoryManager, VmBacking, Vma};
+use super::{Attachment, FileMap, Host, MAX_MAP_COUNT, MemoryManager, VmBacking, Vma};
 use abi::{Errno, PAGE_SIZE};
 use platform::Order;
 use std::sync::Arc;
@@ -22,6 +22,31 @@ impl MemoryManager {
         _removed = state.remove(range);
         drop(state);
         Ok(())
+    }
+
+    /// shmdt(2): unmaps the attachment that begins at `addr`, all that is left of it, and returns it.
+    pub fn detach(&self, addr: u64) -> Result<Arc<dyn Attachment>, Errno> {
+        // Declared before the guard: dropped after it.
+        let mut removed: Vec<Vma> = Vec::new();
+        let mut state = self.lock();
+        let part = |vma: &Vma| match &vma.backing {
+            VmBacking::Region { attachment: Some(attachment), region, .. } if vma.start.checked_sub(vma.offset_of(vma.start)) == Some(addr) => {
+                Some((attachment.clone(), addr..addr.saturating_add(region.len)))
+            }
+            _ => None,
+        };
+        let first = state.vmas.overlapping(addr..self.range.end).find_map(part).filter(|_| addr % PAGE_SIZE == 0);
+        let (attachment, extent) = first.ok_or(Errno::EINVAL)?;
+        let same = |vma: &&Vma| matches!(&vma.backing, VmBacking::Region { attachment: Some(a), .. } if Arc::ptr_eq(a, &attachment));
+        let ranges: Vec<_> = state.vmas.overlapping(extent).filter(same).map(Vma::range).collect();
+        let orders: Vec<_> = ranges.iter().map(|r| Order::Unmap { start: r.start, len: r.end.saturating_sub(r.start) }).collect();
+        self.space.apply(&orders)?;
+        for range in ranges {
+            removed.extend(state.remove(range));
+        }
+        drop(state);
+        drop(removed);
+        Ok(attachment)
     }
 
     /// Unmaps everything (the last thread is gone, but others may hold a reference still).

@@ -22,6 +22,7 @@ mod table;
 pub mod args;
 pub mod file;
 pub mod identity;
+pub mod ipc;
 pub mod memory;
 pub mod process;
 pub mod signal;
@@ -35,6 +36,7 @@ pub use sentry::syscall::{SysResult, Support, Syscall, SyscallTable};
 pub static FAMILIES: &[&[Syscall]] = &[
     file::CALLS,
     identity::CALLS,
+    ipc::CALLS,
     memory::CALLS,
     process::CALLS,
     signal::CALLS,

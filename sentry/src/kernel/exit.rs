@@ -120,6 +120,8 @@ fn notify(task: &Arc<Task>, group: &Arc<ThreadGroup>, own_status: ExitStatus, mm
         }
     }
     if last {
+        // Two last threads at once: neither saw itself alone before.
+        crate::ipc::exit_group(task);
         if let Some(tty) = tty {
             tty.disassociate();
         }

@@ -49,7 +49,7 @@ pub static CALLS: &[Syscall] = calls! {
 };
 
 /// The limits of the calling process, now.
-fn limits(cx: &Cx) -> MemLimits {
+pub(crate) fn limits(cx: &Cx) -> MemLimits {
     let limits = &cx.group().limits;
     let memlock = if cx.cred().has_cap(CAP_IPC_LOCK) { u64::MAX } else { limits.soft(Resource::Memlock) };
     MemLimits { address_space: limits.soft(Resource::As), data: limits.soft(Resource::Data), stack: limits.soft(Resource::Stack), memlock }

@@ -1,0 +1,38 @@
+//! System V IPC: shared memory, semaphores, message queues.
+
+mod msg;
+mod sem;
+mod shm;
+
+use crate::memory::Addr;
+use abi::Errno;
+use sentry::kernel::Cx;
+use sentry::syscall::{SysResult, Syscall};
+use zerocopy::{Immutable, IntoBytes};
+
+/// The family's calls.
+pub static CALLS: &[Syscall] = calls! {
+    SHMGET shmget(key: i32, size: u64, shmflg: i32) => shm::shmget, Partial("no huge page pool");
+    SHMAT shmat(shmid: i32, shmaddr: Addr, shmflg: i32) => shm::shmat, Full;
+    SHMDT shmdt(shmaddr: Addr) => shm::shmdt, Full;
+    SHMCTL shmctl(shmid: i32, cmd: i32, buf: Addr) => shm::shmctl, Full;
+    SEMGET semget(key: i32, nsems: i32, semflg: i32) => sem::semget, Full;
+    SEMOP semop(semid: i32, sops: Addr, nsops: u32) => sem::semop, Full;
+    SEMTIMEDOP semtimedop(semid: i32, sops: Addr, nsops: u32, timeout: Addr) => sem::semtimedop, Full;
+    SEMCTL semctl(semid: i32, semnum: i32, cmd: i32, arg: Addr) => sem::semctl, Full;
+    MSGGET msgget(key: i32, msgflg: i32) => msg::msgget, Full;
+    MSGSND msgsnd(msqid: i32, msgp: Addr, msgsz: u64, msgflg: i32) => msg::msgsnd, Full;
+    MSGRCV msgrcv(msqid: i32, msgp: Addr, msgsz: u64, msgtyp: i64, msgflg: i32) => msg::msgrcv, Full;
+    MSGCTL msgctl(msqid: i32, cmd: i32, buf: Addr) => msg::msgctl, Full;
+};
+
+/// An id or count as a result.
+fn number(value: i32) -> SysResult {
+    u64::try_from(value).map_err(|_| Errno::EINVAL)
+}
+
+/// Copies a structure out and returns `value`.
+fn give(cx: &Cx, at: Addr, structure: &(impl IntoBytes + Immutable + ?Sized), value: i32) -> SysResult {
+    cx.mm()?.write_obj(at.0, structure)?;
+    number(value)
+}

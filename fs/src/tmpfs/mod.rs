@@ -66,10 +66,13 @@ impl Default for Options {
     }
 }
 
-/// The machine's memory in bytes.
+/// The machine's memory in bytes, asked for once: the first filesystem is made before the sentry gives up its system calls.
 fn memory_size() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram.saturating_mul(u64::from(info.mem_unit))
+    static SIZE: sync::OnceLock<u64> = sync::OnceLock::new();
+    *SIZE.get_or_init(|| {
+        let info = rustix::system::sysinfo();
+        info.totalram.saturating_mul(u64::from(info.mem_unit))
+    })
 }
 
 /// `12`, `64k`, `1g`, `50%` (of memory).

@@ -167,3 +167,11 @@ pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit touches no memory of ours.
     unsafe { libc::_exit(status) }
 }
+
+/// Bounds the C library's allocator to a few arenas: less memory, and no look at /sys for the number of processors when a thread contends.
+pub fn bound_allocator() {
+    // SAFETY: sets a parameter of the allocator; it has no other effect and cannot fail in a way that matters.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 4);
+    }
+}

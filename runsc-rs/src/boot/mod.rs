@@ -129,6 +129,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
     keep.extend(spec.stdio.iter().chain(&spec.preserved).chain(&spec.strace.file).map(AsRawFd::as_raw_fd));
     sys::close_all_but(&keep);
     sys::reset_signals();
+    sys::bound_allocator();
     let _ = rustix::thread::set_name(c"runsc-sandbox");
     std::panic::set_hook(Box::new(on_panic));
 

@@ -48,6 +48,7 @@ pub const CALLS: &[(&str, i64, &str)] = calls! {
     getpid SYS_getpid: "its own number",
     sched_getaffinity SYS_sched_getaffinity: "how many processors there are",
     sched_yield SYS_sched_yield: "spin locks",
+    sysinfo SYS_sysinfo: "memory of the machine, for sysinfo(2) and meminfo",
     clock_nanosleep SYS_clock_nanosleep: "timers",
     getrandom SYS_getrandom: "the guest's randomness",
     restart_syscall SYS_restart_syscall: "a sleep that a stop interrupted",

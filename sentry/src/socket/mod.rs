@@ -11,6 +11,7 @@
 
 pub mod inet;
 pub mod interface;
+pub mod netlink;
 pub mod netns;
 pub mod options;
 mod task;
@@ -247,6 +248,9 @@ pub fn create(caller: &dyn SocketCaller, domain: i32, kind: i32, protocol: i32) 
     let family = u16::try_from(domain).map_err(|_| Errno::EAFNOSUPPORT)?;
     match family {
         abi::socket::AF_INET | abi::socket::AF_INET6 => inet::create(caller, domain, kind, protocol),
+        abi::socket::AF_NETLINK => netlink::create(caller, kind, protocol),
+        // Raw frames would need an interface that is a wire.
+        abi::socket::AF_PACKET if !caller.cred().has_cap(abi::cap::CAP_NET_RAW) => Err(Errno::EPERM),
         abi::socket::AF_UNIX => unix::create(caller, kind, protocol).map(|s| SocketFile::new(s)),
         _ => Err(Errno::EAFNOSUPPORT),
     }

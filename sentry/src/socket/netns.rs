@@ -10,6 +10,8 @@ use sync::OnceLock;
 pub struct NetNamespace {
     /// Abstract Unix names.
     pub(super) abstract_names: NameTable<UnixSocket>,
+    /// Port ids of netlink sockets.
+    pub(super) netlink_ports: super::netlink::Ports,
     stack: OnceLock<Arc<Stack>>,
 }
 

@@ -331,7 +331,7 @@ impl Socket for UnixSocket {
         matches!(self.state.lock().phase, Phase::Listening { .. })
     }
 
-    fn ioctl(&self, _caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(&self, caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
         const SIOCINQ: u32 = 0x541b;
         const SIOCOUTQ: u32 = 0x5411;
         let n = match cmd {
@@ -339,7 +339,7 @@ impl Socket for UnixSocket {
             SIOCINQ if self.kind == SOCK_DGRAM => self.queue.lock().first_len(),
             SIOCINQ => self.queue.lock().len(),
             SIOCOUTQ => self.sent.load(Ordering::Acquire),
-            _ => return Err(Errno::ENOTTY),
+            _ => return super::interface::ioctl(&self.net, caller, mem, cmd, arg),
         };
         mem.write(arg, &i32::try_from(n).unwrap_or(i32::MAX).to_ne_bytes())?;
         Ok(0)

@@ -61,6 +61,22 @@ pub fn yield_now() {
     std::thread::yield_now();
 }
 
+/// Lets the C library's allocator make up its mind before a filter is installed: the first time a thread's heap shrinks, glibc reads
+/// `/proc/sys/vm/overcommit_memory` (`check_may_shrink_heap` in its `arena.c`) and remembers the answer. Under a filter without `openat` that one call
+/// would be the end of the process, at the moment when somebody frees a lot of memory. Call it once, before the filter.
+pub fn settle_allocator() -> io::Result<()> {
+    // A thread of its own: the main thread's heap shrinks by other means.
+    let shrink = || {
+        let blocks: [Vec<u8>; 4] =
+            std::array::from_fn(|_| std::hint::black_box(Vec::with_capacity(100_000)));
+        drop(std::hint::black_box(blocks));
+    };
+    let builder = Builder::new("settle").stack_size(64 << 10);
+    spawn(builder, shrink)?
+        .join()
+        .map_err(|_| io::Error::other("the allocator's thread panicked"))
+}
+
 /// A variable that each thread has its own of: constant at first, plain memory without a destructor, so that it is valid until the thread's
 /// last instruction and nothing is registered anywhere.
 ///

@@ -60,6 +60,7 @@ impl Pool {
             waiting: Vec::with_capacity(threads),
             ..State::default()
         };
+        sync::thread::settle_allocator()?;
         let pool = Arc::new(Pool {
             server,
             state: Mutex::new(state),

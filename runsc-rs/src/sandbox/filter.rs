@@ -79,5 +79,6 @@ fn program(debug: bool) -> Result<BpfProgram> {
 
 /// Puts it on every thread there is and will be.
 pub fn install(debug: bool) -> Result<()> {
+    sync::thread::settle_allocator().map_err(|e| anyhow!("filter: {e}"))?;
     seccompiler::apply_filter_all_threads(&program(debug)?).map_err(|e| anyhow!("filter: {e}"))
 }

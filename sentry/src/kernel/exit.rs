@@ -38,6 +38,12 @@ pub(super) fn finish(mut cx: Cx, own_status: ExitStatus) {
     if let Some(vfork) = state.vfork_done.take() {
         vfork.complete();
     }
+    if let Some(mm) = &mm
+        && Arc::strong_count(mm) == 1
+    {
+        // Whoever waits for this process finds its program writable, its segments detached.
+        mm.exit();
+    }
     if let Some(files) = task.set_files(None) {
         super::fd_table::close_table(files, &task);
     }

@@ -5,6 +5,7 @@ use super::{Attachment, FileMap, Host, MAX_MAP_COUNT, MemoryManager, VmBacking, 
 use abi::{Errno, PAGE_SIZE};
 use platform::Order;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl MemoryManager {
     /// munmap(2)
@@ -49,15 +50,12 @@ impl MemoryManager {
         Ok(attachment)
     }
 
-    /// Unmaps everything (the last thread is gone, but others may hold a reference still).
-    pub fn clear(&self) {
-        let _removed: Vec<Vma>;
-        let mut state = self.lock();
-        let range = self.user_range();
-        if self.space.apply(&[Order::Unmap { start: range.start, len: range.end.saturating_sub(range.start) }]).is_ok() {
-            _removed = state.remove(range);
-        }
-        drop(state);
+    /// The last guest thread is gone: lets go of files, segments and the program, before anybody hears of the end. The memory itself goes with the
+    /// address space, later; nothing runs in it any more.
+    pub fn exit(&self) {
+        self.peak_rss.fetch_max(self.known_rss_kib().saturating_mul(1024) / PAGE_SIZE, Ordering::Relaxed);
+        let old = std::mem::take(&mut *self.lock());
+        drop(old);
     }
 
     /// A file's bytes `[offset, offset + len)` are gone: whatever shows them is unmapped in the host, and the next touch asks the file.

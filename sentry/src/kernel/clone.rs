@@ -181,7 +181,8 @@ impl Cx {
                 Arc::new(handlers)
             };
             let (parent_group, exit_signal) = if flags.contains(F::CLONE_PARENT) {
-                (group.family.lock().parent.clone(), group.exit_signal())
+                let parent = group.family.lock().parent.clone();
+                (parent, group.exit_signal())
             } else {
                 (Some(Arc::downgrade(&group)), args.exit_signal)
             };

@@ -149,6 +149,8 @@ impl FileOps for RegularFile {
             .ok_or(Errno::EFBIG)?;
         let body = self.body()?;
         let fs = &self.inode.fs;
+        // The caller is asked before anything is locked: its limits have a lock of their own.
+        let limit = caller.file_size_limit();
         let mut data = body.data.write();
         let seals = body.seals();
         if mode.contains(punch) {
@@ -161,7 +163,7 @@ impl FileOps for RegularFile {
             if end > data.size() && seals.contains(Seals::F_SEAL_GROW) {
                 return Err(Errno::EPERM);
             }
-            if grows && end > caller.file_size_limit() {
+            if grows && end > limit {
                 return Err(Errno::EFBIG);
             }
             data.reserve(&*fs.store, &fs.usage, offset, end)?;

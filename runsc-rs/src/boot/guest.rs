@@ -10,7 +10,7 @@ use fs::{Events, File, Observer};
 use gofer::client::Client;
 use platform::Platform;
 use platform::stub::HostVdso;
-use rustix::event::EventfdFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use sentry::kernel::container::{Prepared, StartError};
 use sentry::kernel::limits::Limit;
 use sentry::kernel::{Container, Credentials, ExitStatus, HostClock, Kernel, ProcessSpec, ThreadGroup};
@@ -57,16 +57,29 @@ impl Observer for Kick {
     }
 }
 
+/// The init before its first instruction.
+enum First {
+    /// It can run.
+    Ready(Prepared),
+    /// The program is there and executable, but nothing the kernel can run. Linux says so only at execve(2), so as with runc the
+    /// container is made, and when it is started it says this on its stderr and ends with status 1.
+    Broken(String, Option<OwnedFd>),
+}
+
 /// The container and its kernel.
 pub struct Guest {
     kernel: Arc<Kernel>,
     container: Arc<Container>,
     /// The init, until it runs.
-    prepared: Option<Prepared>,
+    prepared: Option<First>,
     init: Option<Arc<ThreadGroup>>,
+    /// A [`First::Broken`] was started.
+    broken: bool,
     kick: Arc<Kick>,
     /// Hooks that run in the container, and what they read.
     start_hooks: Vec<oci_spec::runtime::Hook>,
+    /// The init's identity, which the hooks share.
+    like: Option<Process>,
     gofer: Client,
     debug: bool,
 }
@@ -80,6 +93,10 @@ impl Guest {
     /// Boots the kernel and makes the container, up to its program being loaded.
     pub fn new(spec: BootSpec, platform: Arc<dyn Platform>, host: HostInfo, gofer: OwnedFd) -> Result<Guest> {
         let kernel = Kernel::new(platform, syscalls::table(), Arc::new(HostClock)).map_err(|e| errno("kernel", e))?;
+        let pids = spec.spec.linux().as_ref().and_then(|l| l.resources().as_ref()).and_then(|r| r.pids().as_ref()).map(|p| p.limit());
+        if let Some(limit) = pids.and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0) {
+            kernel.tasks_max.fetch_min(limit, std::sync::atomic::Ordering::Relaxed);
+        }
         let (client, trees) = Client::connect(gofer, 4).map_err(|e| errno("the gofer does not answer", e))?;
         let (namespace, root) = mounts::build(&kernel, &client, &trees, &spec, &host)?;
         let hostname = spec.spec.hostname().clone().unwrap_or_default();
@@ -93,14 +110,25 @@ impl Guest {
             container,
             prepared: None,
             init: None,
+            broken: false,
             kick: Arc::new(Kick(kick)),
             start_hooks: spec.spec.hooks().as_ref().and_then(|h| h.start_container().clone()).unwrap_or_default(),
+            like: None,
             gofer: client,
             debug: spec.debug,
         };
+        if !guest.start_hooks.is_empty() {
+            guest.like = Some(spec.process.clone());
+        }
+        let stderr = spec.stdio.last().and_then(|fd| fd.try_clone().ok());
         let fds = spec.stdio.into_iter().chain(spec.preserved).collect();
-        let prepared = guest.prepare(&spec.process, fds)?;
-        guest.prepared = Some(prepared);
+        guest.prepared = Some(match guest.prepare(&spec.process, fds) {
+            Ok(p) => First::Ready(p),
+            Err(Failed::Start(StartError::Exec(path, Errno::ENOEXEC))) => {
+                First::Broken(format!("exec {}: exec format error\n", String::from_utf8_lossy(&path)), stderr)
+            }
+            Err(e) => return Err(e.into()),
+        });
         Ok(guest)
     }
 
@@ -120,7 +148,7 @@ impl Guest {
     }
 
     /// Loads a program with its stdio; one descriptor serves as all three when it is a terminal.
-    fn prepare(&self, p: &Process, fds: Vec<OwnedFd>) -> Result<Prepared> {
+    fn prepare(&self, p: &Process, fds: Vec<OwnedFd>) -> Result<Prepared, Failed> {
         let mut files: Vec<(i32, Arc<File>)> = Vec::new();
         let mut tty = None;
         let mut fds = fds.into_iter();
@@ -167,7 +195,7 @@ impl Guest {
             tty,
             oom_score_adj: p.oom_score_adj.unwrap_or(0),
         };
-        self.container.prepare(spec).map_err(|e| start_error(&e))
+        self.container.prepare(spec).map_err(Failed::Start)
     }
 
     fn launch(&self, prepared: Prepared) -> Result<Arc<ThreadGroup>> {
@@ -177,18 +205,79 @@ impl Guest {
     }
 
     /// Lets the init run.
-    pub fn start(&mut self) -> Result<()> {
-        let Some(prepared) = self.prepared.take() else { bail!("cannot start an already running container") };
-        if !self.start_hooks.is_empty() {
-            bail!("startContainer hooks are not supported yet");
+    ///
+    /// `states` are descriptors from which the startContainer hooks read the container's state, one each.
+    pub fn start(&mut self, states: Vec<OwnedFd>) -> Result<()> {
+        if self.prepared.is_some() {
+            self.run_start_hooks(states)?;
         }
-        self.init = Some(self.launch(prepared)?);
+        let Some(first) = self.prepared.take() else { bail!("cannot start an already running container") };
+        match first {
+            First::Ready(prepared) => self.init = Some(self.launch(prepared)?),
+            First::Broken(message, stderr) => {
+                if let Some(fd) = stderr {
+                    let _ = rustix::io::write(fd, message.as_bytes());
+                }
+                self.broken = true;
+            }
+        }
         Ok(())
+    }
+
+    /// startContainer hooks are guest processes: their paths are the container's, and so is all they can touch.
+    fn run_start_hooks(&self, states: Vec<OwnedFd>) -> Result<()> {
+        let mut states = states.into_iter();
+        for (i, hook) in self.start_hooks.iter().enumerate() {
+            let (Some(stdin), Some(like)) = (states.next(), &self.like) else { bail!("startContainer hooks: no state was given") };
+            // Descriptor 1 is /dev/null here.
+            let null = || rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3);
+            let path = hook.path().to_string_lossy().into_owned();
+            let mut args = hook.args().clone().unwrap_or_else(|| vec![path.clone()]);
+            if let Some(first) = args.first_mut() {
+                *first = path;
+            }
+            let process =
+                Process { args, env: hook.env().clone().unwrap_or_default(), cwd: "/".into(), terminal: false, ..like.clone() };
+            let group = self.exec(&process, vec![stdin, null()?, null()?]).map_err(|e| anyhow!("error running hook #{i}: {e:#}"))?;
+            let timeout = hook.timeout().and_then(|t| u64::try_from(t).ok()).map(std::time::Duration::from_secs);
+            match self.wait_for(&group, timeout)? {
+                Some(0) => {}
+                Some(status) => bail!("error running hook #{i}: exit status {status}"),
+                None => {
+                    self.kill(&group);
+                    bail!("error running hook #{i}: hook ran past specified timeout of {:.1}s", timeout.unwrap_or_default().as_secs_f64())
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a process that [`Guest::exec`] started.
+    fn wait_for(&self, group: &ThreadGroup, timeout: Option<std::time::Duration>) -> Result<Option<u8>> {
+        let deadline = timeout.map(|t| std::time::Instant::now() + t);
+        loop {
+            if let Some(status) = status_of(group) {
+                return Ok(Some(status));
+            }
+            let left = deadline.map(|d| d.saturating_duration_since(std::time::Instant::now()));
+            if left.is_some_and(|l| l.is_zero()) {
+                return Ok(None);
+            }
+            let left = left.and_then(|l| rustix::event::Timespec::try_from(l).ok());
+            let mut fds = [PollFd::new(&self.kick.0, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, left.as_ref()) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => {
+                    let _ = rustix::io::read(&self.kick.0, &mut [0; 8]);
+                }
+                Err(e) => bail!("poll: {}", error::rx(e)),
+            }
+        }
     }
 
     /// The init's status, once it has ended.
     pub fn ended(&self) -> Option<u8> {
-        self.init.as_ref().and_then(|g| status_of(g))
+        if self.broken { Some(1) } else { self.init.as_ref().and_then(|g| status_of(g)) }
     }
 
     /// Starts another process.
@@ -294,6 +383,27 @@ impl Guest {
 
     /// The terminal's window changed.
     pub fn resized(&self, _group: Option<&ThreadGroup>) {}
+}
+
+/// Why a process could not be made ready.
+enum Failed {
+    Start(StartError),
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failed {
+    fn from(e: anyhow::Error) -> Failed {
+        Failed::Other(e)
+    }
+}
+
+impl From<Failed> for anyhow::Error {
+    fn from(f: Failed) -> anyhow::Error {
+        match f {
+            Failed::Start(e) => start_error(&e),
+            Failed::Other(e) => e,
+        }
+    }
 }
 
 /// A process's status once it has ended.

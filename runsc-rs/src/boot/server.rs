@@ -204,7 +204,7 @@ impl Server {
         let connection = self.connections.get_mut(index).ok_or_else(|| anyhow!("no connection"))?;
         Ok(Some(match request {
             Request::Start => {
-                self.guest.start()?;
+                self.guest.start(fds)?;
                 Reply::Ok
             }
             Request::Detach => {

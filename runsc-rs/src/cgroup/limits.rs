@@ -1,6 +1,8 @@
 //! `linux.resources` as control files, v1 and v2.
 //!
-//! Device rules are not written: a sandbox opens no host device, and the guest's own are the sentry's.
+//! Device rules are not written: a sandbox opens no host device, and the guest's own are the sentry's. The pids limit counts guest
+//! tasks, so the guest's kernel keeps it; on the host a task is a thread of the sentry and one of a stub, beside those that the
+//! sandbox itself has, and the host's limit leaves room for them.
 
 use std::fs;
 use std::path::Path;
@@ -142,7 +144,8 @@ fn memory_v1(f: &Files<'_>, limit: Option<i64>, swap: Option<i64>) -> Result<()>
 fn pids_max(limit: i64) -> Option<String> {
     match limit {
         0 => None,
-        1.. => Some(limit.to_string()),
+        // Two threads and a stub's helper for each task, the pool of ready stubs, the threads of sentry and gofer.
+        1.. => Some(limit.saturating_mul(4).saturating_add(64).to_string()),
         _ => Some("max".into()),
     }
 }
@@ -237,7 +240,7 @@ mod tests {
     fn scales() {
         assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
         assert_eq!((io_weight(10), io_weight(1000)), (1, 10_000));
-        assert_eq!((pids_max(0), pids_max(-1), pids_max(5)), (None, Some("max".into()), Some("5".into())));
+        assert_eq!((pids_max(0), pids_max(-1), pids_max(5)), (None, Some("max".into()), Some("84".into())));
     }
 
     /// A v2 group is a directory of files: any directory will do to see what is written.
@@ -256,7 +259,7 @@ mod tests {
         v2(&c, &r).unwrap();
         let read = |f: &str| fs::read_to_string(dir.join(f)).unwrap();
         assert_eq!((read("memory.max"), read("memory.swap.max"), read("memory.high")), ("1000".into(), "500".into(), "5".into()));
-        assert_eq!((read("cpu.weight"), read("cpu.max"), read("pids.max"), read("cpuset.cpus")), ("39".into(), "50000 100000".into(), "7".into(), "0-1".into()));
+        assert_eq!((read("cpu.weight"), read("cpu.max"), read("pids.max"), read("cpuset.cpus")), ("39".into(), "50000 100000".into(), "92".into(), "0-1".into()));
         let bad: LinuxResources = serde_json::from_str(r#"{"unified":{"../x.y":"1"}}"#).unwrap();
         assert!(v2(&c, &bad).is_err());
         fs::remove_dir_all(&dir).unwrap();

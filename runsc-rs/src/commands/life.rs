@@ -102,11 +102,30 @@ pub fn create(root: &Root, global: &Global, args: &cli::Create, preserved: Vec<O
 
 /// Lets the created container's program run.
 fn start_created(created: &mut Created) -> Result<()> {
-    created.leash.call(&Request::Start, &[]).map_err(|e| anyhow!("unable to start container process: {e:#}"))?;
+    let states = hook_states(&created.state)?;
+    let fds: Vec<_> = states.iter().map(AsFd::as_fd).collect();
+    created.leash.call(&Request::Start, &fds).map_err(|e| anyhow!("unable to start container process: {e:#}"))?;
     created.state.last = Status::Running;
     created.dir.save(&created.state)?;
     poststart(&created.state);
     Ok(())
+}
+
+/// For each startContainer hook a pipe that holds the container's state.
+fn hook_states(state: &State) -> Result<Vec<OwnedFd>> {
+    let count = state.hooks.as_ref().and_then(|h| h.start_container().as_ref()).map_or(0, Vec::len);
+    let text = serde_json::to_vec(&state.oci(Status::Created))?;
+    let mut fds = Vec::new();
+    for _ in 0..count {
+        let (reader, mut writer) = std::io::pipe()?;
+        // Annotations may make it longer than a pipe holds; then it could only be written while somebody reads.
+        if text.len() > 60_000 {
+            bail!("startContainer hooks: the state is {} bytes long, more than a hook can be handed", text.len());
+        }
+        std::io::Write::write_all(&mut writer, &text)?;
+        fds.push(reader.into());
+    }
+    Ok(fds)
 }
 
 fn poststart(state: &State) {
@@ -224,7 +243,9 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
         _ => return Err(Error::AlreadyRunning.into()),
     }
     let mut sandbox = connect(root, id)?.ok_or(Error::StartStopped)?;
-    sandbox.call(&Request::Start, &[])?;
+    let states = hook_states(&state)?;
+    let fds: Vec<_> = states.iter().map(AsFd::as_fd).collect();
+    sandbox.call(&Request::Start, &fds)?;
     state.last = Status::Running;
     dir.save(&state)?;
     poststart(&state);

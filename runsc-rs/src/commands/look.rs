@@ -15,7 +15,7 @@ use crate::error::{Error, os};
 use crate::state::{Root, Status};
 use crate::{oci, time};
 
-/// `ps`: processes as the container numbers them. The host knows none of them.
+/// `ps`: processes as the container numbers them, in the table; the host knows none of them.
 pub fn ps(root: &Root, args: &cli::Ps) -> Result<()> {
     let state = root.load(&args.id)?;
     let mut rows: Vec<ProcessRow> = Vec::new();
@@ -26,7 +26,11 @@ pub fn ps(root: &Root, args: &cli::Ps) -> Result<()> {
         rows = list;
     }
     match args.format.as_str() {
-        "json" => print(&format!("{}\n", serde_json::to_string(&rows.iter().map(|r| r.pid).collect::<Vec<_>>())?)),
+        // Engines take these for pids of the host (`docker top` looks them up there), so it is the host's view: the sandbox.
+        "json" => {
+            let pids: Vec<i32> = if rows.is_empty() { Vec::new() } else { vec![state.pid(state.status())] };
+            print(&format!("{}\n", serde_json::to_string(&pids)?))
+        }
         "table" => {
             match args.args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
                 [] | ["-ef"] | ["aux"] | ["-e" | "-f" | "-A"] => {}

@@ -19,7 +19,7 @@ pub const MAX_FDS: usize = 250;
 #[derive(Serialize, Deserialize, Clone, Debug)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
-    /// Let the created container's process run.
+    /// Let the created container's process run. The frame carries a descriptor to read the state from for each startContainer hook.
     Start,
     /// The command that holds the leash ends; the sandbox goes on without it.
     Detach,

@@ -75,6 +75,8 @@ pub struct Kernel {
     pub container_events: Pollee,
     containers: Mutex<Vec<Arc<Container>>, { level::CONTAINERS }>,
     tasks: AtomicU64,
+    /// How many there may be: [`THREADS_MAX`], or the container's pids limit where that is lower.
+    pub tasks_max: AtomicU64,
     /// `processes` of `/proc/stat`.
     pub forks: AtomicU64,
     /// Runnable and sleeping are the host's business; the load average is made of these samples.
@@ -104,6 +106,7 @@ impl Kernel {
             container_events: Pollee::new(),
             containers: Mutex::new(Vec::new()),
             tasks: AtomicU64::new(0),
+            tasks_max: AtomicU64::new(THREADS_MAX),
             forks: AtomicU64::new(0),
             boot_monotonic,
             boot_realtime,
@@ -141,9 +144,9 @@ impl Kernel {
         if self.tracing.load(Ordering::Relaxed) { self.tracer.read().clone() } else { None }
     }
 
-    /// Counts a new task; `EAGAIN` at [`THREADS_MAX`].
+    /// Counts a new task; `EAGAIN` at [`Kernel::tasks_max`].
     fn admit_task(&self) -> Result<(), abi::Errno> {
-        if self.tasks.fetch_add(1, Ordering::SeqCst) >= THREADS_MAX {
+        if self.tasks.fetch_add(1, Ordering::SeqCst) >= self.tasks_max.load(Ordering::Relaxed) {
             self.tasks.fetch_sub(1, Ordering::SeqCst);
             return Err(abi::Errno::EAGAIN);
         }

@@ -260,6 +260,9 @@ pub trait AddressSpace: Send + Sync {
     fn mincore(&self, start: u64, len: u64, resident: &mut [u8]) -> Result<()>;
     /// How many pages of the given mapped ranges are resident.
     fn rss(&self, mapped: &[Range<u64>]) -> u64;
+    /// The most pages that were ever resident at once, about: the host counts in batches, and a few of the
+    /// platform's own count too. One question to the host, however much is mapped.
+    fn peak_rss(&self) -> u64;
     /// Processor time that guest code in this address space has used, in nanoseconds.
     fn cpu_time(&self) -> u64;
 

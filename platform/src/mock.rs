@@ -445,6 +445,10 @@ impl AddressSpace for MockAddressSpace {
         mapped.iter().map(in_range).sum()
     }
 
+    fn peak_rss(&self) -> u64 {
+        self.pages.lock().len() as u64
+    }
+
     fn cpu_time(&self) -> u64 {
         0
     }

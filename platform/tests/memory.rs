@@ -400,6 +400,45 @@ fn residence_and_advice() {
         [0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     );
     assert_eq!(space.rss(std::slice::from_ref(&(0x10000..0x20000))), 2);
+    // The host counts in batches per processor.
+    let much = 0x20_0000_0000;
+    space.apply(&[anonymous(much, 0x40_0000, RW)]).unwrap();
+    assert_eq!(space.write(much, &vec![1; 0x40_0000]), Ok(0x40_0000));
+    space
+        .apply(&[Order::Unmap {
+            start: much,
+            len: 0x40_0000,
+        }])
+        .unwrap();
+    let peak = space.peak_rss();
+    assert!((512..2048).contains(&peak), "{peak}");
+    // More ranges than fit one page of orders, and more pages than fit the vector.
+    let apart: Vec<_> = (0..100u64)
+        .map(|n| 0x10_0000 + n * 0x4000..0x10_0000 + n * 0x4000 + 0x1000)
+        .collect();
+    let orders: Vec<_> = apart
+        .iter()
+        .map(|range| anonymous(range.start, 0x1000, RW))
+        .collect();
+    space.apply(&orders).unwrap();
+    apart
+        .iter()
+        .step_by(2)
+        .for_each(|range| assert_eq!(space.write(range.start, &[1]), Ok(1)));
+    assert_eq!(space.rss(&apart), 50);
+    let huge = 0x10_0000_0000..0x10_0000_0000 + (200_000 << 12);
+    space
+        .apply(&[anonymous(huge.start, huge.end - huge.start, RW)])
+        .unwrap();
+    space.write(huge.end - 1, &[1]).unwrap();
+    assert_eq!(
+        space.rss(&[0x12000..0x13000, huge.clone(), apart[0].clone()]),
+        3
+    );
+    assert_eq!(
+        space.rss(&[0x12000..0x13000, 0x900_0000_0000..0x900_0000_1000]),
+        1
+    );
     assert_eq!(
         space.mincore(0x10000, 0x20000, &mut [0; 32]),
         Err(Errno::ENOMEM)

@@ -10,7 +10,8 @@ use abi::{Errno, Result};
 
 use super::AddressSpace;
 use super::interrupt::Interruption;
-use super::sys::{RAX_OFFSET, Stop, Tracee, xstate_max};
+use super::sys::{RAX_OFFSET, Stop, Tracee};
+use super::xstate;
 use crate::placement;
 use crate::stub::{self, INTERRUPT, TASK_END, Thread};
 use crate::{Access, Event, Interrupter, Registers};
@@ -260,57 +261,22 @@ impl crate::Context for Context {
     }
 
     fn fp_state(&mut self) -> Result<Vec<u8>> {
-        let mut image = vec![0; xstate_max()];
-        self.tracee.xstate(&mut image)?;
-        Ok(image)
+        xstate::get(self.tracee)
     }
 
     fn set_fp_state(&mut self, image: &[u8]) -> Result<()> {
-        // The kernel takes an image of exactly the size that it gives.
-        let mut whole = vec![0; xstate_max()];
-        self.tracee.xstate(&mut whole)?;
-        if image.len() > whole.len()
-            && image
-                .get(whole.len()..)
-                .is_some_and(|rest| rest.iter().any(|byte| *byte != 0))
-        {
-            return Err(Errno::EINVAL);
-        }
-        whole.fill(0);
-        let n = image.len().min(whole.len());
-        if n < LEGACY_LEN {
-            return Err(Errno::EINVAL);
-        }
-        whole[..n].copy_from_slice(&image[..n]);
-        if n < LEGACY_LEN + HEADER_LEN {
-            // An FXSAVE image alone: x87 and SSE are in it, all else is initial.
-            whole[LEGACY_LEN] = 3;
-        }
-        self.tracee
-            .set_xstate(&whole)
-            .map_err(|e| if e == Errno::ESRCH { e } else { Errno::EINVAL })
+        xstate::set(self.tracee, image)
     }
 
     fn reset_fp_state(&mut self) {
-        let mut image = vec![0; xstate_max()];
-        if self.tracee.xstate(&mut image).is_err() {
-            return;
-        }
-        image.fill(0);
-        // Control words as a new program has them; no component is marked as in use.
-        image[..2].copy_from_slice(&0x37fu16.to_ne_bytes());
-        image[24..28].copy_from_slice(&0x1f80u32.to_ne_bytes());
-        let _ = self.tracee.set_xstate(&image);
+        // Fails only for a thread that is gone, which the next switch reports.
+        let _ = xstate::reset(self.tracee);
     }
 
     fn interrupter(&self) -> Interrupter {
         Interrupter::new(self.interruption.clone())
     }
 }
-
-/// The FXSAVE part of an XSAVE image, and the header behind it.
-const LEGACY_LEN: usize = 512;
-const HEADER_LEN: usize = 64;
 
 impl Drop for Context {
     fn drop(&mut self) {

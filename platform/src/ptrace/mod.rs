@@ -5,6 +5,7 @@
 mod context;
 mod interrupt;
 mod sys;
+mod xstate;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -183,25 +184,11 @@ impl crate::AddressSpace for AddressSpace {
     }
 
     fn rss(&self, mapped: &[Range<u64>]) -> u64 {
-        const CHUNK: u64 = 64 << 20;
-        let mut resident = vec![0; (CHUNK / abi::PAGE_SIZE) as usize];
-        let mut pages = 0;
-        for range in mapped {
-            let mut at = range.start;
-            while at < range.end {
-                let len = CHUNK.min(range.end - at);
-                let count = (len / abi::PAGE_SIZE) as usize;
-                if self.mincore(at, len, &mut resident).is_ok() {
-                    pages += resident
-                        .iter()
-                        .take(count)
-                        .filter(|byte| **byte & 1 != 0)
-                        .count() as u64;
-                }
-                at += len;
-            }
-        }
-        pages
+        stub::resident(self.process(), mapped)
+    }
+
+    fn peak_rss(&self) -> u64 {
+        stub::peak_rss(self.process()).unwrap_or(0)
     }
 
     fn cpu_time(&self) -> u64 {

@@ -216,17 +216,3 @@ impl Tracee {
         }
     }
 }
-
-/// How large an XSAVE image can be on this processor, standard format.
-pub fn xstate_max() -> usize {
-    let (leaf0, leaf) = (
-        core::arch::x86_64::__cpuid(0),
-        core::arch::x86_64::__cpuid_count(0xd, 0),
-    );
-    let size = if leaf0.eax >= 0xd {
-        leaf.ecx as usize
-    } else {
-        0
-    };
-    size.max(576)
-}

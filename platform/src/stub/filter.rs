@@ -68,7 +68,7 @@ mod paste_nr {
     macro_rules! numbers { ($($name:ident = $from:ident,)*) => { $(pub const $name: i64 = libc::$from;)* } }
     numbers! {
         sendto = SYS_sendto, recvmsg = SYS_recvmsg, mmap = SYS_mmap, munmap = SYS_munmap, mprotect = SYS_mprotect, mremap = SYS_mremap,
-        madvise = SYS_madvise, mlock2 = SYS_mlock2, munlock = SYS_munlock, mincore = SYS_mincore, clone = SYS_clone,
+        madvise = SYS_madvise, mlock2 = SYS_mlock2, munlock = SYS_munlock, mincore = SYS_mincore, getrusage = SYS_getrusage, clone = SYS_clone,
         close_range = SYS_close_range, sched_setaffinity = SYS_sched_setaffinity, dup2 = SYS_dup2, prctl = SYS_prctl, seccomp = SYS_seccomp, pause = SYS_pause, exit = SYS_exit,
         exit_group = SYS_exit_group, gettimeofday = SYS_gettimeofday, time = SYS_time, getcpu = SYS_getcpu,
     }
@@ -96,7 +96,8 @@ pub const HELPER: FilterSpec = FilterSpec {
         Allow mmap(Is(0, ORDERS), Is(1, 4096), Is(2, libc::PROT_READ as u64), Is(3, SHARED_FIXED), Is(4, BOOK_FD)): "a forked stub's own orders, read-only",
         Allow dup2(Is(0, DONATED_FD), Is(1, SOCKET_FD)): "a forked stub's own socket",
         Allow seccomp(Is(0, 1), Is(1, 0), Is(2, GUEST_PROGRAM)): "a guest thread's filter, from read-only memory",
-        Allow mincore(Below(0, BASE), Is(2, VECTOR)): "ordered: mincore, resident sizes",
+        Allow mincore(Below(0, BASE), Below(2, VECTOR + VECTOR_LEN)): "ordered: mincore, resident sizes",
+        Allow getrusage(Is(0, 0), Is(1, VECTOR)): "ordered: the peak of resident memory",
         Allow mlock2(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
         Allow munlock(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
         Allow pause(): "a guest thread that waits to be traced",

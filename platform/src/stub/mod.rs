@@ -26,7 +26,7 @@ pub use zygote::HostVdso;
 
 pub(crate) use layout::{TASK_END, USER};
 pub(crate) use memory::{cpu_time, read, write};
-pub(crate) use orders::{apply, mincore};
+pub(crate) use orders::{apply, mincore, peak_rss, resident};
 pub(crate) use pool::Pool;
 pub(crate) use process::{Process, Thread, errno};
 pub(crate) use text::{exit as exit_pc, parked as parked_pc};

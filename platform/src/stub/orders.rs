@@ -1,10 +1,11 @@
 //! From [`Order`]s to what the helper executes: validation, and the numbers.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use abi::{Errno, PAGE_SIZE, Result};
 
-use super::layout::{DONATED_FD, MAX_ENTRIES, USER};
+use super::layout::{DONATED_FD, MAX_ENTRIES, USER, VECTOR, VECTOR_LEN};
 use super::order_book::Entry;
 use super::process::{MAX_DONATED, Process};
 use crate::{Backing, MapHint, MemoryFile, Order, Prot};
@@ -269,30 +270,103 @@ pub fn apply(process: &Process, memory: &MemoryFile, orders: &[Order]) -> Result
     batch.send(process)
 }
 
-/// mincore(2) of a range, in pieces that fit the stub's vector.
-pub fn mincore(process: &Process, start: u64, len: u64, resident: &mut [u8]) -> Result<()> {
-    use super::layout::{VECTOR, VECTOR_LEN};
-    range(start, len)?;
-    let pages = usize::try_from(len / PAGE_SIZE).map_err(|_| Errno::ENOMEM)?;
-    let resident = resident.get_mut(..pages).ok_or(Errno::EINVAL)?;
-    for (n, piece) in resident.chunks_mut(VECTOR_LEN as usize).enumerate() {
-        let at = start + n as u64 * VECTOR_LEN * PAGE_SIZE;
-        let entry = [
-            libc::SYS_mincore as u64,
-            at,
-            piece.len() as u64 * PAGE_SIZE,
-            VECTOR,
-            0,
-            0,
-            0,
-        ];
-        process.run(&[entry], &[])?;
+/// Asks the host which pages of some ranges are resident, as many ranges at once as fit one page of orders and the vector. `each` gets the
+/// answers, range by range.
+fn residence(process: &Process, pieces: &[(u64, u64)], mut each: impl FnMut(&[u8])) -> Result<()> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut used = 0;
+    let mut send = |entries: &mut Vec<Entry>, used: &mut u64| -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        process.run(entries, &[])?;
+        let mut answer = vec![0; *used as usize];
         // A guest thread may have overwritten the answer: then it deceives nobody but its own process.
         let remote = abi::Iovec {
             iov_base: VECTOR,
-            iov_len: piece.len() as u64,
+            iov_len: *used,
         };
-        super::memory::read(process.pid(), &[remote], piece)?;
+        super::memory::read(process.pid(), &[remote], &mut answer)?;
+        let mut rest = &answer[..];
+        for entry in entries.drain(..) {
+            let (piece, more) = rest
+                .split_at_checked((entry[2] / PAGE_SIZE) as usize)
+                .ok_or(Errno::EFAULT)?;
+            each(piece);
+            rest = more;
+        }
+        *used = 0;
+        Ok(())
+    };
+    for (start, len) in pieces {
+        range(*start, *len)?;
+        let mut at = *start;
+        while at < start + len {
+            let pages = ((start + len - at) / PAGE_SIZE).min(VECTOR_LEN - used);
+            entries.push([
+                libc::SYS_mincore as u64,
+                at,
+                pages * PAGE_SIZE,
+                VECTOR + used,
+                0,
+                0,
+                0,
+            ]);
+            at += pages * PAGE_SIZE;
+            used += pages;
+            if used == VECTOR_LEN || entries.len() == MAX_ENTRIES {
+                send(&mut entries, &mut used)?;
+            }
+        }
     }
-    Ok(())
+    send(&mut entries, &mut used)
+}
+
+/// mincore(2) of a range.
+pub fn mincore(process: &Process, start: u64, len: u64, resident: &mut [u8]) -> Result<()> {
+    let pages = usize::try_from(len / PAGE_SIZE).map_err(|_| Errno::ENOMEM)?;
+    let mut rest = resident.get_mut(..pages).ok_or(Errno::EINVAL)?;
+    residence(process, &[(start, len)], |piece| {
+        if let Some((to, more)) = std::mem::take(&mut rest).split_at_mut_checked(piece.len()) {
+            to.copy_from_slice(piece);
+            rest = more;
+        }
+    })
+}
+
+/// How many pages of some mapped ranges are resident.
+pub fn resident(process: &Process, mapped: &[Range<u64>]) -> u64 {
+    let mut pages = 0;
+    let mut count =
+        |piece: &[u8]| pages += piece.iter().filter(|byte| **byte & 1 != 0).count() as u64;
+    let pieces: Vec<_> = mapped
+        .iter()
+        .map(|range| (range.start, range.end.saturating_sub(range.start)))
+        .collect();
+    if residence(process, &pieces, &mut count).is_err() {
+        // One of them has changed meanwhile: one by one, then, and without it.
+        pages = 0;
+        for piece in &pieces {
+            let mut count =
+                |piece: &[u8]| pages += piece.iter().filter(|byte| **byte & 1 != 0).count() as u64;
+            let _ = residence(process, std::slice::from_ref(piece), &mut count);
+        }
+    }
+    pages
+}
+
+/// The peak of resident pages, as getrusage(2) has it.
+pub fn peak_rss(process: &Process) -> Result<u64> {
+    let mut usage = [0; 40];
+    process.run_for(
+        &[[libc::SYS_getrusage as u64, 0, VECTOR, 0, 0, 0, 0]],
+        &mut usage,
+    )?;
+    // ru_maxrss follows two struct timeval.
+    let kib = usage
+        .get(32..40)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_ne_bytes);
+    // Whatever a guest thread may have made of it.
+    Ok((kib / (PAGE_SIZE / 1024)).min(USER.end / PAGE_SIZE))
 }

@@ -15,3 +15,4 @@ pub mod socket;
 pub mod syscall;
 pub mod vdso;
 pub mod time;
+pub mod tty;

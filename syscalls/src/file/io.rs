@@ -26,9 +26,11 @@ struct At {
     offset: Option<u64>,
     nowait: bool,
     append: bool,
+    /// When a terminal's read gives up (VTIME).
+    deadline: Option<u64>,
 }
 
-const STREAM: At = At { offset: None, nowait: false, append: false };
+const STREAM: At = At { offset: None, nowait: false, append: false, deadline: None };
 
 /// Borrows the task's buffer; large ones are not kept.
 fn with_scratch<R>(cx: &mut Cx, len: usize, body: impl FnOnce(&mut Cx, &mut [u8]) -> R) -> R {
@@ -106,6 +108,7 @@ fn read_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysResu
     if !file.readable() {
         return Err(Errno::EBADF);
     }
+    at.deadline = sentry::tty::before_read(cx, &file)?;
     let total = segments.iter().map(|s| s.iov_len as usize).fold(0usize, usize::saturating_add).min(MAX_RW_COUNT);
     let seekable = file.ops().seekable();
     let mut done = 0usize;
@@ -144,6 +147,7 @@ fn write_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRes
     if !file.writable() {
         return Err(Errno::EBADF);
     }
+    sentry::tty::before_write(cx, &file)?;
     let total = segments.iter().map(|s| s.iov_len as usize).fold(0usize, usize::saturating_add).min(MAX_RW_COUNT);
     let mut done = 0usize;
     with_scratch(cx, total.min(CHUNK), |cx, buf| {

@@ -1,0 +1,65 @@
+//! The host's terminal as the container's: the host's end is in raw mode, the discipline is ours.
+
+use super::Tty;
+use super::pty::Slave;
+use abi::Errno;
+use abi::ioctl::Winsize;
+use fs::hostfile::HostFd;
+use fs::{Events, File, Observer};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+/// Reads what the user typed as soon as it is there, so that ^C works while nobody reads.
+struct Pump(Weak<Tty>);
+
+impl Observer for Pump {
+    fn on_events(&self, _events: Events) {
+        if let Some(tty) = self.0.upgrade() {
+            tty.pump_host();
+            tty.slave_events.notify(Events::READ | Events::WRITE);
+        }
+    }
+}
+
+impl Tty {
+    /// Takes in what the host has.
+    pub(super) fn pump_host(&self) {
+        let Some(host) = &self.host else { return };
+        let mut buf = [0; 1024];
+        while self.state.lock().ldisc.has_room() {
+            match host.read(&mut buf) {
+                Ok(0) => {
+                    if !self.state.lock().hung_up {
+                        self.hang_up();
+                    }
+                    return;
+                }
+                Ok(n) => self.input(buf.get(..n).unwrap_or_default()),
+                Err(Errno::EAGAIN) => return,
+                Err(_) => {
+                    if !self.state.lock().hung_up {
+                        self.hang_up();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A description of the host's terminal `fd`; `size` is what it starts with. Opened at `path` (`/dev/console` or the like).
+pub fn host_terminal(fd: OwnedFd, size: Winsize, path: fs::vfs::Path) -> Result<Arc<File>, Errno> {
+    let host = HostFd::new(fd)?;
+    let tty = Tty::new(None, Some(host.clone()), size);
+    tty.state.lock().slaves = 1;
+    if let Some(pollee) = host.pollee() {
+        pollee.register(Arc::new(Pump(Arc::downgrade(&tty))), Events::READ | Events::WRITE);
+    }
+    let inode = path.inode().clone();
+    Ok(File::new(Box::new(Slave(tty)), path, inode, 2))
+}
+
+/// The terminal of a description, for making it the controlling one and for resizing.
+pub fn of(file: &File) -> Option<&Arc<Tty>> {
+    file.downcast::<Slave>().map(|s| &s.0)
+}

@@ -92,6 +92,7 @@ pub fn errno(what: &str, e: Errno) -> anyhow::Error {
 impl Guest {
     /// Boots the kernel and makes the container, up to its program being loaded.
     pub fn new(spec: BootSpec, platform: Arc<dyn Platform>, host: HostInfo, gofer: OwnedFd) -> Result<Guest> {
+        sentry::tty::register_devices();
         let kernel = Kernel::new(platform, syscalls::table(), Arc::new(HostClock)).map_err(|e| errno("kernel", e))?;
         let pids = spec.spec.linux().as_ref().and_then(|l| l.resources().as_ref()).and_then(|r| r.pids().as_ref()).map(|p| p.limit());
         if let Some(limit) = pids.and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0) {
@@ -154,7 +155,7 @@ impl Guest {
         let mut fds = fds.into_iter();
         if p.terminal {
             let fd = fds.next().ok_or_else(|| anyhow!("a terminal was asked for and none was given"))?;
-            let file = mounts::host_tty(&self.kernel, &self.container, fd, p)?;
+            let file = mounts::host_tty(&self.container, fd)?;
             files.extend((0..3).map(|n| (n, file.clone())));
             tty = Some(file);
         }

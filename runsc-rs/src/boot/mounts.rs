@@ -18,7 +18,6 @@ use sentry::mm::Store;
 use super::BootSpec;
 use super::guest::{HostInfo, errno};
 use crate::oci::mounts::{Flags, Kind};
-use crate::oci::process::Process;
 use crate::sandbox::trees::GuestMount;
 
 /// A walk with the kernel's own rights.
@@ -92,6 +91,7 @@ fn filesystem(kernel: &Arc<Kernel>, m: &GuestMount, _host: &HostInfo) -> Result<
     let data = m.options.data.join(",");
     match m.kind {
         Kind::Tmpfs => Ok(tmpfs(kernel, &data)?),
+        Kind::Devpts => Ok(sentry::tty::DevPts::new(data.as_bytes())),
         _ => Ok(tmpfs(kernel, "mode=755")?),
     }
 }
@@ -174,8 +174,11 @@ pub fn host_file(_kernel: &Arc<Kernel>, fd: OwnedFd) -> Result<Arc<File>> {
 }
 
 /// A terminal of the guest's over a raw one of the host's.
-pub fn host_tty(kernel: &Arc<Kernel>, _container: &Arc<Container>, fd: OwnedFd, _process: &Process) -> Result<Arc<File>> {
-    host_file(kernel, fd)
+pub fn host_tty(container: &Arc<Container>, fd: OwnedFd) -> Result<Arc<File>> {
+    let size = rustix::termios::tcgetwinsize(&fd).map(|w| abi::ioctl::Winsize { ws_row: w.ws_row, ws_col: w.ws_col, ws_xpixel: w.ws_xpixel, ws_ypixel: w.ws_ypixel }).unwrap_or_default();
+    let root = container.root();
+    let path = at(root, root).resolve(b"/dev/console").or_else(|_| at(root, root).resolve(b"/dev/tty")).unwrap_or_else(|_| fs::anon::place("[console]"));
+    sentry::tty::host_terminal(fd, size, path).map_err(|e| errno("terminal", e))
 }
 
 /// Makes the current directory of a process, as runc does.

@@ -204,7 +204,10 @@ impl Container {
         if init.is_none() {
             *self.init.lock() = Some(group.clone());
         }
-        Ok(Prepared { task, loaded, tty: spec.tty })
+        if let Some(tty) = spec.tty.as_ref().and_then(|t| crate::tty::of(t)) {
+            tty.become_controlling(&session, &pgrp);
+        }
+        Ok(Prepared { task, loaded })
     }
 }
 
@@ -212,8 +215,6 @@ impl Container {
 pub struct Prepared {
     task: Arc<Task>,
     loaded: super::exec::FirstImage,
-    /// The terminal to make the controlling one.
-    pub tty: Option<Arc<File>>,
 }
 
 impl Prepared {

@@ -62,6 +62,10 @@ fn common(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, a
             set_termios(tty, caller, new, cmd == op::TCSETSF2)
         }
         op::TIOCGWINSZ => {
+            // The host's window may have been resized by its user meanwhile.
+            if let Some(w) = tty.host.as_ref().and_then(|h| rustix::termios::tcgetwinsize(&**h.fd()).ok()) {
+                tty.set_size(Winsize { ws_row: w.ws_row, ws_col: w.ws_col, ws_xpixel: w.ws_xpixel, ws_ypixel: w.ws_ypixel });
+            }
             let size = tty.state.lock().size;
             put(mem, arg, &size)
         }

@@ -267,6 +267,11 @@ pub trait FileSystem: Send + Sync + Any {
     fn sync(&self) -> Result<(), Errno> {
         Ok(())
     }
+    /// `MS_REMOUNT` with the filesystem's own options. Those without any take whatever is said.
+    fn remount(&self, data: &[u8]) -> Result<(), Errno> {
+        let _ = data;
+        Ok(())
+    }
     /// The last mount of it is gone: let go of the root, so that inodes and filesystem do not keep each other alive.
     fn unmounted(&self) {}
     /// How many unused dentries to keep. Each keeps its inode (and what that holds: a gofer handle, a descriptor). 0 for filesystems whose lookups cost nothing.

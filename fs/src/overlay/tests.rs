@@ -317,7 +317,10 @@ fn storm(w: &World, rounds: u32) {
                         _ => Step::Chmod(p, 0o755),
                     };
                     let _ = run(w, &step, 0);
-                    if let Ok(dir) = w.at().open(list.as_bytes(), OpenFlags::O_DIRECTORY.bits(), 0) {
+                    if let Ok(dir) = w
+                        .at()
+                        .open(list.as_bytes(), OpenFlags::O_DIRECTORY.bits(), 0)
+                    {
                         let _ = dir.read_dir(&w.caller, &mut |_| true);
                         let _ = crate::vfs::path_text(dir.path(), &w.root);
                     }

@@ -79,6 +79,10 @@ impl Dir {
         let cookie = self.by_name.remove(name)?;
         let (_, inode) = self.by_cookie.remove(&cookie)?;
         Usage::remove_bytes(name.len().saturating_add(NAME_COST));
+        // A directory that was huge once must not stay so.
+        if self.by_name.capacity() > 256 && self.by_name.len() < self.by_name.capacity() / 8 {
+            self.by_name.shrink_to(self.by_name.len().saturating_mul(2));
+        }
         Some(inode)
     }
 

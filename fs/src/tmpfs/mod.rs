@@ -238,6 +238,14 @@ impl FileSystem for TmpFs {
         }
         text
     }
+    fn remount(&self, data: &[u8]) -> Result<(), Errno> {
+        let options = Options::parse(data)?;
+        let (size, inodes, _) = options.shown;
+        self.set_limits(
+            size.then_some(options.size),
+            inodes.then_some(options.inodes),
+        )
+    }
     fn unmounted(&self) {
         let held = self.root.lock().held.take();
         drop(held);

@@ -417,3 +417,15 @@ fn attributes_and_xattrs() {
     assert_eq!(f.inode().attr().unwrap().mode & 0o7777, 0o755);
     assert_eq!(f.seek(SEEK_END, 0), Ok(2));
 }
+
+#[test]
+fn remount_changes_the_limits() {
+    let w = World::new("size=16k");
+    let f = w.open("f", RDWR | CREAT);
+    f.write(&w.caller, &[1; 16_384]).unwrap();
+    assert_eq!(w.fs.remount(b"size=8k"), Err(Errno::EINVAL));
+    w.fs.remount(b"size=20k,nr_inodes=10").unwrap();
+    assert_eq!(f.write(&w.caller, &[1; 16_384]), Ok(4096));
+    assert_eq!(w.fs.remount(b"bogus"), Err(Errno::EINVAL));
+    assert_eq!(w.fs.options(), ",size=20k");
+}

@@ -37,6 +37,16 @@ enum Child {
     Absent,
 }
 
+type Children = HashMap<Arc<[u8]>, Child>;
+
+/// Takes an entry out, and gives memory back once most of the map is empty: a directory that was huge once must not stay so.
+fn take_out(children: &mut Children, name: &[u8]) {
+    children.remove(name);
+    if children.capacity() > 256 && children.len() < children.capacity() / 8 {
+        children.shrink_to(children.len().saturating_mul(2));
+    }
+}
+
 struct Link {
     parent: Option<Arc<Dentry>>,
     name: Arc<[u8]>,
@@ -48,7 +58,7 @@ pub struct Dentry {
     inode: Arc<dyn Inode>,
     kind: NodeKind,
     link: RwLock<Link, { level::DENTRY_LINK }>,
-    children: RwLock<HashMap<Arc<[u8]>, Child>, { level::DENTRY_CHILDREN }>,
+    children: RwLock<Children, { level::DENTRY_CHILDREN }>,
     /// Orders changes of this directory against each other and against lookups that miss the cache (`i_rwsem`).
     order: RwLock<(), { level::DIRECTORY }>,
     state: AtomicU32,
@@ -339,7 +349,7 @@ impl Dentry {
     pub(super) fn unmark_absent(&self, name: &[u8]) {
         let mut children = self.children.write();
         if matches!(children.get(name), Some(Child::Absent)) {
-            children.remove(name);
+            take_out(&mut children, name);
         }
     }
 
@@ -380,7 +390,7 @@ impl Dentry {
         if let Some(Child::Present(weak)) = children.get(name)
             && weak.as_ptr() == child
         {
-            children.remove(name);
+            take_out(&mut children, name);
         }
     }
 
@@ -415,7 +425,7 @@ impl Dentry {
         if let Some(Child::Present(weak)) = children.get(name)
             && weak.strong_count() == 0
         {
-            children.remove(name);
+            take_out(&mut children, name);
         }
     }
 }

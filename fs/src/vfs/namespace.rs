@@ -243,7 +243,17 @@ impl MountNamespace {
                     .superblock()
                     .set_readonly(flags.contains(MountFlags::RDONLY));
             }
-            at.mount.set_flags(flags);
+            // Without a word about access times they stay as they are.
+            let times = MountFlags::NOATIME
+                | MountFlags::NODIRATIME
+                | MountFlags::RELATIME
+                | MountFlags::STRICTATIME;
+            let kept = if flags.intersects(times) {
+                MountFlags::empty()
+            } else {
+                at.mount.flags() & times
+            };
+            at.mount.set_flags(flags | kept);
         }
         self.changed();
         Ok(())

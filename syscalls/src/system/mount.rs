@@ -28,7 +28,7 @@ fn require_admin(cx: &Cx) -> Result<(), Errno> {
 
 /// Per-mount flags out of `MS_*`.
 fn mount_flags(flags: u64) -> MountFlags {
-    let table = [(1, MountFlags::RDONLY), (2, MountFlags::NOSUID), (4, MountFlags::NODEV), (8, MountFlags::NOEXEC), (0x400, MountFlags::NOATIME), (0x800, MountFlags::NODIRATIME)];
+    let table = [(1, MountFlags::RDONLY), (2, MountFlags::NOSUID), (4, MountFlags::NODEV), (8, MountFlags::NOEXEC), (0x400, MountFlags::NOATIME), (0x800, MountFlags::NODIRATIME), (0x100, MountFlags::NOSYMFOLLOW), (1 << 21, MountFlags::RELATIME), (1 << 24, MountFlags::STRICTATIME)];
     table.iter().filter(|(bit, _)| flags & bit != 0).fold(MountFlags::empty(), |all, (_, flag)| all | *flag)
 }
 
@@ -41,7 +41,11 @@ pub fn mount(cx: &mut Cx, source: u64, target: UserPath, fstype: u64, flags: u64
     require_admin(cx)?;
     let ns = cx.ns().mnt.clone();
     if flags & MS_REMOUNT != 0 {
-        ns.remount(&at, mount_flags(flags), flags & MS_BIND != 0)?;
+        let bind = flags & MS_BIND != 0;
+        if !bind && at.is_mount_root() {
+            at.mount.fs().remount(&text(cx, data)?)?;
+        }
+        ns.remount(&at, mount_flags(flags), bind)?;
     } else if flags & MS_BIND != 0 {
         let from = place(cx, &source, LookupFlags::empty())?;
         ns.bind(&from, &at, flags & MS_REC != 0)?;

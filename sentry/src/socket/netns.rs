@@ -2,14 +2,17 @@
 
 use super::unix::{NameTable, UnixSocket};
 use netstack::Stack;
-use std::sync::Arc;
-use sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use sync::{Mutex, OnceLock};
 
 /// Abstract Unix names, interfaces, and the TCP/IP stack, made when the first socket needs it.
 #[derive(Default)]
 pub struct NetNamespace {
     /// Abstract Unix names.
     pub(super) abstract_names: NameTable<UnixSocket>,
+    /// All Unix sockets, by their address in memory (`/proc/net/unix`).
+    pub(super) unix_sockets: Mutex<BTreeMap<usize, Weak<UnixSocket>>>,
     /// Port ids of netlink sockets.
     pub(super) netlink_ports: super::netlink::Ports,
     stack: OnceLock<Arc<Stack>>,

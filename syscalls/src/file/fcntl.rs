@@ -117,13 +117,12 @@ fn record_lock(cx: &Cx, file: &Arc<File>, table: u64, cmd: i32, arg: u64) -> Sys
         locks.set(request)?;
         return Ok(0);
     }
-    cx.wait_on(locks.pollee(), Locks::EVENTS, None, || match locks.set_waiting(request)? {
-        None => Ok(0),
-        // The claim stays known for deadlock detection only while it is held; it is made anew at every look.
-        Some(waiting) => {
-            drop(waiting);
-            Err(Errno::EAGAIN)
-        }
+    // Held while asleep: the claim by which a deadlock is found. It is made anew at every look, for the one in the way may be another.
+    let mut claim = None;
+    cx.wait_on(locks.pollee(), Locks::EVENTS, None, || {
+        drop(claim.take());
+        claim = locks.set_waiting(request)?;
+        if claim.is_some() { Err(Errno::EAGAIN) } else { Ok(0) }
     })
 }
 

@@ -94,11 +94,12 @@ impl UnixSocket {
             return Err(Errno::EOPNOTSUPP);
         }
         let limit = usize::try_from(backlog).unwrap_or(usize::MAX).min(usize::try_from(SOMAXCONN).unwrap_or(4096));
+        let creds = caller.creds();
         let mut state = self.state.lock();
         if state.name.is_none() {
             return Err(Errno::EINVAL);
         }
-        state.own_creds = Some(caller.creds());
+        state.own_creds = Some(creds);
         match &mut state.phase {
             Phase::Listening { backlog, .. } => *backlog = limit,
             phase @ Phase::Idle => *phase = Phase::Listening { backlog: limit, pending: VecDeque::new() },
@@ -161,11 +162,11 @@ impl UnixSocket {
     fn join(&self, caller: &dyn SocketCaller, listener: &Arc<UnixSocket>) -> Result<(Arc<UnixSocket>, Option<crate::socket::Creds>), Errno> {
         let server = UnixSocket::new(listener.net.clone(), self.kind);
         server.common.inherit(&listener.common);
-        let name = listener.name();
+        let (name, creds) = (listener.name(), caller.creds());
         {
             let mut state = server.state.lock();
             state.phase = Phase::Connected(self.arc()?);
-            state.peer_creds = Some(caller.creds());
+            state.peer_creds = Some(creds);
             state.name = name;
         }
         for _ in 0..2 {

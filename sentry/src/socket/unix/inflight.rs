@@ -19,8 +19,9 @@ use abi::Errno;
 use abi::socket::SCM_MAX_FD;
 use fs::File;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use sync::time::monotonic_ns;
 use sync::{Mutex, MutexGuard, level};
 
 const CAP_SYS_ADMIN: u32 = 21;
@@ -28,8 +29,8 @@ const CAP_SYS_RESOURCE: u32 = 24;
 /// More sockets than this in flight make a sender look for garbage; twice what was left after that, the next time.
 const MANY: usize = 4096;
 static ENOUGH: AtomicUsize = AtomicUsize::new(MANY);
-/// Sockets closed since the last look. A look costs as much as there are sockets in flight, so it follows a share of that many closes.
-static CLOSES: AtomicUsize = AtomicUsize::new(0);
+/// When a close may look next: a look costs as much as there are sockets in flight, and gets a ninth of the time at most.
+static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Default)]
 struct Registry {
@@ -155,8 +156,7 @@ fn bury(files: Vec<Arc<File>>) {
 
 /// After a close: looks for garbage if any socket is in flight.
 pub fn collect_if_needed() {
-    let sockets = SOCKETS.load(Ordering::Acquire);
-    if sockets != 0 && CLOSES.fetch_add(1, Ordering::Relaxed) >= sockets / 8 {
+    if SOCKETS.load(Ordering::Acquire) != 0 && monotonic_ns() >= NEXT_LOOK.load(Ordering::Relaxed) {
         collect();
     }
 }
@@ -171,6 +171,7 @@ struct Node {
 
 /// Finds garbage and drops it.
 pub fn collect() {
+    let began = monotonic_ns();
     let mut guard = REGISTRY.lock();
     let mut nodes = Vec::new();
     let mut index = BTreeMap::new();
@@ -215,8 +216,9 @@ pub fn collect() {
         guard.uncount(files, *uid);
     }
     ENOUGH.store(guard.sockets.len().saturating_mul(2).max(MANY), Ordering::Relaxed);
-    CLOSES.store(0, Ordering::Relaxed);
     drop(guard);
+    let ended = monotonic_ns();
+    NEXT_LOOK.store(ended.saturating_add(ended.saturating_sub(began).saturating_mul(8)), Ordering::Relaxed);
     rest.extend(nodes.into_iter().map(|n| n.file));
     rest.extend(dead.into_iter().flat_map(|(files, _)| files));
     bury(rest);

@@ -100,17 +100,35 @@ pub fn create(caller: &dyn SocketCaller, kind: i32, protocol: i32) -> Result<Arc
 pub fn create_pair(caller: &dyn SocketCaller, kind: i32, protocol: i32) -> Result<(SocketFile, SocketFile), Errno> {
     let kind = check(kind, protocol)?;
     let (a, b) = (UnixSocket::new(caller.net(), kind), UnixSocket::new(caller.net(), kind));
+    let creds = caller.creds();
     for (one, other) in [(&a, &b), (&b, &a)] {
         let mut state = one.state.lock();
         state.phase = Phase::Connected(other.clone());
-        state.peer_creds = Some(caller.creds());
+        state.peer_creds = Some(creds.clone());
     }
     Ok((SocketFile::new(a), SocketFile::new(b)))
 }
 
+/// `/proc/net/unix`
+pub fn table(net: &NetNamespace) -> String {
+    let sockets: Vec<_> = net.unix_sockets.lock().values().filter_map(Weak::upgrade).collect();
+    let mut text = String::from("Num       RefCount Protocol Flags    Type St Inode Path\n");
+    for (number, socket) in sockets.iter().enumerate() {
+        text.push_str(&socket.show(number));
+    }
+    text
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        let address = std::ptr::from_ref::<Self>(self).addr();
+        self.net.unix_sockets.lock().remove(&address);
+    }
+}
+
 impl UnixSocket {
     fn new(net: Arc<NetNamespace>, kind: i32) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        let socket = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             kind,
             net,
@@ -121,7 +139,32 @@ impl UnixSocket {
             shut: AtomicU8::new(0),
             error: AtomicI32::new(0),
             pollee: Pollee::new(),
-        })
+        });
+        socket.net.unix_sockets.lock().insert(Arc::as_ptr(&socket).addr(), socket.me.clone());
+        socket
+    }
+
+    /// Its line of `/proc/net/unix`.
+    fn show(&self, number: usize) -> String {
+        const ACCEPTS: u32 = 0x10000;
+        let (flags, phase, name) = {
+            let state = self.state.lock();
+            let (flags, phase) = match state.phase {
+                Phase::Listening { .. } => (ACCEPTS, 1),
+                Phase::Connected(_) if self.connection_based() => (0, 3),
+                Phase::Connecting => (0, 2),
+                _ => (0, 1),
+            };
+            (flags, phase, state.name.clone())
+        };
+        let mut line = format!("{number:016x}: {:08X} {:08X} {flags:08X} {:04X} {phase:02X} {:5}", 2, 0, self.kind, self.common.inode());
+        match name.as_deref() {
+            Some(Name::Path(path)) => line.extend([" ", &String::from_utf8_lossy(path)]),
+            Some(Name::Abstract(name)) => line.extend([" @", &String::from_utf8_lossy(name).replace('\0', "@")]),
+            None => {}
+        }
+        line.push('\n');
+        line
     }
 
     fn connection_based(&self) -> bool {

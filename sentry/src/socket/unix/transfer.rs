@@ -161,7 +161,8 @@ impl UnixSocket {
 
     pub(super) fn do_recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
         if flags.contains(MsgFlags::MSG_OOB) {
-            return Err(Errno::EOPNOTSUPP);
+            // None is ever sent.
+            return Err(if self.kind == SOCK_STREAM { Errno::EINVAL } else { Errno::EOPNOTSUPP });
         }
         if self.connection_based() && self.peer().is_none() && !self.is_shut(SHUT_CLOSED) {
             return Err(if self.kind == SOCK_STREAM { Errno::EINVAL } else { Errno::ENOTCONN });

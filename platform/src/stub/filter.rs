@@ -53,6 +53,17 @@ pub enum When {
     AtExit,
 }
 
+impl std::fmt::Display for When {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Is(arg, value) => write!(f, "argument {arg} is {value:#x}"),
+            Below(arg, value) => write!(f, "argument {arg} below {value:#x}"),
+            AtParked => f.write_str("made by the park's own instruction"),
+            AtExit => f.write_str("made by the exit's own instruction"),
+        }
+    }
+}
+
 use When::{AtExit, AtParked, Below, Is};
 
 macro_rules! rules {

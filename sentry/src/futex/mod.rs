@@ -64,14 +64,14 @@ impl FutexTable {
     }
 
     fn enqueue(&self, waiter: &Arc<Waiter>) {
-        let key = waiter.key.lock().clone();
+        let key = *waiter.key.lock();
         self.bucket(self.index(&key)).lock().push_back(Queued { key, waiter: waiter.clone() });
     }
 
     /// Takes the waiter out, wherever requeues have brought it; false when a wake did already.
     fn dequeue(&self, waiter: &Arc<Waiter>) -> bool {
         loop {
-            let key = waiter.key.lock().clone();
+            let key = *waiter.key.lock();
             let mut queue = self.bucket(self.index(&key)).lock();
             if let Some(at) = queue.iter().position(|q| Arc::ptr_eq(&q.waiter, waiter)) {
                 queue.remove(at);

@@ -71,12 +71,20 @@ impl Perm {
         } else {
             self.mode
         };
-        if wanted & !granted == 0 || cred.has_cap(CAP_IPC_OWNER) { Ok(()) } else { Err(Errno::EACCES) }
+        if wanted & !granted == 0 || cred.has_cap(CAP_IPC_OWNER) {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
     }
 
     /// Whether `cred` may change or remove the object.
     fn check_owner(&self, cred: &Credentials) -> Result<(), Errno> {
-        if cred.euid == self.uid || cred.euid == self.cuid || cred.has_cap(CAP_SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
+        if cred.euid == self.uid || cred.euid == self.cuid || cred.has_cap(CAP_SYS_ADMIN) {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        }
     }
 
     /// `IPC_SET`: takes over what the owner may set.
@@ -117,7 +125,11 @@ impl Common {
     }
     /// `EIDRM` once it was removed.
     pub fn alive(&self) -> Result<(), Errno> {
-        if self.dead.load(Ordering::SeqCst) { Err(Errno::EIDRM) } else { Ok(()) }
+        if self.dead.load(Ordering::SeqCst) {
+            Err(Errno::EIDRM)
+        } else {
+            Ok(())
+        }
     }
     fn change(&self, cred: &Credentials, from: &IpcPerm) -> Result<(), Errno> {
         let mut perm = self.perm.lock();
@@ -150,7 +162,14 @@ pub struct Table<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { inner: Mutex::new(Slots { slots: Vec::new(), keys: HashMap::new(), generation: 0, used: 0 }) }
+        Self {
+            inner: Mutex::new(Slots {
+                slots: Vec::new(),
+                keys: HashMap::new(),
+                generation: 0,
+                used: 0,
+            }),
+        }
     }
 }
 
@@ -168,7 +187,11 @@ impl<T: Object> Table<T> {
         // Made before the lock is taken, dropped after it is gone: memory and other locks belong to neither.
         let found = {
             let inner = self.inner.lock();
-            let index = if key == IPC_PRIVATE { None } else { inner.keys.get(&key).copied() };
+            let index = if key == IPC_PRIVATE {
+                None
+            } else {
+                inner.keys.get(&key).copied()
+            };
             index.and_then(|i| inner.slots.get(i).cloned().flatten())
         };
         if let Some(object) = found {
@@ -176,7 +199,10 @@ impl<T: Object> Table<T> {
                 return Err(Errno::EEXIST);
             }
             fits(&object)?;
-            object.common().perm().check(cred, flags.unsigned_abs() & 0o777)?;
+            object
+                .common()
+                .perm()
+                .check(cred, flags.unsigned_abs() & 0o777)?;
             return Ok(object.common().id);
         }
         if key != IPC_PRIVATE && flags & IPC_CREAT == 0 {
@@ -195,11 +221,28 @@ impl<T: Object> Table<T> {
                 }
             };
             inner.generation = inner.generation.wrapping_add(1) % 0x8000;
-            (index, inner.generation.saturating_mul(IPCMNI).saturating_add(index))
+            (
+                index,
+                inner
+                    .generation
+                    .saturating_mul(IPCMNI)
+                    .saturating_add(index),
+            )
         };
         let mode = flags.unsigned_abs() & 0o777;
-        let perm = Perm { key, uid: cred.euid, gid: cred.egid, cuid: cred.euid, cgid: cred.egid, mode };
-        let common = Common { id: i32::try_from(id).map_err(|_| Errno::ENOSPC)?, perm: Mutex::new(perm), dead: AtomicBool::new(false) };
+        let perm = Perm {
+            key,
+            uid: cred.euid,
+            gid: cred.egid,
+            cuid: cred.euid,
+            cgid: cred.egid,
+            mode,
+        };
+        let common = Common {
+            id: i32::try_from(id).map_err(|_| Errno::ENOSPC)?,
+            perm: Mutex::new(perm),
+            dead: AtomicBool::new(false),
+        };
         let id = common.id;
         let object = Arc::new(make(common)?);
         let mut inner = self.inner.lock();
@@ -224,14 +267,31 @@ impl<T: Object> Table<T> {
     /// By id; `EINVAL` for none.
     pub fn find(&self, id: i32) -> Result<Arc<T>, Errno> {
         let index = usize::try_from(id).map_err(|_| Errno::EINVAL)? % IPCMNI;
-        let object = self.inner.lock().slots.get(index).cloned().flatten().ok_or(Errno::EINVAL)?;
-        if object.common().id == id { Ok(object) } else { Err(Errno::EINVAL) }
+        let object = self
+            .inner
+            .lock()
+            .slots
+            .get(index)
+            .cloned()
+            .flatten()
+            .ok_or(Errno::EINVAL)?;
+        if object.common().id == id {
+            Ok(object)
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
 
     /// By index (`*_STAT`).
     fn at(&self, index: i32) -> Result<Arc<T>, Errno> {
         let index = usize::try_from(index).map_err(|_| Errno::EINVAL)?;
-        self.inner.lock().slots.get(index).cloned().flatten().ok_or(Errno::EINVAL)
+        self.inner
+            .lock()
+            .slots
+            .get(index)
+            .cloned()
+            .flatten()
+            .ok_or(Errno::EINVAL)
     }
 
     /// No longer found by its key.
@@ -264,7 +324,10 @@ impl<T: Object> Table<T> {
     pub fn list(&self) -> (Vec<Arc<T>>, i32) {
         let inner = self.inner.lock();
         let highest = inner.slots.iter().rposition(Option::is_some).unwrap_or(0);
-        (inner.slots.iter().flatten().cloned().collect(), i32::try_from(highest).unwrap_or(0))
+        (
+            inner.slots.iter().flatten().cloned().collect(),
+            i32::try_from(highest).unwrap_or(0),
+        )
     }
 }
 

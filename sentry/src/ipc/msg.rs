@@ -70,14 +70,29 @@ pub fn get(task: &Task, key: i32, flags: i32) -> Result<i32, Errno> {
     let ns = IpcNamespace::of(&task.ns().ipc)?;
     let cred = task.cred();
     let make = |common: Common| {
-        let state = State { max_bytes: MSGMNB.unsigned_abs().into(), ctime: now(task), ..State::default() };
-        Ok(Queue { common, state: Mutex::new(state), changed: Pollee::new() })
+        let state = State {
+            max_bytes: MSGMNB.unsigned_abs().into(),
+            ctime: now(task),
+            ..State::default()
+        };
+        Ok(Queue {
+            common,
+            state: Mutex::new(state),
+            changed: Pollee::new(),
+        })
     };
-    get_again(|| ns.msg.get(&cred, key, flags, MSGMNI as usize, |_| Ok(()), make))
+    get_again(|| {
+        ns.msg
+            .get(&cred, key, flags, MSGMNI as usize, |_| Ok(()), make)
+    })
 }
 
 fn interrupted(error: Errno) -> Errno {
-    if error == Errno::ERESTARTSYS { Errno::ERESTARTNOHAND } else { error }
+    if error == Errno::ERESTARTSYS {
+        Errno::ERESTARTNOHAND
+    } else {
+        error
+    }
 }
 
 /// msgsnd(2)
@@ -87,16 +102,24 @@ pub fn send(task: &Task, id: i32, kind: i64, text: Vec<u8>, flags: i32) -> Resul
         return Err(Errno::EINVAL);
     }
     let queue = ns.msg.find(id)?;
-    let message = Message { kind, text: Arc::from(text) };
+    let message = Message {
+        kind,
+        text: Arc::from(text),
+    };
     let size = message.text.len() as u64;
     let nowait = flags & IPC_NOWAIT != 0;
     let result = task.wait_on(&queue.changed, Events::OUT, None, || {
         queue.common.perm().check(&task.cred(), 0o222)?;
         queue.common.alive()?;
         let mut state = queue.state.lock();
-        let fits = state.bytes.saturating_add(size) <= state.max_bytes && (state.messages.len() as u64) < state.max_bytes;
+        let fits = state.bytes.saturating_add(size) <= state.max_bytes
+            && (state.messages.len() as u64) < state.max_bytes;
         if !fits {
-            return if nowait { Ok(Err(Errno::EAGAIN)) } else { Err(Errno::EAGAIN) };
+            return if nowait {
+                Ok(Err(Errno::EAGAIN))
+            } else {
+                Err(Errno::EAGAIN)
+            };
         }
         state.messages.push_back(message.clone());
         state.bytes = state.bytes.saturating_add(size);
@@ -120,7 +143,11 @@ fn pick(messages: &VecDeque<Message>, wanted: i64, flags: i32) -> Option<usize> 
         kind if kind > 0 => messages.iter().position(|m| m.kind == kind),
         most => {
             let most = most.checked_neg().unwrap_or(i64::MAX);
-            let lowest = messages.iter().map(|m| m.kind).filter(|k| *k <= most).min()?;
+            let lowest = messages
+                .iter()
+                .map(|m| m.kind)
+                .filter(|k| *k <= most)
+                .min()?;
             messages.iter().position(|m| m.kind == lowest)
         }
     }
@@ -143,7 +170,11 @@ pub fn receive(task: &Task, id: i32, size: u64, wanted: i64, flags: i32) -> Resu
         queue.common.alive()?;
         let mut state = queue.state.lock();
         let Some(at) = pick(&state.messages, wanted, flags) else {
-            return if nowait { Ok(Err(Errno::ENOMSG)) } else { Err(Errno::EAGAIN) };
+            return if nowait {
+                Ok(Err(Errno::ENOMSG))
+            } else {
+                Err(Errno::EAGAIN)
+            };
         };
         let found = state.messages.get(at).ok_or(Errno::ENOMSG)?;
         if found.text.len() as u64 > size && flags & MSG_NOERROR == 0 {
@@ -180,7 +211,12 @@ pub enum Answer {
 }
 
 /// msgctl(2); `set` reads the argument of `IPC_SET`.
-pub fn control(task: &Task, id: i32, cmd: i32, set: impl FnOnce() -> Result<MsqidDs, Errno>) -> Result<Answer, Errno> {
+pub fn control(
+    task: &Task,
+    id: i32,
+    cmd: i32,
+    set: impl FnOnce() -> Result<MsqidDs, Errno>,
+) -> Result<Answer, Errno> {
     let ns = IpcNamespace::of(&task.ns().ipc)?;
     let cred = task.cred();
     if id < 0 || cmd < 0 {
@@ -189,7 +225,17 @@ pub fn control(task: &Task, id: i32, cmd: i32, set: impl FnOnce() -> Result<Msqi
     match cmd {
         IPC_INFO | MSG_INFO => {
             let (all, highest) = ns.msg.list();
-            let mut info = Msginfo { msgpool: 500_000, msgmap: MSGMNB, msgmax: MSGMAX, msgmnb: MSGMNB, msgmni: MSGMNI, msgssz: 16, msgtql: MSGMNB, msgseg: u16::MAX, ..Msginfo::default() };
+            let mut info = Msginfo {
+                msgpool: 500_000,
+                msgmap: MSGMNB,
+                msgmax: MSGMAX,
+                msgmnb: MSGMNB,
+                msgmni: MSGMNI,
+                msgssz: 16,
+                msgtql: MSGMNB,
+                msgseg: u16::MAX,
+                ..Msginfo::default()
+            };
             if cmd == MSG_INFO {
                 let (mut count, mut bytes) = (0usize, 0u64);
                 for queue in &all {
@@ -247,5 +293,10 @@ const MSG_STAT_ANY: i32 = 13;
 
 /// Rows of `/proc/sysvipc/msg`.
 pub(super) fn rows(ns: &IpcNamespace) -> Vec<(i32, MsqidDs)> {
-    ns.msg.list().0.iter().map(|q| (q.common.id, q.ds())).collect()
+    ns.msg
+        .list()
+        .0
+        .iter()
+        .map(|q| (q.common.id, q.ds()))
+        .collect()
 }

@@ -50,7 +50,11 @@ pub struct UndoIndex(AtomicUsize);
 enum Tried {
     Done,
     /// Must wait for semaphore `at`, to be zero or to grow.
-    Wait { at: usize, zero: bool, nowait: bool },
+    Wait {
+        at: usize,
+        zero: bool,
+        nowait: bool,
+    },
 }
 
 fn nowait(op: &Sembuf) -> bool {
@@ -71,20 +75,31 @@ impl State {
             let value = values.get_mut(at).ok_or(Errno::EFBIG)?;
             if op.sem_op == 0 {
                 if *value != 0 {
-                    return Ok(Tried::Wait { at, zero: true, nowait: nowait(op) });
+                    return Ok(Tried::Wait {
+                        at,
+                        zero: true,
+                        nowait: nowait(op),
+                    });
                 }
                 continue;
             }
             let sum = i32::from(*value).saturating_add(op.sem_op.into());
             if sum < 0 {
-                return Ok(Tried::Wait { at, zero: false, nowait: nowait(op) });
+                return Ok(Tried::Wait {
+                    at,
+                    zero: false,
+                    nowait: nowait(op),
+                });
             }
             if sum > SEMVMX {
                 return Err(Errno::ERANGE);
             }
             *value = u16::try_from(sum).map_err(|_| Errno::ERANGE)?;
             if undoes(op) {
-                let slot = adjust.get_or_insert_with(|| vec![0; count]).get_mut(at).ok_or(Errno::EFBIG)?;
+                let slot = adjust
+                    .get_or_insert_with(|| vec![0; count])
+                    .get_mut(at)
+                    .ok_or(Errno::EFBIG)?;
                 *slot = slot.saturating_sub(op.sem_op.into());
                 if slot.saturating_abs() > SEMVMX {
                     return Err(Errno::ERANGE);
@@ -107,8 +122,16 @@ impl State {
 
     fn count_waiter(&mut self, at: usize, zero: bool, more: bool) {
         if let Some(sem) = self.sems.get_mut(at) {
-            let count = if zero { &mut sem.zero_waiters } else { &mut sem.growth_waiters };
-            *count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
+            let count = if zero {
+                &mut sem.zero_waiters
+            } else {
+                &mut sem.growth_waiters
+            };
+            *count = if more {
+                count.saturating_add(1)
+            } else {
+                count.saturating_sub(1)
+            };
         }
     }
 }
@@ -117,14 +140,32 @@ impl State {
 pub fn get(task: &Task, key: i32, count: i32, flags: i32) -> Result<i32, Errno> {
     let ns = IpcNamespace::of(&task.ns().ipc)?;
     let cred = task.cred();
-    let count = usize::try_from(count).ok().filter(|n| *n <= SEMMSL as usize).ok_or(Errno::EINVAL)?;
-    let fits = |set: &SemSet| if count > set.state.lock().sems.len() { Err(Errno::EINVAL) } else { Ok(()) };
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|n| *n <= SEMMSL as usize)
+        .ok_or(Errno::EINVAL)?;
+    let fits = |set: &SemSet| {
+        if count > set.state.lock().sems.len() {
+            Err(Errno::EINVAL)
+        } else {
+            Ok(())
+        }
+    };
     let make = |common: Common| {
         if count == 0 {
             return Err(Errno::EINVAL);
         }
-        let state = State { sems: vec![Sem::default(); count], otime: 0, ctime: now(task), undo: HashMap::new() };
-        Ok(SemSet { common, state: Mutex::new(state), changed: Pollee::new() })
+        let state = State {
+            sems: vec![Sem::default(); count],
+            otime: 0,
+            ctime: now(task),
+            undo: HashMap::new(),
+        };
+        Ok(SemSet {
+            common,
+            state: Mutex::new(state),
+            changed: Pollee::new(),
+        })
     };
     get_again(|| ns.sem.get(&cred, key, flags, SEMMNI as usize, fits, make))
 }
@@ -138,7 +179,9 @@ pub fn operate(task: &Task, id: i32, ops: &[Sembuf], deadline: Option<u64>) -> R
     if ops.iter().any(|op| usize::from(op.sem_num) >= len) {
         return Err(Errno::EFBIG);
     }
-    set.common.perm().check(&task.cred(), if alters { 0o222 } else { 0o444 })?;
+    set.common
+        .perm()
+        .check(&task.cred(), if alters { 0o222 } else { 0o444 })?;
     let process = task.group().pid().serial();
     let pid = task.tgid();
     let mut waiting: Option<(usize, bool)> = None;
@@ -208,12 +251,24 @@ impl SemSet {
     fn ds(&self) -> SemidDs {
         let perm = self.common.perm().to_abi(self.common.id);
         let state = self.state.lock();
-        SemidDs { sem_perm: perm, sem_otime: state.otime, sem_ctime: state.ctime, sem_nsems: state.sems.len() as u64, ..SemidDs::default() }
+        SemidDs {
+            sem_perm: perm,
+            sem_otime: state.otime,
+            sem_ctime: state.ctime,
+            sem_nsems: state.sems.len() as u64,
+            ..SemidDs::default()
+        }
     }
 }
 
 /// semctl(2)
-pub fn control(task: &Task, id: i32, number: i32, cmd: i32, argument: &dyn Argument) -> Result<Answer, Errno> {
+pub fn control(
+    task: &Task,
+    id: i32,
+    number: i32,
+    cmd: i32,
+    argument: &dyn Argument,
+) -> Result<Answer, Errno> {
     let ns = IpcNamespace::of(&task.ns().ipc)?;
     let cred = task.cred();
     if id < 0 {
@@ -273,7 +328,9 @@ pub fn control(task: &Task, id: i32, number: i32, cmd: i32, argument: &dyn Argum
         }
         GETALL => {
             set.common.perm().check(&cred, 0o444)?;
-            Ok(Answer::Values(set.state.lock().sems.iter().map(|s| s.value).collect()))
+            Ok(Answer::Values(
+                set.state.lock().sems.iter().map(|s| s.value).collect(),
+            ))
         }
         GETVAL | GETPID | GETNCNT | GETZCNT => {
             set.common.perm().check(&cred, 0o444)?;
@@ -292,7 +349,11 @@ pub fn control(task: &Task, id: i32, number: i32, cmd: i32, argument: &dyn Argum
             if first >= count {
                 return Err(Errno::EINVAL);
             }
-            let values = if cmd == SETVAL { vec![u16::try_from(argument.value()).map_err(|_| Errno::ERANGE)?] } else { argument.values(count)? };
+            let values = if cmd == SETVAL {
+                vec![u16::try_from(argument.value()).map_err(|_| Errno::ERANGE)?]
+            } else {
+                argument.values(count)?
+            };
             if values.iter().any(|v| i32::from(*v) > SEMVMX) {
                 return Err(Errno::ERANGE);
             }
@@ -305,7 +366,11 @@ pub fn control(task: &Task, id: i32, number: i32, cmd: i32, argument: &dyn Argum
                     sem.pid = task.tgid();
                 }
                 for adjust in state.undo.values_mut() {
-                    adjust.iter_mut().skip(first).take(values.len()).for_each(|a| *a = 0);
+                    adjust
+                        .iter_mut()
+                        .skip(first)
+                        .take(values.len())
+                        .for_each(|a| *a = 0);
                 }
                 state.ctime = now(task);
             }
@@ -325,7 +390,9 @@ pub(super) fn exit_group(ns: &Arc<IpcNamespace>, task: &Task) {
     for set in ns.sem.list().0 {
         let touched = {
             let mut state = set.state.lock();
-            let Some(adjust) = state.undo.remove(&process) else { continue };
+            let Some(adjust) = state.undo.remove(&process) else {
+                continue;
+            };
             for (sem, by) in state.sems.iter_mut().zip(&adjust) {
                 // As Linux: what would leave the range stops at its end.
                 let value = i32::from(sem.value).saturating_add(*by).clamp(0, SEMVMX);
@@ -346,5 +413,10 @@ pub(super) fn exit_group(ns: &Arc<IpcNamespace>, task: &Task) {
 
 /// Rows of `/proc/sysvipc/sem`.
 pub(super) fn rows(ns: &IpcNamespace) -> Vec<(i32, SemidDs)> {
-    ns.sem.list().0.iter().map(|s| (s.common.id, s.ds())).collect()
+    ns.sem
+        .list()
+        .0
+        .iter()
+        .map(|s| (s.common.id, s.ds()))
+        .collect()
 }

@@ -58,7 +58,9 @@ impl Attachment for Attach {
 impl Drop for Attach {
     fn drop(&mut self) {
         let last = self.segment.attached.fetch_sub(1, Ordering::SeqCst) == 1;
-        self.segment.dtime.store(fs::meta::now_ns() / 1_000_000_000, Ordering::Relaxed);
+        self.segment
+            .dtime
+            .store(fs::meta::now_ns() / 1_000_000_000, Ordering::Relaxed);
         if last
             && self.segment.doomed.load(Ordering::SeqCst) != 0
             && let Some(ns) = self.ns.upgrade()
@@ -95,9 +97,15 @@ impl Segment {
 pub fn get(task: &Task, key: i32, size: u64, flags: i32) -> Result<i32, Errno> {
     let ns = IpcNamespace::of(&task.ns().ipc)?;
     let cred = task.cred();
-    let fits = |segment: &Segment| if size > segment.size { Err(Errno::EINVAL) } else { Ok(()) };
+    let fits = |segment: &Segment| {
+        if size > segment.size {
+            Err(Errno::EINVAL)
+        } else {
+            Ok(())
+        }
+    };
     let make = |common: Common| {
-        if size < SHMMIN || size > SHMMAX {
+        if !(SHMMIN..=SHMMAX).contains(&size) {
             return Err(Errno::EINVAL);
         }
         if flags & SHM_HUGETLB != 0 {
@@ -121,18 +129,33 @@ pub fn get(task: &Task, key: i32, size: u64, flags: i32) -> Result<i32, Errno> {
             last: AtomicI32::new(0),
         })
     };
-    get_again(|| ns.shm.get(&cred, key, flags, usize::try_from(SHMMNI).unwrap_or(0), fits, make))
+    get_again(|| {
+        ns.shm.get(
+            &cred,
+            key,
+            flags,
+            usize::try_from(SHMMNI).unwrap_or(0),
+            fits,
+            make,
+        )
+    })
 }
 
 /// shmat(2): the address.
-pub fn attach(task: &Task, id: i32, addr: u64, flags: i32, limits: &MemLimits) -> Result<u64, Errno> {
+pub fn attach(
+    task: &Task,
+    id: i32,
+    addr: u64,
+    flags: i32,
+    limits: &MemLimits,
+) -> Result<u64, Errno> {
     let ns = IpcNamespace::of(&task.ns().ipc)?;
     if id < 0 {
         return Err(Errno::EINVAL);
     }
     let mut place = addr;
     let remap = flags & SHM_REMAP != 0;
-    if addr % PAGE_SIZE != 0 {
+    if !addr.is_multiple_of(PAGE_SIZE) {
         if flags & SHM_RND == 0 {
             return Err(Errno::EINVAL);
         }
@@ -166,9 +189,15 @@ pub fn attach(task: &Task, id: i32, addr: u64, flags: i32, limits: &MemLimits) -
         len: segment.size,
         prot,
         flags: MapFlags::MAP_SHARED | fixed,
-        source: MapSource::Region { region: segment.region.clone(), attachment: Some(attachment) },
+        source: MapSource::Region {
+            region: segment.region.clone(),
+            attachment: Some(attachment),
+        },
     };
-    let at = task.mm()?.mmap(&request, limits).map_err(|e| if e == Errno::EEXIST { Errno::EINVAL } else { e })?;
+    let at = task
+        .mm()?
+        .mmap(&request, limits)
+        .map_err(|e| if e == Errno::EEXIST { Errno::EINVAL } else { e })?;
     segment.atime.store(now(task), Ordering::Relaxed);
     segment.last.store(task.tgid(), Ordering::Relaxed);
     Ok(at)
@@ -196,7 +225,13 @@ pub enum Answer {
 }
 
 /// shmctl(2); `set` reads the argument of `IPC_SET`.
-pub fn control(task: &Task, id: i32, cmd: i32, memlock: u64, set: impl FnOnce() -> Result<ShmidDs, Errno>) -> Result<Answer, Errno> {
+pub fn control(
+    task: &Task,
+    id: i32,
+    cmd: i32,
+    memlock: u64,
+    set: impl FnOnce() -> Result<ShmidDs, Errno>,
+) -> Result<Answer, Errno> {
     let ns = IpcNamespace::of(&task.ns().ipc)?;
     let cred = task.cred();
     if id < 0 || cmd < 0 {
@@ -204,13 +239,24 @@ pub fn control(task: &Task, id: i32, cmd: i32, memlock: u64, set: impl FnOnce() 
     }
     match cmd {
         IPC_INFO => {
-            let info = Shminfo { shmmax: SHMMAX, shmmin: SHMMIN, shmmni: SHMMNI.unsigned_abs().into(), shmseg: SHMMNI.unsigned_abs().into(), shmall: SHMALL, ..Shminfo::default() };
+            let info = Shminfo {
+                shmmax: SHMMAX,
+                shmmin: SHMMIN,
+                shmmni: SHMMNI.unsigned_abs().into(),
+                shmseg: SHMMNI.unsigned_abs().into(),
+                shmall: SHMALL,
+                ..Shminfo::default()
+            };
             Ok(Answer::Limits(info, ns.shm.list().1))
         }
         SHM_INFO => {
             let (all, highest) = ns.shm.list();
             let pages = all.iter().map(|s| s.region.len / PAGE_SIZE).sum();
-            let info = ShmInfo { used_ids: i32::try_from(all.len()).unwrap_or(i32::MAX), shm_tot: pages, ..ShmInfo::default() };
+            let info = ShmInfo {
+                used_ids: i32::try_from(all.len()).unwrap_or(i32::MAX),
+                shm_tot: pages,
+                ..ShmInfo::default()
+            };
             Ok(Answer::Usage(info, highest))
         }
         SHM_STAT | SHM_STAT_ANY => {
@@ -256,7 +302,9 @@ pub fn control(task: &Task, id: i32, cmd: i32, memlock: u64, set: impl FnOnce() 
                     return Err(Errno::ENOMEM);
                 }
             }
-            segment.locked.store(i32::from(cmd == SHM_LOCK), Ordering::Relaxed);
+            segment
+                .locked
+                .store(i32::from(cmd == SHM_LOCK), Ordering::Relaxed);
             Ok(Answer::Value(0))
         }
         _ => Err(Errno::EINVAL),
@@ -265,5 +313,10 @@ pub fn control(task: &Task, id: i32, cmd: i32, memlock: u64, set: impl FnOnce() 
 
 /// Rows of `/proc/sysvipc/shm`.
 pub(super) fn rows(ns: &IpcNamespace) -> Vec<(i32, ShmidDs, u64)> {
-    ns.shm.list().0.iter().map(|s| (s.common.id, s.ds(), s.region.len)).collect()
+    ns.shm
+        .list()
+        .0
+        .iter()
+        .map(|s| (s.common.id, s.ds(), s.region.len))
+        .collect()
 }

@@ -43,7 +43,10 @@ fn page_up(addr: u64) -> Result<u64, Errno> {
 fn read_exact(file: &File, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
     let mut done = 0;
     while let Some(rest) = buf.get_mut(done..).filter(|r| !r.is_empty()) {
-        let at = offset.checked_add(done as u64).filter(|at| i64::try_from(*at).is_ok()).ok_or(Errno::EINVAL)?;
+        let at = offset
+            .checked_add(done as u64)
+            .filter(|at| i64::try_from(*at).is_ok())
+            .ok_or(Errno::EINVAL)?;
         match file.ops().read(file, rest, Pos::At(at))? {
             0 => return Err(Errno::EIO),
             n => done = done.saturating_add(n),
@@ -67,7 +70,9 @@ impl Image {
         if !right || len == 0 || len > MAX_PHDRS {
             return Err(Errno::ENOEXEC);
         }
-        let inside = usize::try_from(header.e_phoff).ok().and_then(|at| head.get(at..at.checked_add(len)?));
+        let inside = usize::try_from(header.e_phoff)
+            .ok()
+            .and_then(|at| head.get(at..at.checked_add(len)?));
         let table = match inside {
             Some(bytes) => bytes.to_vec(),
             None => {
@@ -76,14 +81,22 @@ impl Image {
                 bytes
             }
         };
-        let phdrs = table.chunks_exact(size_of::<Phdr>()).filter_map(|b| Phdr::read_from_bytes(b).ok()).collect();
+        let phdrs = table
+            .chunks_exact(size_of::<Phdr>())
+            .filter_map(|b| Phdr::read_from_bytes(b).ok())
+            .collect();
         Ok(Self { header, phdrs })
     }
 
     /// The path in `PT_INTERP`.
     pub fn interpreter(&self, file: &File) -> Result<Option<Vec<u8>>, Errno> {
-        let Some(phdr) = self.phdrs.iter().find(|p| p.p_type == PT_INTERP) else { return Ok(None) };
-        let len = usize::try_from(phdr.p_filesz).ok().filter(|len| (2..=PATH_MAX).contains(len)).ok_or(Errno::ENOEXEC)?;
+        let Some(phdr) = self.phdrs.iter().find(|p| p.p_type == PT_INTERP) else {
+            return Ok(None);
+        };
+        let len = usize::try_from(phdr.p_filesz)
+            .ok()
+            .filter(|len| (2..=PATH_MAX).contains(len))
+            .ok_or(Errno::ENOEXEC)?;
         let mut path = vec![0; len];
         read_exact(file, phdr.p_offset, &mut path)?;
         if path.pop() != Some(0) {
@@ -108,7 +121,9 @@ impl Image {
     }
     /// `PT_GNU_STACK` asks for an executable stack.
     pub fn exec_stack(&self) -> bool {
-        self.phdrs.iter().any(|p| p.p_type == PT_GNU_STACK && p.p_flags & PF_X != 0)
+        self.phdrs
+            .iter()
+            .any(|p| p.p_type == PT_GNU_STACK && p.p_flags & PF_X != 0)
     }
 
     fn loads(&self) -> impl Iterator<Item = &Phdr> {
@@ -121,13 +136,23 @@ impl Image {
             return bias.wrapping_add(phdr.p_vaddr);
         }
         let at = self.header.e_phoff;
-        let holder = self.loads().find(|p| p.p_offset <= at && at < p.p_offset.saturating_add(p.p_filesz));
-        holder.map_or(0, |p| bias.wrapping_add(at.wrapping_sub(p.p_offset)).wrapping_add(p.p_vaddr))
+        let holder = self
+            .loads()
+            .find(|p| p.p_offset <= at && at < p.p_offset.saturating_add(p.p_filesz));
+        holder.map_or(0, |p| {
+            bias.wrapping_add(at.wrapping_sub(p.p_offset))
+                .wrapping_add(p.p_vaddr)
+        })
     }
 
     /// The largest alignment that a segment asks for.
     pub fn align(&self) -> u64 {
-        let asked = self.loads().map(|p| p.p_align).filter(|a| a.is_power_of_two()).max().unwrap_or(PAGE_SIZE);
+        let asked = self
+            .loads()
+            .map(|p| p.p_align)
+            .filter(|a| a.is_power_of_two())
+            .max()
+            .unwrap_or(PAGE_SIZE);
         // More than a huge page of address space is not worth a failure.
         asked.clamp(PAGE_SIZE, 1 << 30)
     }
@@ -136,7 +161,11 @@ impl Image {
     fn extent(&self) -> Result<Range<u64>, Errno> {
         let mut extent: Option<Range<u64>> = None;
         for phdr in self.loads() {
-            let end = page_up(phdr.p_vaddr.checked_add(phdr.p_memsz).ok_or(Errno::EINVAL)?)?;
+            let end = page_up(
+                phdr.p_vaddr
+                    .checked_add(phdr.p_memsz)
+                    .ok_or(Errno::EINVAL)?,
+            )?;
             let start = page_down(phdr.p_vaddr);
             extent = Some(match extent {
                 Some(e) => e.start.min(start)..e.end.max(end),
@@ -159,21 +188,39 @@ impl Image {
     }
 
     /// Puts the segments into the plan.
-    pub fn map(&self, plan: &mut Plan, map: &Arc<FileMap>, bias: u64, range: &Range<u64>) -> Result<Placed, Errno> {
-        let mut placed = Placed { start_code: u64::MAX, ..Placed::default() };
+    pub fn map(
+        &self,
+        plan: &mut Plan,
+        map: &Arc<FileMap>,
+        bias: u64,
+        range: &Range<u64>,
+    ) -> Result<Placed, Errno> {
+        let mut placed = Placed {
+            start_code: u64::MAX,
+            ..Placed::default()
+        };
         let extent = self.extent()?;
         let whole = bias.wrapping_add(extent.start)..bias.wrapping_add(extent.end);
         if whole.start < range.start || whole.end > range.end || whole.is_empty() {
-            return Err(if whole.start < range.start { Errno::EPERM } else { Errno::EINVAL });
+            return Err(if whole.start < range.start {
+                Errno::EPERM
+            } else {
+                Errno::EINVAL
+            });
         }
         if !plan.is_free(whole) {
             return Err(Errno::EEXIST);
         }
         for phdr in self.loads() {
-            if phdr.p_filesz > phdr.p_memsz || phdr.p_offset % PAGE_SIZE != phdr.p_vaddr % PAGE_SIZE {
+            if phdr.p_filesz > phdr.p_memsz || phdr.p_offset % PAGE_SIZE != phdr.p_vaddr % PAGE_SIZE
+            {
                 return Err(Errno::EINVAL);
             }
-            if phdr.p_offset.checked_add(phdr.p_filesz).is_none_or(|end| i64::try_from(end).is_err()) {
+            if phdr
+                .p_offset
+                .checked_add(phdr.p_filesz)
+                .is_none_or(|end| i64::try_from(end).is_err())
+            {
                 return Err(Errno::EINVAL);
             }
             let mut prot = Prot::empty();
@@ -200,20 +247,43 @@ impl Image {
 }
 
 /// One segment: pages of the file, then zeroes.
-fn segment(plan: &mut Plan, map: &Arc<FileMap>, phdr: &Phdr, vaddr: u64, prot: Prot) -> Result<(), Errno> {
+fn segment(
+    plan: &mut Plan,
+    map: &Arc<FileMap>,
+    phdr: &Phdr,
+    vaddr: u64,
+    prot: Prot,
+) -> Result<(), Errno> {
     let start = page_down(vaddr);
     let within = vaddr.saturating_sub(start);
     let file_end = vaddr.saturating_add(phdr.p_filesz);
-    let file_pages = if phdr.p_filesz == 0 { start } else { page_up(file_end)? };
+    let file_pages = if phdr.p_filesz == 0 {
+        start
+    } else {
+        page_up(file_end)?
+    };
     let end = page_up(vaddr.saturating_add(phdr.p_memsz))?;
     let offset = phdr.p_offset.saturating_sub(within);
-    let file = |offset: u64, copied: bool| Piece::File { map: map.clone(), offset, copied };
+    let file = |offset: u64, copied: bool| Piece::File {
+        map: map.clone(),
+        offset,
+        copied,
+    };
     if start < file_pages {
         if !prot.contains(Prot::WRITE) {
-            plan.map(start..file_pages, prot, VmFlags::empty(), file(offset, false))?;
+            plan.map(
+                start..file_pages,
+                prot,
+                VmFlags::empty(),
+                file(offset, false),
+            )?;
         } else {
             // The last page is partly zeroes; what lies before it may wait for the first store if there is much of it.
-            let eager = if file_pages.saturating_sub(start) <= EAGER { start } else { page_down(file_end.saturating_sub(1)).max(start) };
+            let eager = if file_pages.saturating_sub(start) <= EAGER {
+                start
+            } else {
+                page_down(file_end.saturating_sub(1)).max(start)
+            };
             if start < eager {
                 plan.map(start..eager, prot, VmFlags::empty(), file(offset, false))?;
             }

@@ -68,6 +68,9 @@ pub struct Loaded {
 /// (ruid, euid, rgid, egid) of the new program, and whether it runs with more than its caller had (`AT_SECURE`).
 pub type Identity = ((u32, u32, u32, u32), bool);
 
+/// Opens a program by path, for execution.
+pub type Opener<'a> = dyn Fn(&[u8]) -> Result<Arc<File>, Errno> + 'a;
+
 /// The first bytes of a file; fewer if it is shorter.
 fn head(file: &File) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0; HEAD];
@@ -80,7 +83,7 @@ fn head(file: &File) -> Result<Vec<u8>, Errno> {
 pub fn load(
     kernel: &Arc<Kernel>,
     args: &LoadArgs<'_>,
-    open: &dyn Fn(&[u8]) -> Result<Arc<File>, Errno>,
+    open: &Opener<'_>,
     identify: &mut dyn FnMut(&File) -> Result<Identity, Errno>,
 ) -> Result<Loaded, Errno> {
     let mut file = args.file.clone();
@@ -115,7 +118,13 @@ pub fn load(
         Some(path) => {
             let file = open(&path)?;
             let bytes = head(&file)?;
-            let image = elf::Image::parse(&file, bytes).map_err(|e| if e == Errno::ENOEXEC { Errno::ELIBBAD } else { e })?;
+            let image = elf::Image::parse(&file, bytes).map_err(|e| {
+                if e == Errno::ENOEXEC {
+                    Errno::ELIBBAD
+                } else {
+                    e
+                }
+            })?;
             Some((file, image))
         }
         None => None,
@@ -134,22 +143,57 @@ pub fn load(
     let vdso = crate::vdso::of(kernel, &mm);
     let mut random = Random::new(args.personality & ADDR_NO_RANDOMIZE == 0);
     let range = mm.user_range();
-    let layout = Layout::new(&range, args.stack_limit, args.personality & ADDR_COMPAT_LAYOUT != 0, &mut random);
+    let layout = Layout::new(
+        &range,
+        args.stack_limit,
+        args.personality & ADDR_COMPAT_LAYOUT != 0,
+        &mut random,
+    );
     let mut plan = Plan::new(layout);
 
     let top = Layout::stack_top(&range, &mut random);
-    let built = assemble(&mm, &mut plan, &file, &program, interpreter.as_ref(), &mut random, top)?;
+    let built = assemble(
+        &mm,
+        &mut plan,
+        &file,
+        &program,
+        interpreter.as_ref(),
+        &mut random,
+        top,
+    )?;
     if let Some(vdso) = vdso.get() {
         let base = plan.place(&mm, vdso.len)?;
         plan.layout().vdso = base;
-        plan.map(base..base.saturating_add(vdso.len), platform::Prot::READ | platform::Prot::EXEC, crate::mm::VmFlags::empty(), vdso.piece())?;
+        plan.map(
+            base..base.saturating_add(vdso.len),
+            platform::Prot::READ | platform::Prot::EXEC,
+            crate::mm::VmFlags::empty(),
+            vdso.piece(),
+        )?;
     }
-    let tables = stack::Tables { argv: &argv, envp: &args.envp, filename: &args.filename, identity, program: &built };
-    let (stack_pointer, auxv) = tables.build(&mut plan, &mm, top, args.stack_limit, program.exec_stack(), &mut random)?;
+    let tables = stack::Tables {
+        argv: &argv,
+        envp: &args.envp,
+        filename: &args.filename,
+        identity,
+        program: &built,
+    };
+    let (stack_pointer, auxv) = tables.build(
+        &mut plan,
+        &mm,
+        top,
+        args.stack_limit,
+        program.exec_stack(),
+        &mut random,
+    )?;
     plan.carry_out(&mm, &limits)?;
     mm.set_exe(Some(exe));
     mm.set_auxv(&auxv);
-    Ok(Loaded { mm, entry: built.entry, stack_pointer })
+    Ok(Loaded {
+        mm,
+        entry: built.entry,
+        stack_pointer,
+    })
 }
 
 /// Where program and interpreter have come to lie.
@@ -192,13 +236,23 @@ fn assemble(
     (layout.start_code, layout.end_code) = (placed.start_code, placed.end_code);
     (layout.start_data, layout.end_data) = (placed.start_data, placed.end_data);
     // A program that is its own interpreter lies among the mappings: its heap goes where a program would.
-    let heap = if program.is_dynamic() && interpreter.is_none() { Layout::pie_base(&range, &mut Random::new(false)) } else { placed.end };
+    let heap = if program.is_dynamic() && interpreter.is_none() {
+        Layout::pie_base(&range, &mut Random::new(false))
+    } else {
+        placed.end
+    };
     let brk = Layout::brk_start(heap, random);
     let layout = plan.layout();
     (layout.start_brk, layout.brk) = (brk, brk);
 
     let program_entry = bias.wrapping_add(program.entry());
-    let mut built = Built { entry: program_entry, program_entry, phdr: program.phdr_addr(bias), phnum: program.phnum(), base: 0 };
+    let mut built = Built {
+        entry: program_entry,
+        program_entry,
+        phdr: program.phdr_addr(bias),
+        phnum: program.phnum(),
+        base: 0,
+    };
     if let Some((file, image)) = interpreter {
         let map = Plan::file(mm, file)?;
         let bias = if image.is_dynamic() {
@@ -221,5 +275,9 @@ fn assemble(
 /// Below what mappings are made.
 fn plan_base(plan: &mut Plan, range: &std::ops::Range<u64>) -> u64 {
     let layout = plan.layout();
-    if layout.bottom_up { range.end } else { layout.mmap_base }
+    if layout.bottom_up {
+        range.end
+    } else {
+        layout.mmap_base
+    }
 }

@@ -20,7 +20,10 @@ fn blank(byte: u8) -> bool {
 
 /// Reads the line; `ENOEXEC` if it names nothing, or if the name may have been cut.
 pub fn parse(bytes: &[u8]) -> Result<Script<'_>, Errno> {
-    let line = bytes.get(..LINE.min(bytes.len())).and_then(|b| b.get(2..)).ok_or(Errno::ENOEXEC)?;
+    let line = bytes
+        .get(..LINE.min(bytes.len()))
+        .and_then(|b| b.get(2..))
+        .ok_or(Errno::ENOEXEC)?;
     let newline = line.iter().position(|b| *b == b'\n');
     let text = match newline {
         Some(end) => line.get(..end).unwrap_or_default(),
@@ -46,7 +49,10 @@ pub fn parse(bytes: &[u8]) -> Result<Script<'_>, Errno> {
     if interpreter.is_empty() {
         return Err(Errno::ENOEXEC);
     }
-    Ok(Script { interpreter, argument })
+    Ok(Script {
+        interpreter,
+        argument,
+    })
 }
 
 impl Script<'_> {
@@ -65,14 +71,23 @@ mod tests {
     use super::*;
 
     fn script<'a>(interpreter: &'a str, argument: Option<&'a str>) -> Result<Script<'a>, Errno> {
-        Ok(Script { interpreter: interpreter.as_bytes(), argument: argument.map(str::as_bytes) })
+        Ok(Script {
+            interpreter: interpreter.as_bytes(),
+            argument: argument.map(str::as_bytes),
+        })
     }
 
     #[test]
     fn lines() {
         assert_eq!(parse(b"#!/bin/sh\necho"), script("/bin/sh", None));
-        assert_eq!(parse(b"#! \t/bin/sh  -e  -x \t\n"), script("/bin/sh", Some("-e  -x")));
-        assert_eq!(parse(b"#!/usr/bin/env python3"), script("/usr/bin/env", Some("python3")));
+        assert_eq!(
+            parse(b"#! \t/bin/sh  -e  -x \t\n"),
+            script("/bin/sh", Some("-e  -x"))
+        );
+        assert_eq!(
+            parse(b"#!/usr/bin/env python3"),
+            script("/usr/bin/env", Some("python3"))
+        );
         assert_eq!(parse(b"#!/bin/sh\0x\n"), script("/bin/sh", None));
         for bad in [&b"#!"[..], b"#!\n/bin/sh", b"#!  \t\n"] {
             assert_eq!(parse(bad), Err(Errno::ENOEXEC));

@@ -41,16 +41,28 @@ pub fn ask_host() -> (usize, usize, usize) {
 }
 
 /// `E2BIG` if the strings and their pointers are too much for the stack limit.
-pub fn check_size(argv: &[Vec<u8>], envp: &[Vec<u8>], filename: &[u8], stack_limit: u64) -> Result<(), Errno> {
-    let limit = (stack_limit / 4).min(MAX_ARGS).max(MIN_ARGS);
+pub fn check_size(
+    argv: &[Vec<u8>],
+    envp: &[Vec<u8>],
+    filename: &[u8],
+    stack_limit: u64,
+) -> Result<(), Errno> {
+    let limit = (stack_limit / 4).clamp(MIN_ARGS, MAX_ARGS);
     let mut size = filename.len().saturating_add(1);
     for string in argv.iter().chain(envp) {
         if string.len() >= MAX_STRING {
             return Err(Errno::E2BIG);
         }
-        size = size.saturating_add(string.len()).saturating_add(1).saturating_add(8);
+        size = size
+            .saturating_add(string.len())
+            .saturating_add(1)
+            .saturating_add(8);
     }
-    if size as u64 > limit { Err(Errno::E2BIG) } else { Ok(()) }
+    if size as u64 > limit {
+        Err(Errno::E2BIG)
+    } else {
+        Ok(())
+    }
 }
 
 /// Everything the stack tells the program.
@@ -108,11 +120,28 @@ impl Tables<'_> {
     }
 
     /// Plans the stack below `top`; returns the stack pointer and the bytes of the auxiliary vector.
-    pub fn build(&self, plan: &mut Plan, mm: &MemoryManager, top: u64, limit: u64, exec: bool, random: &mut Random) -> Result<(u64, Vec<u8>), Errno> {
+    pub fn build(
+        &self,
+        plan: &mut Plan,
+        mm: &MemoryManager,
+        top: u64,
+        limit: u64,
+        exec: bool,
+        random: &mut Random,
+    ) -> Result<(u64, Vec<u8>), Errno> {
         // Strings, from the lowest: arguments, environment, file name, eight zeroes.
-        let strings = || self.argv.iter().map(Vec::as_slice).chain(self.envp.iter().map(Vec::as_slice)).chain([self.filename]);
+        let strings = || {
+            self.argv
+                .iter()
+                .map(Vec::as_slice)
+                .chain(self.envp.iter().map(Vec::as_slice))
+                .chain([self.filename])
+        };
         let len: usize = strings().map(|s| s.len().saturating_add(1)).sum();
-        let base = top.checked_sub(len as u64).and_then(|p| p.checked_sub(8)).ok_or(Errno::ENOMEM)?;
+        let base = top
+            .checked_sub(len as u64)
+            .and_then(|p| p.checked_sub(8))
+            .ok_or(Errno::ENOMEM)?;
         let mut text = Vec::with_capacity(len);
         let mut addresses = Vec::new();
         for string in strings() {
@@ -128,23 +157,48 @@ impl Tables<'_> {
         let platform = at;
         at = at.saturating_sub(16);
         let random_at = at;
-        let named = Named { random: random_at, execfn, platform };
+        let named = Named {
+            random: random_at,
+            execfn,
+            platform,
+        };
         let auxv = self.auxv(plan.layout().vdso, &named);
-        let words = 1usize.saturating_add(args.len()).saturating_add(1).saturating_add(envs.len()).saturating_add(1).saturating_add(auxv.len().saturating_mul(2));
-        let pointer = at.checked_sub((words as u64).saturating_mul(8)).ok_or(Errno::ENOMEM)? & !15;
+        let words = 1usize
+            .saturating_add(args.len())
+            .saturating_add(1)
+            .saturating_add(envs.len())
+            .saturating_add(1)
+            .saturating_add(auxv.len().saturating_mul(2));
+        let pointer = at
+            .checked_sub((words as u64).saturating_mul(8))
+            .ok_or(Errno::ENOMEM)?
+            & !15;
 
         let mut table: Vec<u8> = Vec::with_capacity(words.saturating_mul(8));
         let mut push = |word: u64| table.extend_from_slice(&word.to_le_bytes());
         push(args.len() as u64);
-        args.iter().copied().chain([0]).chain(envs.iter().copied()).chain([0]).for_each(&mut push);
-        let auxv_bytes: Vec<u8> = auxv.iter().flat_map(|(kind, value)| [*kind, *value]).flat_map(u64::to_le_bytes).collect();
+        args.iter()
+            .copied()
+            .chain([0])
+            .chain(envs.iter().copied())
+            .chain([0])
+            .for_each(&mut push);
+        let auxv_bytes: Vec<u8> = auxv
+            .iter()
+            .flat_map(|(kind, value)| [*kind, *value])
+            .flat_map(u64::to_le_bytes)
+            .collect();
         table.extend_from_slice(&auxv_bytes);
 
         let page = PAGE_SIZE - 1;
         let end = top.checked_add(page).ok_or(Errno::ENOMEM)? & !page;
         // As Linux: so much room at once, or as much as the limit gives.
         let lowest = end.saturating_sub(limit.saturating_add(page) & !page);
-        let start = (pointer & !page).saturating_sub(ROOM).max(lowest).min(pointer & !page).max(mm.user_range().start);
+        let start = (pointer & !page)
+            .saturating_sub(ROOM)
+            .max(lowest)
+            .min(pointer & !page)
+            .max(mm.user_range().start);
         if !plan.is_free(start..end) {
             return Err(Errno::ENOMEM);
         }

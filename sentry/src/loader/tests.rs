@@ -10,17 +10,49 @@ use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
 fn kernel() -> Arc<Kernel> {
-    Kernel::new(Arc::new(MockPlatform::new().unwrap()), SyscallTable::default(), Arc::new(HostClock)).unwrap()
+    Kernel::new(
+        Arc::new(MockPlatform::new().unwrap()),
+        SyscallTable::default(),
+        Arc::new(HostClock),
+    )
+    .unwrap()
 }
 
 fn elf(kind: u16, base: u64, interp: Option<&str>) -> Vec<u8> {
     let mut phdrs = vec![
-        Phdr { p_type: PT_LOAD, p_flags: PF_R | PF_X, p_offset: 0, p_vaddr: base, p_paddr: 0, p_filesz: 0x1000, p_memsz: 0x1000, p_align: 0x1000 },
-        Phdr { p_type: PT_LOAD, p_flags: PF_R | PF_W, p_offset: 0x1100, p_vaddr: base + 0x2100, p_paddr: 0, p_filesz: 0x200, p_memsz: 0x3000, p_align: 0x1000 },
-        Phdr { p_type: PT_GNU_STACK, p_flags: PF_R | PF_W, ..Phdr::default() },
+        Phdr {
+            p_type: PT_LOAD,
+            p_flags: PF_R | PF_X,
+            p_offset: 0,
+            p_vaddr: base,
+            p_paddr: 0,
+            p_filesz: 0x1000,
+            p_memsz: 0x1000,
+            p_align: 0x1000,
+        },
+        Phdr {
+            p_type: PT_LOAD,
+            p_flags: PF_R | PF_W,
+            p_offset: 0x1100,
+            p_vaddr: base + 0x2100,
+            p_paddr: 0,
+            p_filesz: 0x200,
+            p_memsz: 0x3000,
+            p_align: 0x1000,
+        },
+        Phdr {
+            p_type: PT_GNU_STACK,
+            p_flags: PF_R | PF_W,
+            ..Phdr::default()
+        },
     ];
     if let Some(path) = interp {
-        phdrs.push(Phdr { p_type: PT_INTERP, p_offset: 0x400, p_filesz: path.len() as u64 + 1, ..Phdr::default() });
+        phdrs.push(Phdr {
+            p_type: PT_INTERP,
+            p_offset: 0x400,
+            p_filesz: path.len() as u64 + 1,
+            ..Phdr::default()
+        });
     }
     let mut ident = [0; 16];
     ident[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', ELFCLASS64, ELFDATA2LSB, 1]);
@@ -69,7 +101,11 @@ impl Try<'_> {
             personality: self.personality,
         };
         let open = |path: &[u8]| {
-            let found = self.others.iter().find(|(name, _)| name.as_bytes() == path).ok_or(Errno::ENOENT)?;
+            let found = self
+                .others
+                .iter()
+                .find(|(name, _)| name.as_bytes() == path)
+                .ok_or(Errno::ENOENT)?;
             Ok(host_file(memory, &found.1))
         };
         load(self.kernel, &args, &open, &mut |_| Ok(((1, 2, 3, 4), true)))
@@ -83,26 +119,64 @@ fn words(loaded: &Loaded, count: usize) -> Vec<u64> {
 #[test]
 fn a_static_program() {
     let kernel = kernel();
-    let t = Try { kernel: &kernel, others: &[], argv: vec![b"prog".to_vec(), b"x".to_vec()], personality: 0 };
+    let t = Try {
+        kernel: &kernel,
+        others: &[],
+        argv: vec![b"prog".to_vec(), b"x".to_vec()],
+        personality: 0,
+    };
     let loaded = t.run(&elf(ET_EXEC, 0x40_0000, None)).unwrap();
     assert_eq!(loaded.entry, 0x40_0800);
     assert_eq!(loaded.stack_pointer % 16, 0);
     let w = words(&loaded, 48);
     assert_eq!((w[0], w[3], w[5]), (2, 0, 0));
     let text = |at: u64| loaded.mm.read_cstring(at, 100).unwrap();
-    assert_eq!((text(w[1]), text(w[2]), text(w[4])), (b"prog".to_vec(), b"x".to_vec(), b"A=1".to_vec()));
-    let auxv: std::collections::HashMap<u64, u64> = w[6..].chunks_exact(2).take_while(|p| p[0] != AT_NULL).map(|p| (p[0], p[1])).collect();
+    assert_eq!(
+        (text(w[1]), text(w[2]), text(w[4])),
+        (b"prog".to_vec(), b"x".to_vec(), b"A=1".to_vec())
+    );
+    let auxv: std::collections::HashMap<u64, u64> = w[6..]
+        .chunks_exact(2)
+        .take_while(|p| p[0] != AT_NULL)
+        .map(|p| (p[0], p[1]))
+        .collect();
     assert_eq!(text(auxv[&AT_EXECFN]), b"./prog");
     assert_eq!(text(auxv[&AT_PLATFORM]), b"x86_64");
-    assert_eq!((auxv[&AT_PHDR], auxv[&AT_PHNUM], auxv[&AT_BASE], auxv[&AT_ENTRY]), (0x40_0040, 3, 0, 0x40_0800));
-    assert_eq!((auxv[&AT_UID], auxv[&AT_EUID], auxv[&AT_GID], auxv[&AT_EGID], auxv[&AT_SECURE]), (1, 2, 3, 4, 1));
+    assert_eq!(
+        (
+            auxv[&AT_PHDR],
+            auxv[&AT_PHNUM],
+            auxv[&AT_BASE],
+            auxv[&AT_ENTRY]
+        ),
+        (0x40_0040, 3, 0, 0x40_0800)
+    );
+    assert_eq!(
+        (
+            auxv[&AT_UID],
+            auxv[&AT_EUID],
+            auxv[&AT_GID],
+            auxv[&AT_EGID],
+            auxv[&AT_SECURE]
+        ),
+        (1, 2, 3, 4, 1)
+    );
     let mut head = [0; 4];
-    loaded.mm.read_bytes(auxv[&AT_SYSINFO_EHDR], &mut head).unwrap();
+    loaded
+        .mm
+        .read_bytes(auxv[&AT_SYSINFO_EHDR], &mut head)
+        .unwrap();
     assert_eq!(head, ELFMAG);
     // Data, what lies before it in its page, and zeroes.
     let byte = |at: u64| loaded.mm.read_obj::<u8>(at);
-    assert_eq!((byte(0x40_20ff), byte(0x40_2100), byte(0x40_22ff)), (Ok(0xee), Ok(0xdd), Ok(0xdd)));
-    assert_eq!((byte(0x40_2300), byte(0x40_4fff), byte(0x40_6000)), (Ok(0), Ok(0), Err(Errno::EFAULT)));
+    assert_eq!(
+        (byte(0x40_20ff), byte(0x40_2100), byte(0x40_22ff)),
+        (Ok(0xee), Ok(0xdd), Ok(0xdd))
+    );
+    assert_eq!(
+        (byte(0x40_2300), byte(0x40_4fff), byte(0x40_6000)),
+        (Ok(0), Ok(0), Err(Errno::EFAULT))
+    );
     assert_eq!(loaded.mm.write_bytes(0x40_0000, b"x"), Err(Errno::EFAULT));
     loaded.mm.write_bytes(0x40_2100, b"x").unwrap();
     let layout = loaded.mm.layout();
@@ -116,40 +190,78 @@ fn a_static_program() {
 fn dynamic_programs_and_places() {
     let kernel = kernel();
     let others = [("/ld.so", elf(ET_DYN, 0, None)), ("/bad", b"text".to_vec())];
-    let t = Try { kernel: &kernel, others: &others, argv: Vec::new(), personality: ADDR_NO_RANDOMIZE };
+    let t = Try {
+        kernel: &kernel,
+        others: &others,
+        argv: Vec::new(),
+        personality: ADDR_NO_RANDOMIZE,
+    };
     let loaded = t.run(&elf(ET_DYN, 0, Some("/ld.so"))).unwrap();
     let pie = kernel.platform.user_range().end / 3 * 2;
     let text = loaded.mm.layout();
-    assert!(text.start_code.abs_diff(pie) < 0x10_0000, "{:x}", text.start_code);
+    assert!(
+        text.start_code.abs_diff(pie) < 0x10_0000,
+        "{:x}",
+        text.start_code
+    );
     assert!(loaded.entry > 0x7000_0000_0000);
     assert_eq!(words(&loaded, 1), [1], "an empty argv has one argument");
     let again = t.run(&elf(ET_DYN, 0, Some("/ld.so"))).unwrap();
-    assert_eq!((again.entry, again.stack_pointer), (loaded.entry, loaded.stack_pointer));
+    assert_eq!(
+        (again.entry, again.stack_pointer),
+        (loaded.entry, loaded.stack_pointer)
+    );
     let own = t.run(&elf(ET_DYN, 0, None)).unwrap();
     assert!(own.entry > 0x7000_0000_0000);
     assert!(own.mm.layout().brk < 0x6000_0000_0000);
-    assert_eq!(t.run(&elf(ET_DYN, 0, Some("/none"))).err(), Some(Errno::ENOENT));
-    assert_eq!(t.run(&elf(ET_DYN, 0, Some("/bad"))).err(), Some(Errno::ELIBBAD));
-    let random = Try { personality: 0, ..t };
+    assert_eq!(
+        t.run(&elf(ET_DYN, 0, Some("/none"))).err(),
+        Some(Errno::ENOENT)
+    );
+    assert_eq!(
+        t.run(&elf(ET_DYN, 0, Some("/bad"))).err(),
+        Some(Errno::ELIBBAD)
+    );
+    let random = Try {
+        personality: 0,
+        ..t
+    };
     assert_ne!(random.run(&elf(ET_DYN, 0, None)).unwrap().entry, own.entry);
 }
 
 #[test]
 fn scripts() {
     let kernel = kernel();
-    let others = [("/sh", elf(ET_EXEC, 0x40_0000, None)), ("/again", b"#!/again\n".to_vec())];
-    let t = Try { kernel: &kernel, others: &others, argv: vec![b"name".to_vec(), b"last".to_vec()], personality: 0 };
+    let others = [
+        ("/sh", elf(ET_EXEC, 0x40_0000, None)),
+        ("/again", b"#!/again\n".to_vec()),
+    ];
+    let t = Try {
+        kernel: &kernel,
+        others: &others,
+        argv: vec![b"name".to_vec(), b"last".to_vec()],
+        personality: 0,
+    };
     let loaded = t.run(b"#! /sh -x y\nbody").unwrap();
     let w = words(&loaded, 6);
     assert_eq!(w[0], 4);
     let text = |at: u64| String::from_utf8(loaded.mm.read_cstring(at, 100).unwrap()).unwrap();
-    assert_eq!((text(w[1]), text(w[2]), text(w[3]), text(w[4])), ("/sh".into(), "-x y".into(), "./prog".into(), "last".into()));
+    assert_eq!(
+        (text(w[1]), text(w[2]), text(w[3]), text(w[4])),
+        ("/sh".into(), "-x y".into(), "./prog".into(), "last".into())
+    );
     assert_eq!(t.run(b"#!/again\n").err(), Some(Errno::ELOOP));
     assert_eq!(t.run(b"#!/missing\n").err(), Some(Errno::ENOENT));
     assert_eq!(t.run(b"").err(), Some(Errno::ENOEXEC));
     assert_eq!(t.run(b"plain text").err(), Some(Errno::ENOEXEC));
-    let long = Try { argv: vec![vec![b'a'; 131_072]], ..t };
-    assert_eq!(long.run(&elf(ET_EXEC, 0x40_0000, None)).err(), Some(Errno::E2BIG));
+    let long = Try {
+        argv: vec![vec![b'a'; 131_072]],
+        ..t
+    };
+    assert_eq!(
+        long.run(&elf(ET_EXEC, 0x40_0000, None)).err(),
+        Some(Errno::E2BIG)
+    );
 }
 
 proptest! {
@@ -164,7 +276,7 @@ proptest! {
         }
         // The mock makes every page of a mapping: keep it from eating the machine.
         let loads = bytes[64..64 + 3 * 56].chunks(56).map(|p| u64::from_le_bytes(p[40..48].try_into().unwrap()));
-        prop_assume!(loads.clone().all(|memsz| memsz < 1 << 28 || memsz > 1 << 48));
+        prop_assume!(loads.clone().all(|memsz| !(1 << 28..=1 << 48).contains(&memsz)));
         let t = Try { kernel: &kernel, others: &[], argv: Vec::new(), personality: 0 };
         let _ = t.run(&bytes);
     }

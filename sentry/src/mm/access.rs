@@ -48,12 +48,20 @@ pub enum FutexObject {
 impl MemoryManager {
     /// Copies in all of `buf`.
     pub fn read_bytes(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
-        if self.read_some(addr, buf)? == buf.len() { Ok(()) } else { Err(Errno::EFAULT) }
+        if self.read_some(addr, buf)? == buf.len() {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Copies out all of `buf`.
     pub fn write_bytes(&self, addr: u64, buf: &[u8]) -> Result<(), Errno> {
-        if self.write_some(addr, buf)? == buf.len() { Ok(()) } else { Err(Errno::EFAULT) }
+        if self.write_some(addr, buf)? == buf.len() {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Copies in what can be reached; `EFAULT` only if nothing can.
@@ -72,7 +80,11 @@ impl MemoryManager {
                 }
             }
         }
-        if done == 0 && !buf.is_empty() { Err(Errno::EFAULT) } else { Ok(done) }
+        if done == 0 && !buf.is_empty() {
+            Err(Errno::EFAULT)
+        } else {
+            Ok(done)
+        }
     }
 
     /// Copies out as far as it goes; `EFAULT` only if nothing can be written.
@@ -91,7 +103,11 @@ impl MemoryManager {
                 }
             }
         }
-        if done == 0 && !buf.is_empty() { Err(Errno::EFAULT) } else { Ok(done) }
+        if done == 0 && !buf.is_empty() {
+            Err(Errno::EFAULT)
+        } else {
+            Ok(done)
+        }
     }
 
     /// Gathers from several ranges into one buffer, as far as it goes; `EFAULT` only if nothing can be read.
@@ -110,9 +126,13 @@ impl MemoryManager {
                 continue;
             }
             let want = usize::try_from(iovec.iov_len.saturating_sub(skip)).unwrap_or(usize::MAX);
-            let Some(rest) = buf.get_mut(done..) else { break };
+            let Some(rest) = buf.get_mut(done..) else {
+                break;
+            };
             let want = want.min(rest.len());
-            let Some(piece) = rest.get_mut(..want).filter(|p| !p.is_empty()) else { break };
+            let Some(piece) = rest.get_mut(..want).filter(|p| !p.is_empty()) else {
+                break;
+            };
             match self.read_some(iovec.iov_base.saturating_add(skip), piece) {
                 Ok(n) => {
                     done = done.saturating_add(n);
@@ -145,7 +165,9 @@ impl MemoryManager {
             let want = usize::try_from(iovec.iov_len.saturating_sub(skip)).unwrap_or(usize::MAX);
             let Some(rest) = buf.get(done..) else { break };
             let want = want.min(rest.len());
-            let Some(piece) = rest.get(..want).filter(|p| !p.is_empty()) else { break };
+            let Some(piece) = rest.get(..want).filter(|p| !p.is_empty()) else {
+                break;
+            };
             match self.write_some(iovec.iov_base.saturating_add(skip), piece) {
                 Ok(n) => {
                     done = done.saturating_add(n);
@@ -169,12 +191,20 @@ impl MemoryManager {
     }
 
     /// Copies out a structure.
-    pub fn write_obj<T: IntoBytes + Immutable + ?Sized>(&self, addr: u64, value: &T) -> Result<(), Errno> {
+    pub fn write_obj<T: IntoBytes + Immutable + ?Sized>(
+        &self,
+        addr: u64,
+        value: &T,
+    ) -> Result<(), Errno> {
         self.write_bytes(addr, value.as_bytes())
     }
 
     /// Copies in `count` structures.
-    pub fn read_vec<T: FromZeros + FromBytes + IntoBytes>(&self, addr: u64, count: usize) -> Result<Vec<T>, Errno> {
+    pub fn read_vec<T: FromZeros + FromBytes + IntoBytes>(
+        &self,
+        addr: u64,
+        count: usize,
+    ) -> Result<Vec<T>, Errno> {
         let mut values: Vec<T> = (0..count).map(|_| T::new_zeroed()).collect();
         self.read_bytes(addr, values.as_mut_slice().as_mut_bytes())?;
         Ok(values)
@@ -187,9 +217,12 @@ impl MemoryManager {
         loop {
             let at = addr.checked_add(text.len() as u64).ok_or(Errno::EFAULT)?;
             // To the end of the page at first: most strings are short, and the next page may not be there.
-            let room = usize::try_from(abi::PAGE_SIZE.saturating_sub(at % abi::PAGE_SIZE)).unwrap_or(1);
+            let room =
+                usize::try_from(abi::PAGE_SIZE.saturating_sub(at % abi::PAGE_SIZE)).unwrap_or(1);
             let want = chunk.len().min(room).min(max.saturating_sub(text.len()));
-            let Some(part) = chunk.get_mut(..want).filter(|p| !p.is_empty()) else { return Err(Errno::ENAMETOOLONG) };
+            let Some(part) = chunk.get_mut(..want).filter(|p| !p.is_empty()) else {
+                return Err(Errno::ENAMETOOLONG);
+            };
             let n = self.read_some(at, part)?;
             let part = part.get(..n).unwrap_or_default();
             if let Some(end) = part.iter().position(|b| *b == 0) {
@@ -203,7 +236,10 @@ impl MemoryManager {
     /// The array of readv(2) and its kin: at most `IOV_MAX` elements (`EINVAL`), no negative length (`EINVAL`), all in user space (`EFAULT`), together cut to
     /// `MAX_RW_COUNT`.
     pub fn read_iovecs(&self, addr: u64, count: u64) -> Result<Vec<Iovec>, Errno> {
-        let count = usize::try_from(count).ok().filter(|n| *n <= IOV_MAX).ok_or(Errno::EINVAL)?;
+        let count = usize::try_from(count)
+            .ok()
+            .filter(|n| *n <= IOV_MAX)
+            .ok_or(Errno::EINVAL)?;
         let mut iovecs: Vec<Iovec> = self.read_vec(addr, count)?;
         if iovecs.iter().any(|v| i64::try_from(v.iov_len).is_err()) {
             return Err(Errno::EINVAL);
@@ -223,17 +259,35 @@ impl MemoryManager {
     }
 
     /// `Ok(old)` if the word was `old` and now is `new`, else `Err` of what it is.
-    pub fn compare_exchange_u32(&self, addr: u64, old: u32, new: u32) -> Result<Result<u32, u32>, Errno> {
-        self.word(addr, Access::Write, || self.space.compare_exchange_u32(addr, old, new))
+    pub fn compare_exchange_u32(
+        &self,
+        addr: u64,
+        old: u32,
+        new: u32,
+    ) -> Result<Result<u32, u32>, Errno> {
+        self.word(addr, Access::Write, || {
+            self.space.compare_exchange_u32(addr, old, new)
+        })
     }
 
     /// Replaces a word by what `update` makes of it; the value before.
-    pub fn fetch_update_u32(&self, addr: u64, mut update: impl FnMut(u32) -> u32) -> Result<u32, Errno> {
-        self.word(addr, Access::Write, || self.space.fetch_update_u32(addr, &mut update))
+    pub fn fetch_update_u32(
+        &self,
+        addr: u64,
+        mut update: impl FnMut(u32) -> u32,
+    ) -> Result<u32, Errno> {
+        self.word(addr, Access::Write, || {
+            self.space.fetch_update_u32(addr, &mut update)
+        })
     }
 
-    fn word<T>(&self, addr: u64, access: Access, mut attempt: impl FnMut() -> Result<T, Fault>) -> Result<T, Errno> {
-        if addr % 4 != 0 {
+    fn word<T>(
+        &self,
+        addr: u64,
+        access: Access,
+        mut attempt: impl FnMut() -> Result<T, Fault>,
+    ) -> Result<T, Errno> {
+        if !addr.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
         self.check_user(addr, 4)?;
@@ -248,7 +302,7 @@ impl MemoryManager {
 
     /// The identity of the futex at `addr`; `shared` unless `FUTEX_PRIVATE_FLAG` was given.
     pub fn futex_key(&self, addr: u64, shared: bool) -> Result<FutexKey, Errno> {
-        if addr % 4 != 0 {
+        if !addr.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
         self.check_user(addr, 4)?;
@@ -263,8 +317,17 @@ impl MemoryManager {
         }
         let offset = vma.offset_of(addr);
         Ok(match &vma.backing {
-            VmBacking::Region { region, .. } => FutexKey::Shared { object: FutexObject::Region(region.id()), offset },
-            VmBacking::File { map, .. } => FutexKey::Shared { object: FutexObject::Inode { dev: map.dev, ino: map.ino }, offset },
+            VmBacking::Region { region, .. } => FutexKey::Shared {
+                object: FutexObject::Region(region.id()),
+                offset,
+            },
+            VmBacking::File { map, .. } => FutexKey::Shared {
+                object: FutexObject::Inode {
+                    dev: map.dev,
+                    ino: map.ino,
+                },
+                offset,
+            },
             _ => private,
         })
     }
@@ -272,12 +335,25 @@ impl MemoryManager {
     /// `access_ok`: whether all of a range is user space.
     fn check_user(&self, addr: u64, len: usize) -> Result<(), Errno> {
         let end = addr.checked_add(len as u64).ok_or(Errno::EFAULT)?;
-        if end > self.range.end && len != 0 { Err(Errno::EFAULT) } else { Ok(()) }
+        if end > self.range.end && len != 0 {
+            Err(Errno::EFAULT)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_iovecs(&self, iovecs: &[Iovec]) -> Result<(), Errno> {
-        let fine = |v: &Iovec| v.iov_len == 0 || v.iov_base.checked_add(v.iov_len).is_some_and(|end| end <= self.range.end);
-        if iovecs.iter().all(fine) { Ok(()) } else { Err(Errno::EFAULT) }
+        let fine = |v: &Iovec| {
+            v.iov_len == 0
+                || v.iov_base
+                    .checked_add(v.iov_len)
+                    .is_some_and(|end| end <= self.range.end)
+        };
+        if iovecs.iter().all(fine) {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Serves the fault that reading or writing `addr` has met; false if that was tried already or it is a real one.
@@ -291,9 +367,14 @@ impl MemoryManager {
 
     /// Whether `[addr, addr + len)` is mapped with stores allowed, without looking at it (`clear_child_tid`, robust lists).
     pub fn writable(&self, addr: u64, len: u64) -> bool {
-        let Some(end) = addr.checked_add(len) else { return false };
+        let Some(end) = addr.checked_add(len) else {
+            return false;
+        };
         let state = self.lock();
-        let allowed = state.vmas.overlapping(addr..end).all(|v| v.prot.contains(platform::Prot::WRITE) && v.host != Host::Absent);
+        let allowed = state
+            .vmas
+            .overlapping(addr..end)
+            .all(|v| v.prot.contains(platform::Prot::WRITE) && v.host != Host::Absent);
         allowed && state.vmas.covers(addr..end)
     }
 }

@@ -56,10 +56,22 @@ impl Region {
     }
 
     /// The same with a name for `/proc/PID/maps`.
-    pub fn named(memory: &Arc<MemoryFile>, len: u64, name: Vec<u8>, ino: u64) -> Result<Arc<Self>, Errno> {
+    pub fn named(
+        memory: &Arc<MemoryFile>,
+        len: u64,
+        name: Vec<u8>,
+        ino: u64,
+    ) -> Result<Arc<Self>, Errno> {
         let len = page_up(len).ok_or(Errno::ENOMEM)?;
         let offset = memory.allocate(len)?;
-        Ok(Arc::new(Self { id: next_id(), memory: memory.clone(), offset, len, name, ino }))
+        Ok(Arc::new(Self {
+            id: next_id(),
+            memory: memory.clone(),
+            offset,
+            len,
+            name,
+            ino,
+        }))
     }
 
     /// Its identity: futexes in it, `ino` of shared anonymous memory.
@@ -104,23 +116,37 @@ struct Stores {
 impl Stores {
     fn new(file: &Arc<File>, counted: bool) -> Self {
         if counted {
-            file.inode().vnode().shared_writers.fetch_add(1, Ordering::AcqRel);
+            file.inode()
+                .vnode()
+                .shared_writers
+                .fetch_add(1, Ordering::AcqRel);
         }
-        Self { file: file.clone(), counted }
+        Self {
+            file: file.clone(),
+            counted,
+        }
     }
 }
 
 impl Drop for Stores {
     fn drop(&mut self) {
         if self.counted {
-            self.file.inode().vnode().shared_writers.fetch_sub(1, Ordering::AcqRel);
+            self.file
+                .inode()
+                .vnode()
+                .shared_writers
+                .fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
 
 impl FileMap {
     /// Prepares to map `file`; `None` for `/dev/zero`, whose memory is anonymous. `writable`: shared, and the description may write.
-    pub fn new(file: &Arc<File>, mm: &Weak<MemoryManager>, writable: bool) -> Result<Option<Arc<Self>>, Errno> {
+    pub fn new(
+        file: &Arc<File>,
+        mm: &Weak<MemoryManager>,
+        writable: bool,
+    ) -> Result<Option<Arc<Self>>, Errno> {
         let stores = Stores::new(file, writable);
         // The kind of memory is asked for with no length: nothing is allocated by that.
         let source = match file.ops().mmap(file, 0, 0, writable)? {
@@ -132,10 +158,21 @@ impl FileMap {
         Ok(Some(Self::build(file, dev, ino, source, mm, stores)))
     }
 
-    fn build(file: &Arc<File>, dev: u64, ino: u64, source: Source, mm: &Weak<MemoryManager>, stores: Stores) -> Arc<Self> {
+    fn build(
+        file: &Arc<File>,
+        dev: u64,
+        ino: u64,
+        source: Source,
+        mm: &Weak<MemoryManager>,
+        stores: Stores,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| {
             let observer = matches!(source, Source::Memory).then(|| {
-                let observer = Arc::new(Observer { mm: OnceLock::new(), map: this.clone(), generation: AtomicU64::new(0) });
+                let observer = Arc::new(Observer {
+                    mm: OnceLock::new(),
+                    map: this.clone(),
+                    generation: AtomicU64::new(0),
+                });
                 if mm.strong_count() != 0 {
                     let _ = observer.mm.set(mm.clone());
                 }
@@ -143,19 +180,36 @@ impl FileMap {
                 file.inode().vnode().observe_mappings(&dynamic);
                 observer
             });
-            Self { file: file.clone(), dev, ino, source, writable: stores.counted, _stores: stores, observer }
+            Self {
+                file: file.clone(),
+                dev,
+                ino,
+                source,
+                writable: stores.counted,
+                _stores: stores,
+                observer,
+            }
         })
     }
 
     /// The same for a forked address space, which [`FileMap::adopt`] names later. `None` when this one serves both.
     pub(super) fn fork(&self) -> Option<Arc<Self>> {
         self.observer.as_ref()?;
-        Some(Self::build(&self.file, self.dev, self.ino, Source::Memory, &Weak::new(), Stores::new(&self.file, self.writable)))
+        Some(Self::build(
+            &self.file,
+            self.dev,
+            self.ino,
+            Source::Memory,
+            &Weak::new(),
+            Stores::new(&self.file, self.writable),
+        ))
     }
 
     /// Names the address space of a map made by [`FileMap::fork`]. False: pages have gone meanwhile, drop the mappings.
     pub(super) fn adopt(&self, mm: &Weak<MemoryManager>) -> bool {
-        let Some(observer) = &self.observer else { return true };
+        let Some(observer) = &self.observer else {
+            return true;
+        };
         let _ = observer.mm.set(mm.clone());
         observer.generation.load(Ordering::SeqCst) == 0
     }
@@ -172,7 +226,9 @@ impl FileMap {
 
     /// Counts what was taken away; compare before and after asking for pages.
     pub(super) fn generation(&self) -> u64 {
-        self.observer.as_ref().map_or(0, |o| o.generation.load(Ordering::SeqCst))
+        self.observer
+            .as_ref()
+            .map_or(0, |o| o.generation.load(Ordering::SeqCst))
     }
 
     /// How many bytes of `[offset, offset + len)` lie before the page-rounded end of file; all of them for what is no regular file.
@@ -185,11 +241,35 @@ impl FileMap {
     }
 
     /// The orders that map `[offset, offset + len)` at `start`, all of it before the end of file.
-    pub(super) fn map_orders(&self, start: u64, offset: u64, len: u64, shared: bool, prot: Prot, hint: MapHint) -> Result<Vec<Order>, Errno> {
+    pub(super) fn map_orders(
+        &self,
+        start: u64,
+        offset: u64,
+        len: u64,
+        shared: bool,
+        prot: Prot,
+        hint: MapHint,
+    ) -> Result<Vec<Order>, Errno> {
         match &self.source {
-            Source::Host(fd) => Ok(vec![Order::Map { start, len, backing: Backing::File { fd: fd.clone(), offset, shared: shared && self.writable }, prot, hint }]),
+            Source::Host(fd) => Ok(vec![Order::Map {
+                start,
+                len,
+                backing: Backing::File {
+                    fd: fd.clone(),
+                    offset,
+                    shared: shared && self.writable,
+                },
+                prot,
+                hint,
+            }]),
             Source::Memory => {
-                let Mappable::Memory(pieces) = self.file.ops().mmap(&self.file, offset, len, self.writable)? else { return Err(Errno::ENODEV) };
+                let Mappable::Memory(pieces) =
+                    self.file
+                        .ops()
+                        .mmap(&self.file, offset, len, self.writable)?
+                else {
+                    return Err(Errno::ENODEV);
+                };
                 let mut orders = Vec::with_capacity(pieces.len());
                 let (mut at, mut left) = (start, len);
                 let mut open: Option<(u64, u64)> = None;
@@ -197,9 +277,20 @@ impl FileMap {
                     let piece = piece.min(left);
                     left = left.saturating_sub(piece);
                     open = Some(match open {
-                        Some((begin, have)) if begin.checked_add(have) == Some(offset) => (begin, have.saturating_add(piece)),
+                        Some((begin, have)) if begin.checked_add(have) == Some(offset) => {
+                            (begin, have.saturating_add(piece))
+                        }
                         Some((begin, have)) => {
-                            orders.push(Order::Map { start: at, len: have, backing: Backing::Memory { offset: begin, shared }, prot, hint });
+                            orders.push(Order::Map {
+                                start: at,
+                                len: have,
+                                backing: Backing::Memory {
+                                    offset: begin,
+                                    shared,
+                                },
+                                prot,
+                                hint,
+                            });
                             at = at.saturating_add(have);
                             (offset, piece)
                         }
@@ -210,7 +301,13 @@ impl FileMap {
                     }
                 }
                 if let Some((offset, len)) = open.filter(|(_, len)| *len != 0) {
-                    orders.push(Order::Map { start: at, len, backing: Backing::Memory { offset, shared }, prot, hint });
+                    orders.push(Order::Map {
+                        start: at,
+                        len,
+                        backing: Backing::Memory { offset, shared },
+                        prot,
+                        hint,
+                    });
                 }
                 if left != 0 {
                     return Err(Errno::EIO);
@@ -229,7 +326,10 @@ impl FileMap {
                     Err(rustix::io::Errno::INTR) => continue,
                     other => other.map_err(|e| Errno::from_raw(e.raw_os_error()))?,
                 },
-                Source::Memory => self.file.ops().read(&self.file, rest, fs::Pos::At(offset))?,
+                Source::Memory => self
+                    .file
+                    .ops()
+                    .read(&self.file, rest, fs::Pos::At(offset))?,
             };
             if n == 0 {
                 break;

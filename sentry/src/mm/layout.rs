@@ -51,23 +51,39 @@ impl Random {
         for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = bytes.iter().fold(0, |w, b| w << 8 | u64::from(*b));
         }
-        Self { words, next: 0, enabled }
+        Self {
+            words,
+            next: 0,
+            enabled,
+        }
     }
 
     fn word(&mut self) -> u64 {
-        let word = self.words.get(self.next % self.words.len()).copied().unwrap_or(0);
+        let word = self
+            .words
+            .get(self.next % self.words.len())
+            .copied()
+            .unwrap_or(0);
         self.next = self.next.wrapping_add(1);
         word
     }
 
     /// A multiple of the page size, at most `mask`.
     pub fn pages(&mut self, mask: u64) -> u64 {
-        if self.enabled { self.word() & mask & !(PAGE_SIZE - 1) } else { 0 }
+        if self.enabled {
+            self.word() & mask & !(PAGE_SIZE - 1)
+        } else {
+            0
+        }
     }
 
     /// A number below `bound` (a power of two).
     pub fn below(&mut self, bound: u64) -> u64 {
-        if self.enabled { self.word() & bound.wrapping_sub(1) } else { 0 }
+        if self.enabled {
+            self.word() & bound.wrapping_sub(1)
+        } else {
+            0
+        }
     }
 
     /// The 16 bytes of `AT_RANDOM`, random whatever the personality.
@@ -86,24 +102,35 @@ impl Layout {
         let offset = random.pages(MMAP_RANDOM.min(range.end / 8));
         let bottom_up = legacy || stack_limit == u64::MAX;
         let mmap_base = if bottom_up {
-            (range.end / 3 & !(PAGE_SIZE - 1)).saturating_add(offset)
+            ((range.end / 3) & !(PAGE_SIZE - 1)).saturating_add(offset)
         } else {
             let most = range.end / 6 * 5;
-            let pad = STACK_RANDOM.min(range.end / 8).saturating_add(super::STACK_GUARD);
-            let gap = stack_limit.clamp(MIN_GAP, most).saturating_add(pad).min(most);
+            let pad = STACK_RANDOM
+                .min(range.end / 8)
+                .saturating_add(super::STACK_GUARD);
+            let gap = stack_limit
+                .clamp(MIN_GAP, most)
+                .saturating_add(pad)
+                .min(most);
             range.end.saturating_sub(gap).saturating_sub(offset) & !(PAGE_SIZE - 1)
         };
-        Self { mmap_base, bottom_up, ..Self::default() }
+        Self {
+            mmap_base,
+            bottom_up,
+            ..Self::default()
+        }
     }
 
     /// The stack's top.
     pub fn stack_top(range: &Range<u64>, random: &mut Random) -> u64 {
-        range.end.saturating_sub(random.pages(STACK_RANDOM.min(range.end / 8)))
+        range
+            .end
+            .saturating_sub(random.pages(STACK_RANDOM.min(range.end / 8)))
     }
 
     /// Where a position-independent program goes that has an interpreter (`ELF_ET_DYN_BASE`).
     pub fn pie_base(range: &Range<u64>, random: &mut Random) -> u64 {
-        let base = range.end / 3 * 2 & !(PAGE_SIZE - 1);
+        let base = (range.end / 3 * 2) & !(PAGE_SIZE - 1);
         base.saturating_add(random.pages(MMAP_RANDOM.min(range.end / 8)))
     }
 

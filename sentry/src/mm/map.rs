@@ -81,7 +81,9 @@ impl MemoryManager {
         if request.len == 0 {
             return Err(Errno::EINVAL);
         }
-        let len = page_up(request.len).filter(|len| *len <= self.range.end).ok_or(Errno::ENOMEM)?;
+        let len = page_up(request.len)
+            .filter(|len| *len <= self.range.end)
+            .ok_or(Errno::ENOMEM)?;
         let flags = request.flags;
         let shared = match flags.bits() & MapFlags::MAP_TYPE {
             1 | MapFlags::MAP_SHARED_VALIDATE => true,
@@ -90,7 +92,11 @@ impl MemoryManager {
         };
         if flags.contains(MapFlags::MAP_HUGETLB) {
             // The sandbox has no huge page pool: as a host whose pool is empty.
-            return Err(if matches!(request.source, MapSource::Anonymous) { Errno::ENOMEM } else { Errno::EINVAL });
+            return Err(if matches!(request.source, MapSource::Anonymous) {
+                Errno::ENOMEM
+            } else {
+                Errno::EINVAL
+            });
         }
         if shared && flags.contains(MapFlags::MAP_GROWSDOWN) {
             return Err(Errno::EINVAL);
@@ -114,24 +120,44 @@ impl MemoryManager {
     }
 
     /// Finds the place and maps; `None` if the file's pages have changed meanwhile.
-    fn install(&self, request: &MapRequest, len: u64, mut prepared: Prepared, limits: &MemLimits) -> Result<Option<u64>, Errno> {
+    fn install(
+        &self,
+        request: &MapRequest,
+        len: u64,
+        mut prepared: Prepared,
+        limits: &MemLimits,
+    ) -> Result<Option<u64>, Errno> {
         // Declared before the guard: dropped after it.
         let _removed: Vec<Vma>;
         let mut state = self.lock();
         let addr = self.place(&state, request.addr, len, request.flags)?;
         let range = addr..addr.saturating_add(len);
-        let fixed = request.flags.intersects(MapFlags::MAP_FIXED | MapFlags::MAP_FIXED_NOREPLACE);
+        let fixed = request
+            .flags
+            .intersects(MapFlags::MAP_FIXED | MapFlags::MAP_FIXED_NOREPLACE);
         let pages = len / PAGE_SIZE;
-        let replaced = if fixed { state.pages_in(range.clone()) } else { 0 };
+        let replaced = if fixed {
+            state.pages_in(range.clone())
+        } else {
+            0
+        };
         let data = prepared.vmas.iter().any(Vma::is_data);
         state.may_grow(pages.saturating_sub(replaced), data, limits)?;
         state.room_for(prepared.vmas.len().saturating_add(2))?;
         let lock = state.lock_future;
-        let locking = !lock.is_empty() || prepared.vmas.iter().any(|v| v.flags.contains(VmFlags::LOCKED));
+        let locking = !lock.is_empty()
+            || prepared
+                .vmas
+                .iter()
+                .any(|v| v.flags.contains(VmFlags::LOCKED));
         if locking && state.stats.locked.saturating_add(pages) > limits.memlock / PAGE_SIZE {
             return Err(Errno::EAGAIN);
         }
-        if prepared.asked.as_ref().is_some_and(|(map, asked)| map.generation() != *asked) {
+        if prepared
+            .asked
+            .as_ref()
+            .is_some_and(|(map, asked)| map.generation() != *asked)
+        {
             return Ok(None);
         }
         rebase_to(&mut prepared.orders, 0, addr);
@@ -139,7 +165,11 @@ impl MemoryManager {
             prepared.orders.insert(0, Order::Unmap { start: addr, len });
         }
         self.space.apply(&prepared.orders)?;
-        _removed = if replaced != 0 { state.remove(range.clone()) } else { Vec::new() };
+        _removed = if replaced != 0 {
+            state.remove(range.clone())
+        } else {
+            Vec::new()
+        };
         for mut vma in prepared.vmas {
             vma.start = vma.start.saturating_add(addr);
             vma.end = vma.end.saturating_add(addr);
@@ -158,29 +188,74 @@ impl MemoryManager {
     }
 
     /// What to map where, as if at address 0.
-    fn prepare(&self, request: &MapRequest, len: u64, flags: VmFlags, populate: bool) -> Result<Prepared, Errno> {
+    fn prepare(
+        &self,
+        request: &MapRequest,
+        len: u64,
+        flags: VmFlags,
+        populate: bool,
+    ) -> Result<Prepared, Errno> {
         let prot = request.prot;
         let all = Prot::READ | Prot::WRITE | Prot::EXEC;
-        let vma = |backing: VmBacking, max_prot: Prot, flags: VmFlags, host: Host, range: Range<u64>| Vma { start: range.start, end: range.end, prot, max_prot, flags, backing, host };
+        let vma =
+            |backing: VmBacking, max_prot: Prot, flags: VmFlags, host: Host, range: Range<u64>| {
+                Vma {
+                    start: range.start,
+                    end: range.end,
+                    prot,
+                    max_prot,
+                    flags,
+                    backing,
+                    host,
+                }
+            };
         match &request.source {
             MapSource::Anonymous if !flags.contains(VmFlags::SHARED) => {
                 let v = vma(VmBacking::Anonymous, all, flags, Host::Mapped, 0..len);
-                let order = Order::Map { start: 0, len, backing: Backing::Anonymous, prot: v.host_prot(prot), hint: hints(flags, populate) };
-                Ok(Prepared { vmas: vec![v], orders: vec![order], fill: Vec::new(), asked: None })
+                let order = Order::Map {
+                    start: 0,
+                    len,
+                    backing: Backing::Anonymous,
+                    prot: v.host_prot(prot),
+                    hint: hints(flags, populate),
+                };
+                Ok(Prepared {
+                    vmas: vec![v],
+                    orders: vec![order],
+                    fill: Vec::new(),
+                    asked: None,
+                })
             }
             MapSource::Anonymous => {
                 let region = Region::new(&self.memory, len)?;
-                Ok(Self::prepare_region(region, None, len, prot, all, flags, populate))
+                Ok(Self::prepare_region(
+                    region, None, len, prot, all, flags, populate,
+                ))
             }
             MapSource::Region { region, attachment } => {
-                let max = if prot.contains(Prot::WRITE) { all } else { Prot::READ | Prot::EXEC };
-                Ok(Self::prepare_region(region.clone(), attachment.clone(), len, prot, max, flags, populate))
+                let max = if prot.contains(Prot::WRITE) {
+                    all
+                } else {
+                    Prot::READ | Prot::EXEC
+                };
+                Ok(Self::prepare_region(
+                    region.clone(),
+                    attachment.clone(),
+                    len,
+                    prot,
+                    max,
+                    flags,
+                    populate,
+                ))
             }
             MapSource::File { file, offset } => {
-                if offset % PAGE_SIZE != 0 {
+                if !offset.is_multiple_of(PAGE_SIZE) {
                     return Err(Errno::EINVAL);
                 }
-                if offset.checked_add(len).is_none_or(|end| i64::try_from(end).is_err()) {
+                if offset
+                    .checked_add(len)
+                    .is_none_or(|end| i64::try_from(end).is_err())
+                {
                     return Err(Errno::EOVERFLOW);
                 }
                 self.prepare_file(request, file, *offset, len, flags, populate)
@@ -188,14 +263,56 @@ impl MemoryManager {
         }
     }
 
-    fn prepare_region(region: Arc<Region>, attachment: Option<Arc<dyn super::Attachment>>, len: u64, prot: Prot, max_prot: Prot, flags: VmFlags, populate: bool) -> Prepared {
-        let backing = Backing::Memory { offset: region.offset, shared: true };
-        let v = Vma { start: 0, end: len, prot, max_prot, flags, backing: VmBacking::Region { region, offset: 0, attachment }, host: Host::Mapped };
-        let order = Order::Map { start: 0, len, backing, prot: v.host_prot(prot), hint: hints(flags, populate) };
-        Prepared { vmas: vec![v], orders: vec![order], fill: Vec::new(), asked: None }
+    fn prepare_region(
+        region: Arc<Region>,
+        attachment: Option<Arc<dyn super::Attachment>>,
+        len: u64,
+        prot: Prot,
+        max_prot: Prot,
+        flags: VmFlags,
+        populate: bool,
+    ) -> Prepared {
+        let backing = Backing::Memory {
+            offset: region.offset,
+            shared: true,
+        };
+        let v = Vma {
+            start: 0,
+            end: len,
+            prot,
+            max_prot,
+            flags,
+            backing: VmBacking::Region {
+                region,
+                offset: 0,
+                attachment,
+            },
+            host: Host::Mapped,
+        };
+        let order = Order::Map {
+            start: 0,
+            len,
+            backing,
+            prot: v.host_prot(prot),
+            hint: hints(flags, populate),
+        };
+        Prepared {
+            vmas: vec![v],
+            orders: vec![order],
+            fill: Vec::new(),
+            asked: None,
+        }
     }
 
-    fn prepare_file(&self, request: &MapRequest, file: &Arc<File>, offset: u64, len: u64, flags: VmFlags, populate: bool) -> Result<Prepared, Errno> {
+    fn prepare_file(
+        &self,
+        request: &MapRequest,
+        file: &Arc<File>,
+        offset: u64,
+        len: u64,
+        flags: VmFlags,
+        populate: bool,
+    ) -> Result<Prepared, Errno> {
         let prot = request.prot;
         let shared = flags.contains(VmFlags::SHARED);
         if !file.readable() || shared && prot.contains(Prot::WRITE) && !file.writable() {
@@ -223,7 +340,18 @@ impl MemoryManager {
         let Some(map) = map else {
             // /dev/zero
             let source = MapSource::Anonymous;
-            return self.prepare(&MapRequest { addr: 0, len, prot, flags: request.flags, source }, len, flags, populate);
+            return self.prepare(
+                &MapRequest {
+                    addr: 0,
+                    len,
+                    prot,
+                    flags: request.flags,
+                    source,
+                },
+                len,
+                flags,
+                populate,
+            );
         };
         let asked = map.generation();
         let piece = |range: Range<u64>, host: Host| Vma {
@@ -232,19 +360,32 @@ impl MemoryManager {
             prot,
             max_prot,
             flags,
-            backing: VmBacking::File { map: map.clone(), offset: offset.saturating_add(range.start) },
+            backing: VmBacking::File {
+                map: map.clone(),
+                offset: offset.saturating_add(range.start),
+            },
             host,
         };
         let hint = hints(flags, populate);
         let (mut vmas, mut orders, mut fill) = (Vec::new(), Vec::new(), Vec::new());
-        let within = if map.is_host() && (shared || !prot.contains(Prot::WRITE)) { len } else { map.within_eof(offset, len)? };
+        let within = if map.is_host() && (shared || !prot.contains(Prot::WRITE)) {
+            len
+        } else {
+            map.within_eof(offset, len)?
+        };
         let mut mapped = 0..within;
         if map.is_host() {
             // The host itself knows where the file ends.
             mapped.end = len;
             if !shared && prot.contains(Prot::WRITE) && within != 0 && within <= EAGER_COPY {
                 let v = piece(0..within, Host::Copied);
-                orders.push(Order::Map { start: 0, len: within, backing: Backing::Anonymous, prot: v.host_prot(prot), hint });
+                orders.push(Order::Map {
+                    start: 0,
+                    len: within,
+                    backing: Backing::Anonymous,
+                    prot: v.host_prot(prot),
+                    hint,
+                });
                 vmas.push(v);
                 fill = vec![0; usize::try_from(within).map_err(|_| Errno::ENOMEM)?];
                 map.read(offset, &mut fill)?;
@@ -254,53 +395,91 @@ impl MemoryManager {
         if !mapped.is_empty() {
             let v = piece(mapped.clone(), Host::Mapped);
             let at = offset.saturating_add(mapped.start);
-            orders.extend(map.map_orders(mapped.start, at, v.len(), shared, v.host_prot(prot), hint)?);
+            orders.extend(map.map_orders(
+                mapped.start,
+                at,
+                v.len(),
+                shared,
+                v.host_prot(prot),
+                hint,
+            )?);
             vmas.push(v);
         }
         if mapped.end < len {
             vmas.push(piece(mapped.end..len, Host::Absent));
         }
-        Ok(Prepared { vmas, orders, fill, asked: Some((map.clone(), asked)) })
+        Ok(Prepared {
+            vmas,
+            orders,
+            fill,
+            asked: Some((map.clone(), asked)),
+        })
     }
 
     /// `get_unmapped_area`
-    pub(super) fn place(&self, state: &State, addr: u64, len: u64, flags: MapFlags) -> Result<u64, Errno> {
+    pub(super) fn place(
+        &self,
+        state: &State,
+        addr: u64,
+        len: u64,
+        flags: MapFlags,
+    ) -> Result<u64, Errno> {
         if flags.intersects(MapFlags::MAP_FIXED | MapFlags::MAP_FIXED_NOREPLACE) {
             let end = addr.checked_add(len).ok_or(Errno::ENOMEM)?;
             if end > self.range.end {
                 return Err(Errno::ENOMEM);
             }
-            if addr % PAGE_SIZE != 0 {
+            if !addr.is_multiple_of(PAGE_SIZE) {
                 return Err(Errno::EINVAL);
             }
             if addr < self.range.start {
                 return Err(Errno::EPERM);
             }
-            if flags.contains(MapFlags::MAP_FIXED_NOREPLACE) && state.vmas.overlapping(addr..end).next().is_some() {
+            if flags.contains(MapFlags::MAP_FIXED_NOREPLACE)
+                && state.vmas.overlapping(addr..end).next().is_some()
+            {
                 return Err(Errno::EEXIST);
             }
             return Ok(addr);
         }
         let low = flags.contains(MapFlags::MAP_32BIT);
-        let within = if low { self.range.start.max(LOW_RANGE.start)..self.range.end.min(LOW_RANGE.end) } else { self.range.clone() };
+        let within = if low {
+            self.range.start.max(LOW_RANGE.start)..self.range.end.min(LOW_RANGE.end)
+        } else {
+            self.range.clone()
+        };
         if addr != 0 {
             // As Linux rounds hints: up to a page, at least the lowest address.
             let hint = page_up(addr).unwrap_or(0).max(within.start);
             if let Some(end) = hint.checked_add(len).filter(|end| *end <= within.end) {
-                let free = state.vmas.at_or_after(hint).is_none_or(|v| end <= super::tree::Span::floor(v));
+                let free = state
+                    .vmas
+                    .at_or_after(hint)
+                    .is_none_or(|v| end <= super::tree::Span::floor(v));
                 if free {
                     return Ok(hint);
                 }
             }
         }
-        let base = state.layout.mmap_base.clamp(self.range.start, self.range.end);
+        let base = state
+            .layout
+            .mmap_base
+            .clamp(self.range.start, self.range.end);
         let found = if low {
             state.vmas.gap_bottom_up(len, within, PAGE_SIZE)
         } else if state.layout.bottom_up || state.layout.mmap_base == 0 {
-            state.vmas.gap_bottom_up(len, base..self.range.end, PAGE_SIZE)
+            state
+                .vmas
+                .gap_bottom_up(len, base..self.range.end, PAGE_SIZE)
         } else {
-            let below = state.vmas.gap_top_down(len, self.range.start..base, PAGE_SIZE);
-            below.or_else(|| state.vmas.gap_bottom_up(len, base..self.range.end, PAGE_SIZE))
+            let below = state
+                .vmas
+                .gap_top_down(len, self.range.start..base, PAGE_SIZE);
+            below.or_else(|| {
+                state
+                    .vmas
+                    .gap_bottom_up(len, base..self.range.end, PAGE_SIZE)
+            })
         };
         found.ok_or(Errno::ENOMEM)
     }

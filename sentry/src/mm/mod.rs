@@ -73,7 +73,12 @@ pub struct MemLimits {
 
 impl MemLimits {
     /// None at all.
-    pub const NONE: Self = Self { address_space: u64::MAX, data: u64::MAX, stack: u64::MAX, memlock: u64::MAX };
+    pub const NONE: Self = Self {
+        address_space: u64::MAX,
+        data: u64::MAX,
+        stack: u64::MAX,
+        memlock: u64::MAX,
+    };
 }
 
 /// The memory of one guest process: shared by its threads, and by parent and child of vfork.
@@ -126,7 +131,11 @@ impl Stats {
         let pages = vma.pages();
         let change = |count: &mut u64, matters: bool| {
             if matters {
-                *count = if add { count.saturating_add(pages) } else { count.saturating_sub(pages) };
+                *count = if add {
+                    count.saturating_add(pages)
+                } else {
+                    count.saturating_sub(pages)
+                };
             }
         };
         if matches!(vma.backing, VmBacking::Scratch(_)) {
@@ -135,7 +144,12 @@ impl Stats {
         change(&mut self.total, true);
         change(&mut self.data, vma.is_data());
         change(&mut self.stack, vma.flags.contains(VmFlags::GROWSDOWN));
-        change(&mut self.exec, vma.prot.contains(platform::Prot::EXEC) && !vma.prot.contains(platform::Prot::WRITE) && vma.file().is_some());
+        change(
+            &mut self.exec,
+            vma.prot.contains(platform::Prot::EXEC)
+                && !vma.prot.contains(platform::Prot::WRITE)
+                && vma.file().is_some(),
+        );
         change(&mut self.locked, vma.flags.contains(VmFlags::LOCKED));
         self.peak = self.peak.max(self.total);
     }
@@ -170,14 +184,21 @@ impl State {
 
     /// Pages of mappings in `range`.
     fn pages_in(&self, range: Range<u64>) -> u64 {
-        let within = |v: &Vma| v.end.min(range.end).saturating_sub(v.start.max(range.start)) / PAGE_SIZE;
+        let within = |v: &Vma| {
+            v.end
+                .min(range.end)
+                .saturating_sub(v.start.max(range.start))
+                / PAGE_SIZE
+        };
         self.vmas.overlapping(range.clone()).map(within).sum()
     }
 
     /// `may_expand_vm`: whether `pages` more fit the limits.
     fn may_grow(&self, pages: u64, data: bool, limits: &MemLimits) -> Result<(), Errno> {
         let over = |have: u64, limit: u64| have.saturating_add(pages) > limit / PAGE_SIZE;
-        if over(self.stats.total, limits.address_space) || data && over(self.stats.data, limits.data) {
+        if over(self.stats.total, limits.address_space)
+            || data && over(self.stats.data, limits.data)
+        {
             return Err(Errno::ENOMEM);
         }
         Ok(())
@@ -185,7 +206,11 @@ impl State {
 
     /// Whether so many more mappings may be made.
     fn room_for(&self, more: usize) -> Result<(), Errno> {
-        if self.vmas.len().saturating_add(more) > MAX_MAP_COUNT { Err(Errno::ENOMEM) } else { Ok(()) }
+        if self.vmas.len().saturating_add(more) > MAX_MAP_COUNT {
+            Err(Errno::ENOMEM)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -202,10 +227,24 @@ impl MemoryManager {
 
     /// The same without a kernel.
     pub fn on(platform: &dyn Platform, space: Arc<dyn AddressSpace>) -> Arc<Self> {
-        Self::build(space, platform.memory_file().clone(), platform.user_range(), State::default(), u64::MAX, 1)
+        Self::build(
+            space,
+            platform.memory_file().clone(),
+            platform.user_range(),
+            State::default(),
+            u64::MAX,
+            1,
+        )
     }
 
-    fn build(space: Arc<dyn AddressSpace>, memory: Arc<MemoryFile>, range: Range<u64>, state: State, stack_limit: u64, dumpable: u32) -> Arc<Self> {
+    fn build(
+        space: Arc<dyn AddressSpace>,
+        memory: Arc<MemoryFile>,
+        range: Range<u64>,
+        state: State,
+        stack_limit: u64,
+        dumpable: u32,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             id: next_id(),
             this: this.clone(),
@@ -281,7 +320,7 @@ impl MemoryManager {
     fn checked_range(&self, addr: u64, len: u64) -> Result<Range<u64>, Errno> {
         let len = file::page_up(len).ok_or(Errno::EINVAL)?;
         let end = addr.checked_add(len).ok_or(Errno::EINVAL)?;
-        if addr % PAGE_SIZE != 0 || end > self.range.end {
+        if !addr.is_multiple_of(PAGE_SIZE) || end > self.range.end {
             return Err(Errno::EINVAL);
         }
         Ok(addr..end)

@@ -14,23 +14,41 @@ fn push_protect(orders: &mut Vec<Order>, at: u64, size: u64, rights: Prot) {
         *len = len.saturating_add(size);
         return;
     }
-    orders.push(Order::Protect { start: at, len: size, prot: rights });
+    orders.push(Order::Protect {
+        start: at,
+        len: size,
+        prot: rights,
+    });
 }
 
 impl MemoryManager {
     /// mprotect(2). `grows_down`: `PROT_GROWSDOWN`, from the start of the stack that holds `addr`. What comes before an unmapped page or one that
     /// forbids the change is changed all the same, as in Linux.
-    pub fn mprotect(&self, addr: u64, len: u64, prot: Prot, grows_down: bool, limits: &MemLimits) -> Result<(), Errno> {
-        if addr % PAGE_SIZE != 0 {
+    pub fn mprotect(
+        &self,
+        addr: u64,
+        len: u64,
+        prot: Prot,
+        grows_down: bool,
+        limits: &MemLimits,
+    ) -> Result<(), Errno> {
+        if !addr.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL);
         }
         if len == 0 {
             return Ok(());
         }
         let len = page_up(len).ok_or(Errno::ENOMEM)?;
-        let end = addr.checked_add(len).filter(|end| *end <= self.range.end).ok_or(Errno::ENOMEM)?;
+        let end = addr
+            .checked_add(len)
+            .filter(|end| *end <= self.range.end)
+            .ok_or(Errno::ENOMEM)?;
         let mut state = self.lock();
-        let first = state.vmas.at_or_after(addr).filter(|v| v.start < end).ok_or(Errno::ENOMEM)?;
+        let first = state
+            .vmas
+            .at_or_after(addr)
+            .filter(|v| v.start < end)
+            .ok_or(Errno::ENOMEM)?;
         let mut start = addr;
         if grows_down {
             if !first.flags.contains(VmFlags::GROWSDOWN) {
@@ -53,7 +71,10 @@ impl MemoryManager {
                 break;
             }
             let upto = vma.end.min(end);
-            let becomes_data = prot.contains(Prot::WRITE) && !vma.is_data() && !vma.shared() && !vma.flags.contains(VmFlags::GROWSDOWN);
+            let becomes_data = prot.contains(Prot::WRITE)
+                && !vma.is_data()
+                && !vma.shared()
+                && !vma.flags.contains(VmFlags::GROWSDOWN);
             if becomes_data {
                 new_data = new_data.saturating_add(upto.saturating_sub(reached) / PAGE_SIZE);
                 if state.stats.data.saturating_add(new_data) > limits.data / PAGE_SIZE {
@@ -62,7 +83,12 @@ impl MemoryManager {
                 }
             }
             if vma.host != Host::Absent && vma.host_prot(vma.prot) != vma.host_prot(prot) {
-                push_protect(&mut orders, reached, upto.saturating_sub(reached), vma.host_prot(prot));
+                push_protect(
+                    &mut orders,
+                    reached,
+                    upto.saturating_sub(reached),
+                    vma.host_prot(prot),
+                );
             }
             reached = upto;
         }

@@ -12,9 +12,19 @@ use std::ops::Range;
 
 impl MemoryManager {
     /// mremap(2)
-    pub fn mremap(&self, addr: u64, old_len: u64, new_len: u64, flags: u32, new_addr: u64, limits: &MemLimits) -> Result<u64, Errno> {
+    pub fn mremap(
+        &self,
+        addr: u64,
+        old_len: u64,
+        new_len: u64,
+        flags: u32,
+        new_addr: u64,
+        limits: &MemLimits,
+    ) -> Result<u64, Errno> {
         self.set_stack_limit(limits.stack);
-        if flags & !(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) != 0 || addr % PAGE_SIZE != 0 {
+        if flags & !(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) != 0
+            || !addr.is_multiple_of(PAGE_SIZE)
+        {
             return Err(Errno::EINVAL);
         }
         let may_move = flags & MREMAP_MAYMOVE != 0;
@@ -27,8 +37,11 @@ impl MemoryManager {
         }
         let old_end = addr.checked_add(old_len).ok_or(Errno::EINVAL)?;
         if fixed {
-            let new_end = new_addr.checked_add(new_len).filter(|end| *end <= self.range.end).ok_or(Errno::EINVAL)?;
-            if new_addr % PAGE_SIZE != 0 || new_addr < old_end && addr < new_end {
+            let new_end = new_addr
+                .checked_add(new_len)
+                .filter(|end| *end <= self.range.end)
+                .ok_or(Errno::EINVAL)?;
+            if !new_addr.is_multiple_of(PAGE_SIZE) || new_addr < old_end && addr < new_end {
                 return Err(Errno::EINVAL);
             }
             if new_addr < self.range.start {
@@ -40,7 +53,12 @@ impl MemoryManager {
         if state.vmas.len().saturating_add(6) > super::MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
         }
-        let first = state.vmas.find(addr).filter(|v| !matches!(v.backing, VmBacking::Scratch(_))).ok_or(Errno::EFAULT)?.clone();
+        let first = state
+            .vmas
+            .find(addr)
+            .filter(|v| !matches!(v.backing, VmBacking::Scratch(_)))
+            .ok_or(Errno::EFAULT)?
+            .clone();
         if old_len == 0 && !first.shared() {
             return Err(Errno::EINVAL);
         }
@@ -51,7 +69,10 @@ impl MemoryManager {
                 if old_end > self.range.end {
                     return Err(Errno::EINVAL);
                 }
-                self.space.apply(&[Order::Unmap { start: from, len: old_end.saturating_sub(from) }])?;
+                self.space.apply(&[Order::Unmap {
+                    start: from,
+                    len: old_end.saturating_sub(from),
+                }])?;
                 dead = state.remove(from..old_end);
             }
             drop(state);
@@ -68,7 +89,10 @@ impl MemoryManager {
         }
         let growth = new_len.saturating_sub(old_len);
         let locked = first.flags.contains(VmFlags::LOCKED);
-        if locked && growth != 0 && state.stats.locked.saturating_add(growth / PAGE_SIZE) > limits.memlock / PAGE_SIZE {
+        if locked
+            && growth != 0
+            && state.stats.locked.saturating_add(growth / PAGE_SIZE) > limits.memlock / PAGE_SIZE
+        {
             return Err(Errno::EAGAIN);
         }
         if growth != 0 {
@@ -82,15 +106,35 @@ impl MemoryManager {
         if keep {
             state.may_grow(old_len / PAGE_SIZE, first.is_data(), limits)?;
         }
-        let result = if !fixed && !keep && old_len != 0 && old_end == extent && self.grow_in_place(&mut state, &first, old_end, growth)? {
+        let result = if !fixed
+            && !keep
+            && old_len != 0
+            && old_end == extent
+            && self.grow_in_place(&mut state, &first, old_end, growth)?
+        {
             addr
         } else if may_move {
-            let target = if fixed { new_addr } else { self.place(&state, 0, new_len, MapFlags::empty())? };
+            let target = if fixed {
+                new_addr
+            } else {
+                self.place(&state, 0, new_len, MapFlags::empty())?
+            };
             if fixed {
-                self.space.apply(&[Order::Unmap { start: target, len: new_len }])?;
+                self.space.apply(&[Order::Unmap {
+                    start: target,
+                    len: new_len,
+                }])?;
                 dead.extend(state.remove(target..target.saturating_add(new_len)));
             }
-            self.relocate(&mut state, &first, addr..old_end, target, new_len, keep, &mut dead)?;
+            self.relocate(
+                &mut state,
+                &first,
+                addr..old_end,
+                target,
+                new_len,
+                keep,
+                &mut dead,
+            )?;
             target
         } else {
             return Err(Errno::ENOMEM);
@@ -98,14 +142,25 @@ impl MemoryManager {
         drop(state);
         drop(dead);
         if locked {
-            self.populate_locked(result..result.saturating_add(new_len), first.flags.contains(VmFlags::LOCKONFAULT));
+            self.populate_locked(
+                result..result.saturating_add(new_len),
+                first.flags.contains(VmFlags::LOCKONFAULT),
+            );
         }
         Ok(result)
     }
 
     /// Adds `growth` bytes at `end`, where the mapping of `first` ends, if nothing is there.
-    fn grow_in_place(&self, state: &mut State, first: &Vma, end: u64, growth: u64) -> Result<bool, Errno> {
-        let Some(new_end) = end.checked_add(growth).filter(|e| *e <= self.range.end) else { return Ok(false) };
+    fn grow_in_place(
+        &self,
+        state: &mut State,
+        first: &Vma,
+        end: u64,
+        growth: u64,
+    ) -> Result<bool, Errno> {
+        let Some(new_end) = end.checked_add(growth).filter(|e| *e <= self.range.end) else {
+            return Ok(false);
+        };
         if state.vmas.overlapping(end..new_end).next().is_some() {
             return Ok(false);
         }
@@ -119,7 +174,16 @@ impl MemoryManager {
 
     /// Moves `old` to `target` and makes it `new_len` long.
     #[allow(clippy::too_many_arguments)]
-    fn relocate(&self, state: &mut State, first: &Vma, old: Range<u64>, target: u64, new_len: u64, keep: bool, dead: &mut Vec<Vma>) -> Result<(), Errno> {
+    fn relocate(
+        &self,
+        state: &mut State,
+        first: &Vma,
+        old: Range<u64>,
+        target: u64,
+        new_len: u64,
+        keep: bool,
+        dead: &mut Vec<Vma>,
+    ) -> Result<(), Errno> {
         let old_len = old.end.saturating_sub(old.start);
         let moved_len = old_len.min(new_len);
         let moved_end = old.start.saturating_add(moved_len);
@@ -136,7 +200,8 @@ impl MemoryManager {
             }
             // Only anonymous memory keeps a mapping behind in the host; the rest of what DONTUNMAP leaves is asked for again when touched.
             let leave = keep && piece.is_anonymous();
-            if let Err(error) = self.move_piece(piece.start, shift(piece.start), piece.len(), leave) {
+            if let Err(error) = self.move_piece(piece.start, shift(piece.start), piece.len(), leave)
+            {
                 // Put back what has gone already, as Linux does.
                 for undo in moved.iter().take(index).filter(|p| p.host != Host::Absent) {
                     let _ = self.move_piece(shift(undo.start), undo.start, undo.len(), false);
@@ -153,11 +218,18 @@ impl MemoryManager {
             });
         } else if old_len != 0 {
             if moved_end < old.end {
-                self.space.apply(&[Order::Unmap { start: moved_end, len: old.end.saturating_sub(moved_end) }])?;
+                self.space.apply(&[Order::Unmap {
+                    start: moved_end,
+                    len: old.end.saturating_sub(moved_end),
+                }])?;
             }
             dead.extend(state.remove(old.clone()));
         }
-        let tail = extension(first, old.start.saturating_add(moved_len), old.start.saturating_add(new_len));
+        let tail = extension(
+            first,
+            old.start.saturating_add(moved_len),
+            old.start.saturating_add(new_len),
+        );
         let mut orders = fresh_orders(&tail);
         super::map::rebase_to(&mut orders, old.start, target);
         let mapped = self.space.apply(&orders);
@@ -174,11 +246,22 @@ impl MemoryManager {
     }
 
     fn move_piece(&self, old: u64, new: u64, len: u64, leave: bool) -> Result<(), Errno> {
-        match self.space.apply(&[Order::Relocate { old, old_len: len, new, new_len: len, dont_unmap: leave }]) {
+        match self.space.apply(&[Order::Relocate {
+            old,
+            old_len: len,
+            new,
+            new_len: len,
+            dont_unmap: leave,
+        }]) {
             Err(Errno::EFAULT) if len > PAGE_SIZE => {
                 let half = (len / 2 / PAGE_SIZE).saturating_mul(PAGE_SIZE);
                 self.move_piece(old, new, half, leave)?;
-                self.move_piece(old.saturating_add(half), new.saturating_add(half), len.saturating_sub(half), leave)
+                self.move_piece(
+                    old.saturating_add(half),
+                    new.saturating_add(half),
+                    len.saturating_sub(half),
+                    leave,
+                )
             }
             other => other,
         }
@@ -216,12 +299,19 @@ fn extension(first: &Vma, from: u64, to: u64) -> Vec<Vma> {
     let mut vma = first.clone();
     // The offset counts from where `first` begins, also past its end.
     let begin = first.offset_of(from);
-    if let VmBacking::Region { offset, .. } | VmBacking::File { offset, .. } | VmBacking::Special { offset, .. } = &mut vma.backing {
+    if let VmBacking::Region { offset, .. }
+    | VmBacking::File { offset, .. }
+    | VmBacking::Special { offset, .. } = &mut vma.backing
+    {
         *offset = begin;
     }
     vma.start = from;
     vma.end = to;
-    vma.host = if vma.is_anonymous() { Host::Mapped } else { Host::Absent };
+    vma.host = if vma.is_anonymous() {
+        Host::Mapped
+    } else {
+        Host::Absent
+    };
     vec![vma]
 }
 
@@ -229,6 +319,12 @@ fn extension(first: &Vma, from: u64, to: u64) -> Vec<Vma> {
 fn fresh_orders(vmas: &[Vma]) -> Vec<Order> {
     let anonymous = vmas.iter().filter(|v| v.host == Host::Mapped);
     anonymous
-        .map(|v| Order::Map { start: v.start, len: v.len(), backing: Backing::Anonymous, prot: v.host_prot(v.prot), hint: MapHint::empty() })
+        .map(|v| Order::Map {
+            start: v.start,
+            len: v.len(),
+            backing: Backing::Anonymous,
+            prot: v.host_prot(v.prot),
+            hint: MapHint::empty(),
+        })
         .collect()
 }

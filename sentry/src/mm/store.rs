@@ -42,5 +42,7 @@ struct Internal(OnceLock<Arc<Mount>>);
 /// The kernel's own tmpfs, mounted nowhere: memfd_create(2).
 pub fn internal_tmpfs(kernel: &Kernel) -> Arc<Mount> {
     let slot = kernel.extension(Internal::default);
-    slot.0.get_or_init(|| fs::tmpfs::internal_mount(Store::of(kernel))).clone()
+    slot.0
+        .get_or_init(|| fs::tmpfs::internal_mount(Store::of(kernel)))
+        .clone()
 }

@@ -56,7 +56,22 @@ impl Inode for TestInode {
     }
     fn attr(&self) -> Result<Attr, Errno> {
         let size = self.size.load(Ordering::SeqCst);
-        Ok(Attr { ino: 42, mode: 0o100644, nlink: 1, uid: 0, gid: 0, size, blocks: 0, blksize: 4096, dev: 0x801, rdev: 0, atime: 0, mtime: 0, ctime: 0, btime: None })
+        Ok(Attr {
+            ino: 42,
+            mode: 0o100644,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            size,
+            blocks: 0,
+            blksize: 4096,
+            dev: 0x801,
+            rdev: 0,
+            atime: 0,
+            mtime: 0,
+            ctime: 0,
+            btime: None,
+        })
     }
     fn open(self: Arc<Self>, _: &dyn Caller, _: u32) -> Result<Box<dyn FileOps>, Errno> {
         Err(Errno::ENOSYS)
@@ -79,22 +94,29 @@ impl FileOps for TestOps {
         true
     }
     fn read(&self, _: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
-        let Pos::At(offset) = pos else { return Err(Errno::EINVAL) };
+        let Pos::At(offset) = pos else {
+            return Err(Errno::EINVAL);
+        };
         if let Some(fd) = &self.0.host {
             return Ok(rustix::io::pread(fd, buf, offset).unwrap());
         }
-        let n = (self.0.size.load(Ordering::SeqCst).saturating_sub(offset)).min(buf.len() as u64) as usize;
-        self.0.memory.read_at(self.0.offset + offset, &mut buf[..n])?;
+        let n = (self.0.size.load(Ordering::SeqCst).saturating_sub(offset)).min(buf.len() as u64)
+            as usize;
+        self.0
+            .memory
+            .read_at(self.0.offset + offset, &mut buf[..n])?;
         Ok(n)
     }
     fn mmap(&self, _: &File, offset: u64, len: u64, _: bool) -> Result<Mappable, Errno> {
         Ok(match &self.0.host {
-            Some(fd) => Mappable::Host { fd: fd.clone(), offset },
+            Some(fd) => Mappable::Host {
+                fd: fd.clone(),
+                offset,
+            },
             None => Mappable::Memory(vec![(self.0.offset + offset, len)]),
         })
     }
 }
-
 
 /// A description of `inode`.
 pub fn open(inode: Arc<TestInode>, flags: u32) -> Arc<File> {
@@ -102,7 +124,12 @@ pub fn open(inode: Arc<TestInode>, flags: u32) -> Arc<File> {
     let mount = Mount::new(&superblock, MountFlags::empty(), b"test");
     let dyn_inode: Arc<dyn Inode> = inode.clone();
     let dentry = Dentry::detached(&superblock, dyn_inode.clone(), b"/lib/test.so", true);
-    File::new(Box::new(TestOps(inode)), Path { mount, dentry }, dyn_inode, flags)
+    File::new(
+        Box::new(TestOps(inode)),
+        Path { mount, dentry },
+        dyn_inode,
+        flags,
+    )
 }
 
 /// A host file with these bytes, open for reading and writing.

@@ -48,7 +48,10 @@ pub struct SpanTree<S> {
 
 impl<S: Span> Default for SpanTree<S> {
     fn default() -> Self {
-        Self { blocks: Vec::new(), len: 0 }
+        Self {
+            blocks: Vec::new(),
+            len: 0,
+        }
     }
 }
 
@@ -81,9 +84,19 @@ impl<S: Span> SpanTree<S> {
     /// The spans that overlap `range`, in order.
     pub fn overlapping(&self, range: Range<u64>) -> impl Iterator<Item = &S> {
         let At(block, index) = self.locate(range.start);
-        let first = self.blocks.get(block).and_then(|b| b.items.get(index..)).unwrap_or_default();
-        let rest = self.blocks.get(block.saturating_add(1)..).unwrap_or_default();
-        first.iter().chain(rest.iter().flat_map(|b| b.items.iter())).take_while(move |s| s.start() < range.end)
+        let first = self
+            .blocks
+            .get(block)
+            .and_then(|b| b.items.get(index..))
+            .unwrap_or_default();
+        let rest = self
+            .blocks
+            .get(block.saturating_add(1)..)
+            .unwrap_or_default();
+        first
+            .iter()
+            .chain(rest.iter().flat_map(|b| b.items.iter()))
+            .take_while(move |s| s.start() < range.end)
     }
 
     /// Whether the spans cover all of `range`.
@@ -101,7 +114,10 @@ impl<S: Span> SpanTree<S> {
     /// Adds a span where nothing is, and joins it with its neighbours.
     pub fn insert(&mut self, span: S) {
         let (start, end) = (span.start(), span.end());
-        debug_assert!(start < end && self.overlapping(start..end).next().is_none(), "span {start:x}-{end:x} overlaps");
+        debug_assert!(
+            start < end && self.overlapping(start..end).next().is_none(),
+            "span {start:x}-{end:x} overlaps"
+        );
         let at = self.locate(start);
         self.insert_at(at, span);
         self.merge_around(start..end);
@@ -182,7 +198,9 @@ impl<S: Span> SpanTree<S> {
         let mut at = self.locate(within.start);
         loop {
             let At(block, index) = at;
-            let Some(whole) = self.blocks.get(block) else { break };
+            let Some(whole) = self.blocks.get(block) else {
+                break;
+            };
             if whole.max_gap < len && index == 0 {
                 low = low.max(whole.items.last()?.end());
                 at = At(block.saturating_add(1), 0);
@@ -204,7 +222,9 @@ impl<S: Span> SpanTree<S> {
     /// Cuts the span that has `addr` strictly inside.
     fn split_at(&mut self, addr: u64) {
         let At(block, index) = self.locate(addr);
-        let Some(span) = self.get_mut(At(block, index)) else { return };
+        let Some(span) = self.get_mut(At(block, index)) else {
+            return;
+        };
         if span.start() < addr {
             let upper = span.split_off(addr);
             self.insert_at(At(block, index.saturating_add(1)), upper);
@@ -219,12 +239,16 @@ impl<S: Span> SpanTree<S> {
         }
         loop {
             let next = self.next(at);
-            let Some(following) = self.get(next) else { return };
+            let Some(following) = self.get(next) else {
+                return;
+            };
             if following.start() > range.end {
                 return;
             }
             let following = following.clone();
-            let joined = self.get_mut(at).is_some_and(|s| s.end() == following.start() && s.try_merge(&following));
+            let joined = self
+                .get_mut(at)
+                .is_some_and(|s| s.end() == following.start() && s.try_merge(&following));
             if joined {
                 self.remove_at(next);
                 // The removed span may have been its block's only one; `at` lies before it and stays.
@@ -236,8 +260,13 @@ impl<S: Span> SpanTree<S> {
 
     /// The place of the first span that ends above `addr`; the end if there is none.
     fn locate(&self, addr: u64) -> At {
-        let block = self.blocks.partition_point(|b| b.items.last().is_none_or(|s| s.end() <= addr));
-        let index = self.blocks.get(block).map_or(0, |b| b.items.partition_point(|s| s.end() <= addr));
+        let block = self
+            .blocks
+            .partition_point(|b| b.items.last().is_none_or(|s| s.end() <= addr));
+        let index = self
+            .blocks
+            .get(block)
+            .map_or(0, |b| b.items.partition_point(|s| s.end() <= addr));
         At(block, index)
     }
 
@@ -251,7 +280,11 @@ impl<S: Span> SpanTree<S> {
 
     fn next(&self, At(block, index): At) -> At {
         let next = index.saturating_add(1);
-        if self.blocks.get(block).is_some_and(|b| next < b.items.len()) { At(block, next) } else { At(block.saturating_add(1), 0) }
+        if self.blocks.get(block).is_some_and(|b| next < b.items.len()) {
+            At(block, next)
+        } else {
+            At(block.saturating_add(1), 0)
+        }
     }
 
     fn prev(&self, At(block, index): At) -> Option<At> {
@@ -259,7 +292,10 @@ impl<S: Span> SpanTree<S> {
             return Some(At(block, before));
         }
         let block = block.checked_sub(1)?;
-        Some(At(block, self.blocks.get(block)?.items.len().checked_sub(1)?))
+        Some(At(
+            block,
+            self.blocks.get(block)?.items.len().checked_sub(1)?,
+        ))
     }
 
     fn insert_at(&mut self, At(block, index): At, span: S) {
@@ -267,10 +303,15 @@ impl<S: Span> SpanTree<S> {
         // Behind the last block means behind its last span.
         let (block, index) = match self.blocks.len().checked_sub(1) {
             None => {
-                self.blocks.push(Block { items: Vec::new(), max_gap: 0 });
+                self.blocks.push(Block {
+                    items: Vec::new(),
+                    max_gap: 0,
+                });
                 (0, 0)
             }
-            Some(last) if block > last => (last, self.blocks.get(last).map_or(0, |b| b.items.len())),
+            Some(last) if block > last => {
+                (last, self.blocks.get(last).map_or(0, |b| b.items.len()))
+            }
             Some(_) => (block, index),
         };
         let mut tail = None;
@@ -278,12 +319,17 @@ impl<S: Span> SpanTree<S> {
             b.items.insert(index.min(b.items.len()), span);
             if b.items.len() > MAX {
                 // Appending in order is the common way to grow: leave the old block full rather than half empty.
-                let cut = if index.saturating_add(1) == b.items.len() { MAX } else { MAX / 2 };
+                let cut = if index.saturating_add(1) == b.items.len() {
+                    MAX
+                } else {
+                    MAX / 2
+                };
                 tail = Some(b.items.split_off(cut));
             }
         }
         if let Some(items) = tail {
-            self.blocks.insert(block.saturating_add(1), Block { items, max_gap: 0 });
+            self.blocks
+                .insert(block.saturating_add(1), Block { items, max_gap: 0 });
             self.refresh(block.saturating_add(2));
         }
         self.refresh(block);
@@ -307,8 +353,14 @@ impl<S: Span> SpanTree<S> {
 
     /// Computes a block's `max_gap` anew. It depends on the block and on the end of the span before it.
     fn refresh(&mut self, block: usize) {
-        let mut end = block.checked_sub(1).and_then(|b| self.blocks.get(b)).and_then(|b| b.items.last()).map_or(0, Span::end);
-        let Some(b) = self.blocks.get_mut(block) else { return };
+        let mut end = block
+            .checked_sub(1)
+            .and_then(|b| self.blocks.get(b))
+            .and_then(|b| b.items.last())
+            .map_or(0, Span::end);
+        let Some(b) = self.blocks.get_mut(block) else {
+            return;
+        };
         b.max_gap = 0;
         for span in &b.items {
             b.max_gap = b.max_gap.max(span.floor().saturating_sub(end));
@@ -345,10 +397,17 @@ mod tests {
         }
         fn floor(&self) -> u64 {
             // Tag 3 stands for a stack.
-            if self.tag == 3 { self.range.start.saturating_sub(2) } else { self.range.start }
+            if self.tag == 3 {
+                self.range.start.saturating_sub(2)
+            } else {
+                self.range.start
+            }
         }
         fn split_off(&mut self, at: u64) -> Self {
-            let upper = Self { range: at..self.range.end, tag: self.tag };
+            let upper = Self {
+                range: at..self.range.end,
+                tag: self.tag,
+            };
             self.range.end = at;
             upper
         }
@@ -371,8 +430,13 @@ mod tests {
         for (addr, tag) in model.iter().enumerate() {
             let addr = addr as u64;
             match (tag, out.last_mut()) {
-                (Some(tag), Some(last)) if last.range.end == addr && last.tag == *tag => last.range.end += 1,
-                (Some(tag), _) => out.push(Part { range: addr..addr + 1, tag: *tag }),
+                (Some(tag), Some(last)) if last.range.end == addr && last.tag == *tag => {
+                    last.range.end += 1
+                }
+                (Some(tag), _) => out.push(Part {
+                    range: addr..addr + 1,
+                    tag: *tag,
+                }),
                 _ => {}
             }
         }
@@ -381,7 +445,8 @@ mod tests {
 
     fn free(model: &Model, addr: u64, len: u64) -> bool {
         // Only the span right above keeps a guard: what lies between would be in its way already.
-        let above = (addr + len..addr + len + 2).find_map(|a| model.get(a as usize).copied().flatten().map(|tag| (a, tag)));
+        let above = (addr + len..addr + len + 2)
+            .find_map(|a| model.get(a as usize).copied().flatten().map(|tag| (a, tag)));
         let guard = matches!(above, Some((_, 3)));
         (addr..addr + len).all(|a| model[a as usize].is_none()) && !guard
     }
@@ -452,7 +517,10 @@ mod tests {
     fn thousands_of_spans() {
         let mut tree = SpanTree::default();
         for i in 0..5000u64 {
-            tree.insert(Part { range: i * 16..i * 16 + 8, tag: (i % 2) as u8 });
+            tree.insert(Part {
+                range: i * 16..i * 16 + 8,
+                tag: (i % 2) as u8,
+            });
         }
         assert_eq!(tree.len(), 5000);
         assert_eq!(tree.gap_bottom_up(8, 0..1 << 40, 1), Some(8));

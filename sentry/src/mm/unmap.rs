@@ -14,7 +14,9 @@ impl MemoryManager {
         let range = self.checked_range(addr, len)?;
         let _removed: Vec<Vma>;
         let mut state = self.lock();
-        let Some(first) = state.vmas.overlapping(range.clone()).next() else { return Ok(()) };
+        let Some(first) = state.vmas.overlapping(range.clone()).next() else {
+            return Ok(());
+        };
         let splits = first.start < range.start && first.end > range.end;
         if splits && state.vmas.len() >= MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
@@ -31,16 +33,35 @@ impl MemoryManager {
         let mut removed: Vec<Vma> = Vec::new();
         let mut state = self.lock();
         let part = |vma: &Vma| match &vma.backing {
-            VmBacking::Region { attachment: Some(attachment), region, .. } if vma.start.checked_sub(vma.offset_of(vma.start)) == Some(addr) => {
+            VmBacking::Region {
+                attachment: Some(attachment),
+                region,
+                ..
+            } if vma.start.checked_sub(vma.offset_of(vma.start)) == Some(addr) => {
                 Some((attachment.clone(), addr..addr.saturating_add(region.len)))
             }
             _ => None,
         };
-        let first = state.vmas.overlapping(addr..self.range.end).find_map(part).filter(|_| addr % PAGE_SIZE == 0);
+        let first = state
+            .vmas
+            .overlapping(addr..self.range.end)
+            .find_map(part)
+            .filter(|_| addr.is_multiple_of(PAGE_SIZE));
         let (attachment, extent) = first.ok_or(Errno::EINVAL)?;
         let same = |vma: &&Vma| matches!(&vma.backing, VmBacking::Region { attachment: Some(a), .. } if Arc::ptr_eq(a, &attachment));
-        let ranges: Vec<_> = state.vmas.overlapping(extent).filter(same).map(Vma::range).collect();
-        let orders: Vec<_> = ranges.iter().map(|r| Order::Unmap { start: r.start, len: r.end.saturating_sub(r.start) }).collect();
+        let ranges: Vec<_> = state
+            .vmas
+            .overlapping(extent)
+            .filter(same)
+            .map(Vma::range)
+            .collect();
+        let orders: Vec<_> = ranges
+            .iter()
+            .map(|r| Order::Unmap {
+                start: r.start,
+                len: r.end.saturating_sub(r.start),
+            })
+            .collect();
         self.space.apply(&orders)?;
         for range in ranges {
             removed.extend(state.remove(range));
@@ -53,7 +74,10 @@ impl MemoryManager {
     /// The last guest thread is gone: lets go of files, segments and the program, before anybody hears of the end. The memory itself goes with the
     /// address space, later; nothing runs in it any more.
     pub fn exit(&self) {
-        self.peak_rss.fetch_max(self.known_rss_kib().saturating_mul(1024) / PAGE_SIZE, Ordering::Relaxed);
+        self.peak_rss.fetch_max(
+            self.known_rss_kib().saturating_mul(1024) / PAGE_SIZE,
+            Ordering::Relaxed,
+        );
         let old = std::mem::take(&mut *self.lock());
         drop(old);
     }
@@ -63,17 +87,27 @@ impl MemoryManager {
         let mut state = self.lock();
         let end = offset.saturating_add(page_up(len).unwrap_or(u64::MAX - PAGE_SIZE));
         let hit = |vma: &Vma| {
-            let VmBacking::File { map, offset: begin } = &vma.backing else { return None };
+            let VmBacking::File { map, offset: begin } = &vma.backing else {
+                return None;
+            };
             if !map.same(gone) || vma.host == Host::Absent {
                 return None;
             }
             // In file offsets, then back to addresses.
             let from = offset.max(*begin).saturating_sub(*begin);
-            let to = end.min(begin.saturating_add(vma.len())).saturating_sub(*begin);
+            let to = end
+                .min(begin.saturating_add(vma.len()))
+                .saturating_sub(*begin);
             (from < to).then(|| vma.start.saturating_add(from)..vma.start.saturating_add(to))
         };
         let ranges: Vec<_> = state.vmas.iter().filter_map(hit).collect();
-        let orders: Vec<_> = ranges.iter().map(|r| Order::Unmap { start: r.start, len: r.end.saturating_sub(r.start) }).collect();
+        let orders: Vec<_> = ranges
+            .iter()
+            .map(|r| Order::Unmap {
+                start: r.start,
+                len: r.end.saturating_sub(r.start),
+            })
+            .collect();
         if orders.is_empty() {
             return;
         }
@@ -81,7 +115,10 @@ impl MemoryManager {
             // The pages may be handed out again: the guest must not see them, whatever the price.
             log::error!("cannot unmap pages that a file has given up: {error}");
             let all = self.user_range();
-            let _ = self.space.apply(&[Order::Unmap { start: all.start, len: all.end.saturating_sub(all.start) }]);
+            let _ = self.space.apply(&[Order::Unmap {
+                start: all.start,
+                len: all.end.saturating_sub(all.start),
+            }]);
         }
         for range in ranges {
             state.update(range, |vma| vma.host = Host::Absent);

@@ -43,7 +43,11 @@ impl MemoryManager {
     fn logical(&self) -> (Vec<Vma>, Layout) {
         let state = self.lock();
         let mut out: Vec<Vma> = Vec::with_capacity(state.vmas.len());
-        for vma in state.vmas.iter().filter(|v| !matches!(v.backing, VmBacking::Scratch(_))) {
+        for vma in state
+            .vmas
+            .iter()
+            .filter(|v| !matches!(v.backing, VmBacking::Scratch(_)))
+        {
             match out.last_mut() {
                 Some(last) if last.continues(vma) => last.end = vma.end,
                 _ => out.push(vma.clone()),
@@ -71,7 +75,13 @@ impl MemoryManager {
             let rss = self.present(&[vma.range()], vma);
             out.extend_from_slice(counts(vma.pages(), rss, vma).as_bytes());
             let flags: String = vm_flags(vma).iter().map(|f| format!("{f} ")).collect();
-            out.extend_from_slice(format!("THPeligible:    {}\nVmFlags: {flags}\n", u8::from(vma.is_anonymous())).as_bytes());
+            out.extend_from_slice(
+                format!(
+                    "THPeligible:    {}\nVmFlags: {flags}\n",
+                    u8::from(vma.is_anonymous())
+                )
+                .as_bytes(),
+            );
         }
         out
     }
@@ -79,13 +89,21 @@ impl MemoryManager {
     /// `/proc/PID/smaps_rollup`
     pub fn smaps_rollup(&self) -> Vec<u8> {
         let (vmas, _) = self.logical();
-        let (Some(first), Some(last)) = (vmas.first(), vmas.last()) else { return Vec::new() };
+        let (Some(first), Some(last)) = (vmas.first(), vmas.last()) else {
+            return Vec::new();
+        };
         let statm = self.statm();
-        let mut line = format!("{:08x}-{:08x} ---p 00000000 00:00 0 ", first.start, last.end);
+        let mut line = format!(
+            "{:08x}-{:08x} ---p 00000000 00:00 0 ",
+            first.start, last.end
+        );
         while line.len() < NAME_COLUMN {
             line.push(' ');
         }
-        let anon = statm.resident.saturating_sub(statm.file).saturating_sub(statm.shmem);
+        let anon = statm
+            .resident
+            .saturating_sub(statm.file)
+            .saturating_sub(statm.shmem);
         let kb = |pages: u64| pages.saturating_mul(PAGE_SIZE / 1024);
         let rows = [
             ("Rss", kb(statm.resident)),
@@ -116,7 +134,15 @@ impl MemoryManager {
     pub fn statm(&self) -> Statm {
         let (vmas, layout) = {
             let state = self.lock();
-            (state.vmas.iter().filter(|v| v.host != Host::Absent).cloned().collect::<Vec<_>>(), state.layout.clone())
+            (
+                state
+                    .vmas
+                    .iter()
+                    .filter(|v| v.host != Host::Absent)
+                    .cloned()
+                    .collect::<Vec<_>>(),
+                state.layout.clone(),
+            )
         };
         let stats = self.lock().stats;
         let ranges = |want: fn(&Vma) -> bool| -> Vec<Range<u64>> {
@@ -129,13 +155,31 @@ impl MemoryManager {
             }
             out
         };
-        let rss = |ranges: Vec<Range<u64>>| if ranges.is_empty() { 0 } else { self.space.rss(&ranges) };
+        let rss = |ranges: Vec<Range<u64>>| {
+            if ranges.is_empty() {
+                0
+            } else {
+                self.space.rss(&ranges)
+            }
+        };
         let anon = rss(ranges(|v| v.is_anonymous() || v.host == Host::Copied));
-        let file = rss(ranges(|v| matches!(v.backing, VmBacking::File { .. }) && v.host == Host::Mapped));
-        let shmem = rss(ranges(|v| matches!(v.backing, VmBacking::Region { .. } | VmBacking::Special { .. })));
+        let file = rss(ranges(|v| {
+            matches!(v.backing, VmBacking::File { .. }) && v.host == Host::Mapped
+        }));
+        let shmem = rss(ranges(|v| {
+            matches!(
+                v.backing,
+                VmBacking::Region { .. } | VmBacking::Special { .. }
+            )
+        }));
         let resident = anon.saturating_add(file).saturating_add(shmem);
-        let peak_resident = self.peak_rss.fetch_max(resident, Ordering::Relaxed).max(resident);
-        let text = (super::file::page_up(layout.end_code).unwrap_or(0)).saturating_sub(super::file::page_down(layout.start_code)) / PAGE_SIZE;
+        let peak_resident = self
+            .peak_rss
+            .fetch_max(resident, Ordering::Relaxed)
+            .max(resident);
+        let text = (super::file::page_up(layout.end_code).unwrap_or(0))
+            .saturating_sub(super::file::page_down(layout.start_code))
+            / PAGE_SIZE;
         Statm {
             size: stats.total,
             peak: stats.peak,
@@ -249,8 +293,16 @@ fn name(vma: &Vma, layout: &Layout, root: &Path) -> Vec<u8> {
         VmBacking::File { map, .. } => fs::vfs::path_text(map.file.path(), root).into_proc(),
         VmBacking::Region { region, .. } => region.name.clone(),
         VmBacking::Special { name, .. } => name.as_bytes().to_vec(),
-        VmBacking::Anonymous if vma.start <= layout.brk && vma.end >= layout.start_brk && layout.start_brk != 0 => b"[heap]".to_vec(),
-        VmBacking::Anonymous if vma.start <= layout.start_stack && vma.end >= layout.start_stack => b"[stack]".to_vec(),
+        VmBacking::Anonymous
+            if vma.start <= layout.brk && vma.end >= layout.start_brk && layout.start_brk != 0 =>
+        {
+            b"[heap]".to_vec()
+        }
+        VmBacking::Anonymous
+            if vma.start <= layout.start_stack && vma.end >= layout.start_stack =>
+        {
+            b"[stack]".to_vec()
+        }
         _ => Vec::new(),
     }
 }
@@ -258,7 +310,11 @@ fn name(vma: &Vma, layout: &Layout, root: &Path) -> Vec<u8> {
 fn counts(pages: u64, rss: u64, vma: &Vma) -> String {
     let kb = |pages: u64| pages.saturating_mul(PAGE_SIZE / 1024);
     let own = vma.is_anonymous() || vma.host == Host::Copied;
-    let locked = if vma.flags.contains(VmFlags::LOCKED) { rss } else { 0 };
+    let locked = if vma.flags.contains(VmFlags::LOCKED) {
+        rss
+    } else {
+        0
+    };
     let rows = [
         ("Size", kb(pages)),
         ("KernelPageSize", 4),
@@ -266,7 +322,10 @@ fn counts(pages: u64, rss: u64, vma: &Vma) -> String {
         ("Rss", kb(rss)),
         ("Pss", kb(rss)),
         ("Pss_Dirty", if own { kb(rss) } else { 0 }),
-        ("Shared_Clean", if own || vma.shared() { 0 } else { kb(rss) }),
+        (
+            "Shared_Clean",
+            if own || vma.shared() { 0 } else { kb(rss) },
+        ),
         ("Shared_Dirty", if vma.shared() { kb(rss) } else { 0 }),
         ("Private_Clean", 0),
         ("Private_Dirty", if own { kb(rss) } else { 0 }),
@@ -311,5 +370,7 @@ fn vm_flags(vma: &Vma) -> Vec<&'static str> {
         (vma.flags.contains(VmFlags::NOHUGEPAGE), "nh"),
         (vma.flags.contains(VmFlags::MERGEABLE), "mg"),
     ];
-    rows.into_iter().filter_map(|(set, name)| set.then_some(name)).collect()
+    rows.into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+        .collect()
 }

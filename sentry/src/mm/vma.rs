@@ -115,6 +115,7 @@ impl Vma {
     }
 
     /// Its length in bytes.
+    #[allow(clippy::len_without_is_empty)] // Never empty.
     pub fn len(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
@@ -146,7 +147,9 @@ impl Vma {
     pub fn offset_of(&self, addr: u64) -> u64 {
         let within = addr.saturating_sub(self.start);
         match &self.backing {
-            VmBacking::Region { offset, .. } | VmBacking::File { offset, .. } | VmBacking::Special { offset, .. } => offset.saturating_add(within),
+            VmBacking::Region { offset, .. }
+            | VmBacking::File { offset, .. }
+            | VmBacking::Special { offset, .. } => offset.saturating_add(within),
             VmBacking::Anonymous | VmBacking::Scratch(_) => 0,
         }
     }
@@ -159,7 +162,11 @@ impl Vma {
     /// What the host is told for a guest's `prot`.
     pub fn host_prot(&self, prot: Prot) -> Prot {
         // The processor cannot forbid reading what may be written or executed.
-        let mut host = if prot.is_empty() { prot } else { prot | Prot::READ };
+        let mut host = if prot.is_empty() {
+            prot
+        } else {
+            prot | Prot::READ
+        };
         if self.copies_on_write() {
             host.remove(Prot::WRITE);
         }
@@ -168,24 +175,42 @@ impl Vma {
 
     /// Counted by `RLIMIT_DATA` (`is_data_mapping`).
     pub fn is_data(&self) -> bool {
-        !self.flags.intersects(VmFlags::SHARED | VmFlags::GROWSDOWN) && self.prot.contains(Prot::WRITE)
+        !self.flags.intersects(VmFlags::SHARED | VmFlags::GROWSDOWN)
+            && self.prot.contains(Prot::WRITE)
     }
 
     /// Whether `next` is the rest of the same mapping, as a guest sees it: the host's side may differ.
     pub fn continues(&self, next: &Self) -> bool {
-        if self.end != next.start || self.prot != next.prot || self.max_prot != next.max_prot || self.flags != next.flags {
+        if self.end != next.start
+            || self.prot != next.prot
+            || self.max_prot != next.max_prot
+            || self.flags != next.flags
+        {
             return false;
         }
         match (&self.backing, &next.backing) {
             (VmBacking::Anonymous, VmBacking::Anonymous) => true,
-            (VmBacking::Region { region: a, attachment: x, .. }, VmBacking::Region { region: b, attachment: y, .. }) => {
+            (
+                VmBacking::Region {
+                    region: a,
+                    attachment: x,
+                    ..
+                },
+                VmBacking::Region {
+                    region: b,
+                    attachment: y,
+                    ..
+                },
+            ) => {
                 let same = match (x, y) {
                     (Some(x), Some(y)) => Arc::ptr_eq(x, y),
                     (x, y) => x.is_none() && y.is_none(),
                 };
                 same && Arc::ptr_eq(a, b) && self.offset_of(self.end) == next.offset_of(next.start)
             }
-            (VmBacking::File { map: a, .. }, VmBacking::File { map: b, .. }) => a.same(b) && self.offset_of(self.end) == next.offset_of(next.start),
+            (VmBacking::File { map: a, .. }, VmBacking::File { map: b, .. }) => {
+                a.same(b) && self.offset_of(self.end) == next.offset_of(next.start)
+            }
             _ => false,
         }
     }
@@ -199,12 +224,19 @@ impl Span for Vma {
         self.end
     }
     fn floor(&self) -> u64 {
-        if self.flags.contains(VmFlags::GROWSDOWN) { self.start.saturating_sub(STACK_GUARD) } else { self.start }
+        if self.flags.contains(VmFlags::GROWSDOWN) {
+            self.start.saturating_sub(STACK_GUARD)
+        } else {
+            self.start
+        }
     }
     fn split_off(&mut self, at: u64) -> Self {
         let mut upper = self.clone();
         let moved = self.offset_of(at);
-        if let VmBacking::Region { offset, .. } | VmBacking::File { offset, .. } | VmBacking::Special { offset, .. } = &mut upper.backing {
+        if let VmBacking::Region { offset, .. }
+        | VmBacking::File { offset, .. }
+        | VmBacking::Special { offset, .. } = &mut upper.backing
+        {
             *offset = moved;
         }
         upper.start = at;

@@ -33,7 +33,8 @@ fn parse(image: &[u8], base: u64) -> Option<Vec<(Vec<u8>, u64)>> {
     if !header.e_ident.starts_with(&ELFMAG) {
         return None;
     }
-    let phdrs = (0..u64::from(header.e_phnum)).filter_map(|i| at::<Phdr>(image, header.e_phoff.checked_add(i.checked_mul(56)?)?));
+    let phdrs = (0..u64::from(header.e_phnum))
+        .filter_map(|i| at::<Phdr>(image, header.e_phoff.checked_add(i.checked_mul(56)?)?));
     let (mut load, mut dynamic) = (None, None);
     for phdr in phdrs {
         match phdr.p_type {
@@ -63,10 +64,20 @@ fn parse(image: &[u8], base: u64) -> Option<Vec<(Vec<u8>, u64)>> {
     };
     let mut found = Vec::new();
     for i in 0..count {
-        let Some(symbol) = symtab.checked_add(i.checked_mul(24)?).and_then(|o| at::<Sym>(image, o)) else { break };
+        let Some(symbol) = symtab
+            .checked_add(i.checked_mul(24)?)
+            .and_then(|o| at::<Sym>(image, o))
+        else {
+            break;
+        };
         let function = symbol.st_info & 0xf == 2 && symbol.st_shndx != 0;
-        if let Some(name) = text(image, strtab.checked_add(symbol.st_name.into())?).filter(|_| function) {
-            found.push((name.to_vec(), base.wrapping_add(symbol.st_value.wrapping_sub(load))));
+        if let Some(name) =
+            text(image, strtab.checked_add(symbol.st_name.into())?).filter(|_| function)
+        {
+            found.push((
+                name.to_vec(),
+                base.wrapping_add(symbol.st_value.wrapping_sub(load)),
+            ));
         }
     }
     Some(found)

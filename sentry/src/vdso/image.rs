@@ -62,7 +62,10 @@ impl Strings {
 fn code(name: &str, nr: u32, host: &[(Vec<u8>, u64)]) -> Vec<u8> {
     // endbr64
     let mut code = vec![0xf3, 0x0f, 0x1e, 0xfa];
-    match host.iter().find(|(n, _)| n == format!("__vdso_{name}").as_bytes()) {
+    match host
+        .iter()
+        .find(|(n, _)| n == format!("__vdso_{name}").as_bytes())
+    {
         Some((_, addr)) => {
             // mov $addr, %rax; jmp *%rax
             code.extend([0x48, 0xb8]);
@@ -90,12 +93,21 @@ pub fn build(host: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
     let names: Vec<(String, u8, usize)> = FUNCTIONS
         .iter()
         .enumerate()
-        .flat_map(|(i, (name, _))| [(format!("__vdso_{name}"), STB_GLOBAL, i), ((*name).to_owned(), STB_WEAK, i)])
+        .flat_map(|(i, (name, _))| {
+            [
+                (format!("__vdso_{name}"), STB_GLOBAL, i),
+                ((*name).to_owned(), STB_WEAK, i),
+            ]
+        })
         .collect();
     let text = PAGE.checked_sub(FUNCTIONS.len().checked_mul(SLOT)?)?;
     let text_addr = |i: usize| (text as u64).saturating_add((i as u64).saturating_mul(SLOT as u64));
 
-    let mut out = Writer(vec![0; size_of::<Ehdr>().checked_add(size_of::<Phdr>().checked_mul(2)?)?]);
+    let mut out = Writer(vec![
+        0;
+        size_of::<Ehdr>()
+            .checked_add(size_of::<Phdr>().checked_mul(2)?)?
+    ]);
     let hash_at = out.align(8);
     let count = names.len().checked_add(1)?;
     let mut buckets = [0u32; BUCKETS];
@@ -132,7 +144,11 @@ pub fn build(host: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
         out.put(&2u16);
     }
     let verdef_at = out.align(8);
-    for (index, (flags, name, text, next)) in [(1u16, soname, SONAME, 28u32), (0, version, VERSION, 0)].into_iter().enumerate() {
+    for (index, (flags, name, text, next)) in
+        [(1u16, soname, SONAME, 28u32), (0, version, VERSION, 0)]
+            .into_iter()
+            .enumerate()
+    {
         out.put(&[1u16, flags, u16::try_from(index.checked_add(1)?).ok()?, 1]);
         out.put(&[elf_hash(text), 20, next]);
         out.put(&[name, 0]);
@@ -165,7 +181,9 @@ pub fn build(host: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
 
     let mut e_ident = [0; 16];
     e_ident.get_mut(..4)?.copy_from_slice(&ELFMAG);
-    e_ident.get_mut(4..7)?.copy_from_slice(&[ELFCLASS64, ELFDATA2LSB, EV_CURRENT]);
+    e_ident
+        .get_mut(4..7)?
+        .copy_from_slice(&[ELFCLASS64, ELFDATA2LSB, EV_CURRENT]);
     let header = Ehdr {
         e_ident,
         e_type: ET_DYN,
@@ -178,7 +196,14 @@ pub fn build(host: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
         ..Ehdr::default()
     };
     let len = PAGE as u64;
-    let load = Phdr { p_type: PT_LOAD, p_flags: PF_R | PF_X, p_filesz: len, p_memsz: len, p_align: len, ..Phdr::default() };
+    let load = Phdr {
+        p_type: PT_LOAD,
+        p_flags: PF_R | PF_X,
+        p_filesz: len,
+        p_memsz: len,
+        p_align: len,
+        ..Phdr::default()
+    };
     let dynamic = Phdr {
         p_type: PT_DYNAMIC,
         p_flags: PF_R,

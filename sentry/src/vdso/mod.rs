@@ -29,7 +29,10 @@ pub struct Vdso {
 impl Vdso {
     /// To map it.
     pub fn piece(&self) -> Piece {
-        Piece::Special { name: "[vdso]", offset: self.offset }
+        Piece::Special {
+            name: "[vdso]",
+            offset: self.offset,
+        }
     }
 }
 
@@ -66,14 +69,22 @@ pub fn of(kernel: &Arc<Kernel>, mm: &MemoryManager) -> VdsoRef {
 
 fn make(kernel: &Kernel, mm: &MemoryManager) -> Option<Vdso> {
     let functions = match kernel.platform.host_vdso() {
-        Some(range) => host::functions(&range, |addr, buf| mm.address_space().read(addr, buf).is_ok_and(|n| n == buf.len())),
+        Some(range) => host::functions(&range, |addr, buf| {
+            mm.address_space()
+                .read(addr, buf)
+                .is_ok_and(|n| n == buf.len())
+        }),
         None => Vec::new(),
     };
     let bytes = image::build(&functions)?;
     let memory = mm.memory_file().clone();
     let len = abi::PAGE_SIZE;
     let offset = memory.allocate(len).ok()?;
-    let vdso = Vdso { memory, offset, len };
+    let vdso = Vdso {
+        memory,
+        offset,
+        len,
+    };
     match vdso.memory.write_at(offset, &bytes) {
         Ok(()) => Some(vdso),
         Err(error) => {

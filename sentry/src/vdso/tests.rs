@@ -17,7 +17,12 @@ fn our_own_reader_finds_what_the_writer_wrote() {
     for (name, addr) in &found {
         let at = (addr - base) as usize;
         let code = &bytes[at..at + 12];
-        assert_eq!(&code[..5], [0xf3, 0x0f, 0x1e, 0xfa, 0xb8], "{}", String::from_utf8_lossy(name));
+        assert_eq!(
+            &code[..5],
+            [0xf3, 0x0f, 0x1e, 0xfa, 0xb8],
+            "{}",
+            String::from_utf8_lossy(name)
+        );
     }
     // A second image leads to the first.
     let chained = image::build(&found).unwrap();

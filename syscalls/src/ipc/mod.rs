@@ -32,7 +32,12 @@ fn number(value: i32) -> SysResult {
 }
 
 /// Copies a structure out and returns `value`.
-fn give(cx: &Cx, at: Addr, structure: &(impl IntoBytes + Immutable + ?Sized), value: i32) -> SysResult {
+fn give(
+    cx: &Cx,
+    at: Addr,
+    structure: &(impl IntoBytes + Immutable + ?Sized),
+    value: i32,
+) -> SysResult {
     cx.mm()?.write_obj(at.0, structure)?;
     number(value)
 }

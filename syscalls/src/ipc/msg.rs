@@ -18,7 +18,10 @@ pub fn msgget(cx: &mut Cx, key: i32, flags: i32) -> SysResult {
 
 /// msgsnd(2)
 pub fn msgsnd(cx: &mut Cx, id: i32, message: Addr, size: u64, flags: i32) -> SysResult {
-    let len = usize::try_from(size).ok().filter(|len| *len <= MSGMAX.unsigned_abs() as usize).ok_or(Errno::EINVAL)?;
+    let len = usize::try_from(size)
+        .ok()
+        .filter(|len| *len <= MSGMAX.unsigned_abs() as usize)
+        .ok_or(Errno::EINVAL)?;
     let mm = cx.mm()?;
     let kind: i64 = mm.read_obj(message.0)?;
     let mut text = vec![0; len];

@@ -35,8 +35,14 @@ pub fn semtimedop(cx: &mut Cx, id: i32, ops: Addr, count: u32, timeout: Addr) ->
         0 => None,
         at => {
             let wait: Timespec = mm.read_obj(at)?;
-            let nanos = u64::try_from(wait.tv_nsec).ok().filter(|n| *n < 1_000_000_000).ok_or(Errno::EINVAL)?;
-            let wait = u64::try_from(wait.tv_sec).map_err(|_| Errno::EINVAL)?.saturating_mul(1_000_000_000).saturating_add(nanos);
+            let nanos = u64::try_from(wait.tv_nsec)
+                .ok()
+                .filter(|n| *n < 1_000_000_000)
+                .ok_or(Errno::EINVAL)?;
+            let wait = u64::try_from(wait.tv_sec)
+                .map_err(|_| Errno::EINVAL)?
+                .saturating_mul(1_000_000_000)
+                .saturating_add(nanos);
             Some(cx.kernel().clock.monotonic().saturating_add(wait))
         }
     };
@@ -64,7 +70,10 @@ impl Argument for Union {
 
 /// semctl(2)
 pub fn semctl(cx: &mut Cx, id: i32, number_: i32, cmd: i32, arg: Addr) -> SysResult {
-    let argument = Union { mm: cx.mm()?, raw: arg.0 };
+    let argument = Union {
+        mm: cx.mm()?,
+        raw: arg.0,
+    };
     match sem::control(cx.task(), id, number_, cmd, &argument)? {
         Answer::Value(value) => number(value),
         Answer::Status(ds, value) => give(cx, arg, &*ds, value),

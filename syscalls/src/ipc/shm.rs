@@ -24,7 +24,9 @@ pub fn shmdt(cx: &mut Cx, addr: Addr) -> SysResult {
 /// shmctl(2)
 pub fn shmctl(cx: &mut Cx, id: i32, cmd: i32, buf: Addr) -> SysResult {
     let mm = cx.mm()?;
-    match shm::control(cx.task(), id, cmd, limits(cx).memlock, || mm.read_obj(buf.0))? {
+    match shm::control(cx.task(), id, cmd, limits(cx).memlock, || {
+        mm.read_obj(buf.0)
+    })? {
         Answer::Value(value) => number(value),
         Answer::Status(ds, value) => give(cx, buf, &*ds, value),
         Answer::Limits(info, value) => give(cx, buf, &info, value),

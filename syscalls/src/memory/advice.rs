@@ -10,18 +10,35 @@ use sentry::syscall::SysResult;
 
 /// madvise(2)
 pub fn madvise(cx: &mut Cx, addr: Addr, length: u64, advice: Advice) -> SysResult {
-    cx.mm()?.madvise(&**cx.task(), addr.0, length, advice.0).map(|()| 0)
+    cx.mm()?
+        .madvise(&**cx.task(), addr.0, length, advice.0)
+        .map(|()| 0)
 }
 
 /// process_madvise(2): how many bytes were advised.
-pub fn process_madvise(cx: &mut Cx, pidfd: Fd, iovec: Addr, vlen: u64, advice: Advice, flags: u32) -> SysResult {
+pub fn process_madvise(
+    cx: &mut Cx,
+    pidfd: Fd,
+    iovec: Addr,
+    vlen: u64,
+    advice: Advice,
+    flags: u32,
+) -> SysResult {
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
     let iovecs = cx.mm()?.read_iovecs(iovec.0, vlen)?;
     let file = cx.files()?.get(pidfd)?;
-    let target = file.downcast::<PidFd>().ok_or(Errno::EBADF)?.group().any_live().ok_or(Errno::ESRCH)?;
-    if !matches!(advice.0, MADV_COLD | MADV_PAGEOUT | MADV_WILLNEED | MADV_COLLAPSE) {
+    let target = file
+        .downcast::<PidFd>()
+        .ok_or(Errno::EBADF)?
+        .group()
+        .any_live()
+        .ok_or(Errno::ESRCH)?;
+    if !matches!(
+        advice.0,
+        MADV_COLD | MADV_PAGEOUT | MADV_WILLNEED | MADV_COLLAPSE
+    ) {
         return Err(Errno::EINVAL);
     }
     let mm = remote::access(cx, &target)?;
@@ -41,7 +58,7 @@ pub fn mincore(cx: &mut Cx, addr: Addr, length: u64, vec: Addr) -> SysResult {
     const STEP: u64 = 4096 * PAGE_SIZE;
     let mm = cx.mm()?;
     let (mut at, mut left, mut out) = (addr.0, length, vec.0);
-    if at % PAGE_SIZE != 0 {
+    if !at.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
     while left != 0 {

@@ -8,7 +8,9 @@ use sentry::syscall::SysResult;
 
 /// mlock(2)
 pub fn mlock(cx: &mut Cx, addr: Addr, length: u64) -> SysResult {
-    cx.mm()?.mlock(addr.0, length, false, &limits(cx)).map(|()| 0)
+    cx.mm()?
+        .mlock(addr.0, length, false, &limits(cx))
+        .map(|()| 0)
 }
 
 /// mlock2(2)
@@ -16,7 +18,9 @@ pub fn mlock2(cx: &mut Cx, addr: Addr, length: u64, flags: u32) -> SysResult {
     if flags & !MLOCK_ONFAULT.unsigned_abs() != 0 {
         return Err(Errno::EINVAL);
     }
-    cx.mm()?.mlock(addr.0, length, flags != 0, &limits(cx)).map(|()| 0)
+    cx.mm()?
+        .mlock(addr.0, length, flags != 0, &limits(cx))
+        .map(|()| 0)
 }
 
 /// munlock(2)

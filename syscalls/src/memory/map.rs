@@ -30,8 +30,16 @@ const VALIDATED: u32 = MapFlags::MAP_SHARED
     | MapFlags::MAP_HUGE_MASK << MapFlags::MAP_HUGE_SHIFT;
 
 /// mmap(2)
-pub fn mmap(cx: &mut Cx, addr: Addr, length: u64, prot: ProtArg, flags: MapArg, fd: i32, offset: Addr) -> SysResult {
-    if offset.0 % PAGE_SIZE != 0 {
+pub fn mmap(
+    cx: &mut Cx,
+    addr: Addr,
+    length: u64,
+    prot: ProtArg,
+    flags: MapArg,
+    fd: i32,
+    offset: Addr,
+) -> SysResult {
+    if !offset.0.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
     let bits = MapFlags::from_bits_truncate(flags.0);
@@ -42,12 +50,23 @@ pub fn mmap(cx: &mut Cx, addr: Addr, length: u64, prot: ProtArg, flags: MapArg, 
         if file.is_path() {
             return Err(Errno::EBADF);
         }
-        if flags.0 & MapFlags::MAP_TYPE == MapFlags::MAP_SHARED_VALIDATE && flags.0 & !VALIDATED != 0 {
+        if flags.0 & MapFlags::MAP_TYPE == MapFlags::MAP_SHARED_VALIDATE
+            && flags.0 & !VALIDATED != 0
+        {
             return Err(Errno::EOPNOTSUPP);
         }
-        MapSource::File { file, offset: offset.0 }
+        MapSource::File {
+            file,
+            offset: offset.0,
+        }
     };
-    let request = MapRequest { addr: addr.0, len: length, prot: prot.prot(cx), flags: bits, source };
+    let request = MapRequest {
+        addr: addr.0,
+        len: length,
+        prot: prot.prot(cx),
+        flags: bits,
+        source,
+    };
     cx.mm()?.mmap(&request, &limits(cx))
 }
 
@@ -57,8 +76,16 @@ pub fn munmap(cx: &mut Cx, addr: Addr, length: u64) -> SysResult {
 }
 
 /// mremap(2)
-pub fn mremap(cx: &mut Cx, old: Addr, old_size: u64, new_size: u64, flags: u32, new: Addr) -> SysResult {
-    cx.mm()?.mremap(old.0, old_size, new_size, flags, new.0, &limits(cx))
+pub fn mremap(
+    cx: &mut Cx,
+    old: Addr,
+    old_size: u64,
+    new_size: u64,
+    flags: u32,
+    new: Addr,
+) -> SysResult {
+    cx.mm()?
+        .mremap(old.0, old_size, new_size, flags, new.0, &limits(cx))
 }
 
 /// brk(2): never an error, the old end instead.
@@ -78,7 +105,16 @@ pub fn memfd_create(cx: &mut Cx, name: UserPath, flags: u32) -> SysResult {
     if flags & !known != 0 || flags & (MFD_EXEC | MFD_NOEXEC_SEAL) == MFD_EXEC | MFD_NOEXEC_SEAL {
         return Err(Errno::EINVAL);
     }
-    let name = cx.mm()?.read_cstring(name.addr, NAME_MAX.saturating_add(1)).map_err(|e| if e == Errno::ENAMETOOLONG { Errno::EINVAL } else { e })?;
+    let name = cx
+        .mm()?
+        .read_cstring(name.addr, NAME_MAX.saturating_add(1))
+        .map_err(|e| {
+            if e == Errno::ENAMETOOLONG {
+                Errno::EINVAL
+            } else {
+                e
+            }
+        })?;
     let mount = sentry::mm::internal_tmpfs(cx.kernel());
     let file = fs::tmpfs::memfd(&mount, &**cx.task(), &name, flags)?;
     crate::file::install(cx, file, flags & MFD_CLOEXEC != 0)

@@ -10,10 +10,10 @@ mod remote;
 use crate::args::{Fd, FromArg, UserPath, arg, show_flags, show_named};
 use abi::Errno;
 use abi::mman::{MapFlags, ProtFlags};
-use sentry::mm::Prot;
 use sentry::kernel::Cx;
 use sentry::kernel::limits::Resource;
 use sentry::mm::MemLimits;
+use sentry::mm::Prot;
 use sentry::syscall::{SysResult, Syscall};
 
 /// `CAP_IPC_LOCK`
@@ -51,8 +51,17 @@ pub static CALLS: &[Syscall] = calls! {
 /// The limits of the calling process, now.
 pub(crate) fn limits(cx: &Cx) -> MemLimits {
     let limits = &cx.group().limits;
-    let memlock = if cx.cred().has_cap(CAP_IPC_LOCK) { u64::MAX } else { limits.soft(Resource::Memlock) };
-    MemLimits { address_space: limits.soft(Resource::As), data: limits.soft(Resource::Data), stack: limits.soft(Resource::Stack), memlock }
+    let memlock = if cx.cred().has_cap(CAP_IPC_LOCK) {
+        u64::MAX
+    } else {
+        limits.soft(Resource::Memlock)
+    };
+    MemLimits {
+        address_space: limits.soft(Resource::As),
+        data: limits.soft(Resource::Data),
+        stack: limits.soft(Resource::Stack),
+        memlock,
+    }
 }
 
 /// An address or offset, shown in hexadecimal.
@@ -89,7 +98,9 @@ impl ProtArg {
     fn prot(self, cx: &Cx) -> Prot {
         const READ_IMPLIES_EXEC: u32 = 0x040_0000;
         let mut prot = Prot::from_bits_truncate(self.0);
-        if prot.contains(Prot::READ) && cx.personality.load(std::sync::atomic::Ordering::Relaxed) & READ_IMPLIES_EXEC != 0 {
+        if prot.contains(Prot::READ)
+            && cx.personality.load(std::sync::atomic::Ordering::Relaxed) & READ_IMPLIES_EXEC != 0
+        {
             prot |= Prot::EXEC;
         }
         prot
@@ -158,6 +169,14 @@ impl FromArg for Advice {
 }
 
 /// Writes a number as a fixed-size value where `at` is not null.
-fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(cx: &Cx, at: Addr, value: &T) -> Result<(), Errno> {
-    if at.0 == 0 { Ok(()) } else { cx.mm()?.write_obj(at.0, value) }
+fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(
+    cx: &Cx,
+    at: Addr,
+    value: &T,
+) -> Result<(), Errno> {
+    if at.0 == 0 {
+        Ok(())
+    } else {
+        cx.mm()?.write_obj(at.0, value)
+    }
 }

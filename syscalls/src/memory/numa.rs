@@ -21,7 +21,9 @@ fn mask(cx: &Cx, at: Addr, maxnode: u64) -> Result<bool, Errno> {
         return Err(Errno::EINVAL);
     }
     let words = maxnode.saturating_sub(1).div_ceil(64);
-    let mut words: Vec<u64> = cx.mm()?.read_vec(at.0, usize::try_from(words).map_err(|_| Errno::EINVAL)?)?;
+    let mut words: Vec<u64> = cx
+        .mm()?
+        .read_vec(at.0, usize::try_from(words).map_err(|_| Errno::EINVAL)?)?;
     // Bits from maxnode - 1 on do not count.
     let spare = maxnode.saturating_sub(1) % 64;
     if let Some(last) = words.last_mut().filter(|_| spare != 0) {
@@ -39,23 +41,41 @@ fn check_policy(cx: &Cx, mode: i32, nodes: Addr, maxnode: u64) -> Result<(), Err
     match mode & !MODE_FLAGS {
         MPOL_DEFAULT | MPOL_LOCAL if node => Err(Errno::EINVAL),
         MPOL_DEFAULT | MPOL_LOCAL | MPOL_PREFERRED => Ok(()),
-        MPOL_BIND | MPOL_INTERLEAVE | MPOL_PREFERRED_MANY | MPOL_WEIGHTED_INTERLEAVE if node => Ok(()),
+        MPOL_BIND | MPOL_INTERLEAVE | MPOL_PREFERRED_MANY | MPOL_WEIGHTED_INTERLEAVE if node => {
+            Ok(())
+        }
         _ => Err(Errno::EINVAL),
     }
 }
 
 /// mbind(2)
-pub fn mbind(cx: &mut Cx, addr: Addr, length: u64, mode: i32, nodemask: Addr, maxnode: u64, flags: u32) -> SysResult {
+pub fn mbind(
+    cx: &mut Cx,
+    addr: Addr,
+    length: u64,
+    mode: i32,
+    nodemask: Addr,
+    maxnode: u64,
+    flags: u32,
+) -> SysResult {
     /// `MPOL_MF_STRICT | MPOL_MF_MOVE | MPOL_MF_MOVE_ALL`
     const FLAGS: u32 = 7;
-    if flags & !FLAGS != 0 || addr.0 % PAGE_SIZE != 0 {
+    if flags & !FLAGS != 0 || !addr.0.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
     check_policy(cx, mode, nodemask, maxnode)?;
-    let len = length.checked_add(PAGE_SIZE.wrapping_sub(1)).ok_or(Errno::EINVAL)? & !PAGE_SIZE.wrapping_sub(1);
+    let len = length
+        .checked_add(PAGE_SIZE.wrapping_sub(1))
+        .ok_or(Errno::EINVAL)?
+        & !PAGE_SIZE.wrapping_sub(1);
     let end = addr.0.checked_add(len).ok_or(Errno::EINVAL)?;
     let mut at = addr.0;
-    for vma in cx.mm()?.vmas().iter().filter(|v| v.end > addr.0 && v.start < end) {
+    for vma in cx
+        .mm()?
+        .vmas()
+        .iter()
+        .filter(|v| v.end > addr.0 && v.start < end)
+    {
         if vma.start > at {
             return Err(Errno::EFAULT);
         }
@@ -70,9 +90,22 @@ pub fn set_mempolicy(cx: &mut Cx, mode: i32, nodemask: Addr, maxnode: u64) -> Sy
 }
 
 /// get_mempolicy(2)
-pub fn get_mempolicy(cx: &mut Cx, mode: Addr, nodemask: Addr, maxnode: u64, addr: Addr, flags: u64) -> SysResult {
-    let (node, of_addr, allowed) = (u64::from(MPOL_F_NODE), u64::from(MPOL_F_ADDR), u64::from(MPOL_F_MEMS_ALLOWED));
-    if flags & !(node | of_addr | allowed) != 0 || flags & allowed != 0 && flags & (node | of_addr) != 0 {
+pub fn get_mempolicy(
+    cx: &mut Cx,
+    mode: Addr,
+    nodemask: Addr,
+    maxnode: u64,
+    addr: Addr,
+    flags: u64,
+) -> SysResult {
+    let (node, of_addr, allowed) = (
+        u64::from(MPOL_F_NODE),
+        u64::from(MPOL_F_ADDR),
+        u64::from(MPOL_F_MEMS_ALLOWED),
+    );
+    if flags & !(node | of_addr | allowed) != 0
+        || flags & allowed != 0 && flags & (node | of_addr) != 0
+    {
         return Err(Errno::EINVAL);
     }
     if nodemask.0 != 0 && maxnode < 1 || flags & of_addr == 0 && addr.0 != 0 || flags == node {
@@ -87,7 +120,8 @@ pub fn get_mempolicy(cx: &mut Cx, mode: Addr, nodemask: Addr, maxnode: u64, addr
         if maxnode > MOST_NODES {
             return Err(Errno::EINVAL);
         }
-        let words = usize::try_from(maxnode.saturating_sub(1).div_ceil(64)).map_err(|_| Errno::EINVAL)?;
+        let words =
+            usize::try_from(maxnode.saturating_sub(1).div_ceil(64)).map_err(|_| Errno::EINVAL)?;
         let mut mask = vec![0u64; words];
         if let Some(first) = mask.first_mut().filter(|_| flags & allowed != 0) {
             *first = 1;
@@ -98,7 +132,11 @@ pub fn get_mempolicy(cx: &mut Cx, mode: Addr, nodemask: Addr, maxnode: u64, addr
 }
 
 fn target(cx: &Cx, pid: i32) -> Result<Arc<Task>, Errno> {
-    if pid == 0 { Ok(cx.task().clone()) } else { cx.pid_ns().task(pid).ok_or(Errno::ESRCH) }
+    if pid == 0 {
+        Ok(cx.task().clone())
+    } else {
+        cx.pid_ns().task(pid).ok_or(Errno::ESRCH)
+    }
 }
 
 /// migrate_pages(2)
@@ -109,7 +147,15 @@ pub fn migrate_pages(cx: &mut Cx, pid: i32, maxnode: u64, old: Addr, new: Addr) 
 }
 
 /// move_pages(2): where pages are.
-pub fn move_pages(cx: &mut Cx, pid: i32, count: u64, pages: Addr, nodes: Addr, status: Addr, flags: i32) -> SysResult {
+pub fn move_pages(
+    cx: &mut Cx,
+    pid: i32,
+    count: u64,
+    pages: Addr,
+    nodes: Addr,
+    status: Addr,
+    flags: i32,
+) -> SysResult {
     /// `MPOL_MF_MOVE | MPOL_MF_MOVE_ALL`
     const FLAGS: i32 = 6;
     if flags & !FLAGS != 0 {
@@ -120,7 +166,11 @@ pub fn move_pages(cx: &mut Cx, pid: i32, count: u64, pages: Addr, nodes: Addr, s
     for i in 0..count {
         let at = |base: Addr, size: u64| base.0.wrapping_add(i.wrapping_mul(size));
         let page: u64 = own.read_obj(at(pages, 8))?;
-        let wanted: i32 = if nodes.0 == 0 { 0 } else { own.read_obj(at(nodes, 4))? };
+        let wanted: i32 = if nodes.0 == 0 {
+            0
+        } else {
+            own.read_obj(at(nodes, 4))?
+        };
         if wanted != 0 {
             return Err(Errno::ENODEV);
         }

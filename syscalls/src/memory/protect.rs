@@ -13,7 +13,8 @@ pub fn mprotect(cx: &mut Cx, addr: Addr, length: u64, prot: ProtArg) -> SysResul
     if flags.contains(direction) {
         return Err(Errno::EINVAL);
     }
-    let known = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE | ProtFlags::PROT_EXEC | ProtFlags::PROT_SEM;
+    let known =
+        ProtFlags::PROT_READ | ProtFlags::PROT_WRITE | ProtFlags::PROT_EXEC | ProtFlags::PROT_SEM;
     if !(known | direction).contains(flags) {
         return Err(Errno::EINVAL);
     }
@@ -21,18 +22,34 @@ pub fn mprotect(cx: &mut Cx, addr: Addr, length: u64, prot: ProtArg) -> SysResul
         // No mapping grows up on this machine.
         return Err(Errno::EINVAL);
     }
-    cx.mm()?.mprotect(addr.0, length, prot.prot(cx), flags.contains(ProtFlags::PROT_GROWSDOWN), &limits(cx)).map(|()| 0)
+    cx.mm()?
+        .mprotect(
+            addr.0,
+            length,
+            prot.prot(cx),
+            flags.contains(ProtFlags::PROT_GROWSDOWN),
+            &limits(cx),
+        )
+        .map(|()| 0)
 }
 
 /// pkey_mprotect(2): key -1 is mprotect.
 pub fn pkey_mprotect(cx: &mut Cx, addr: Addr, length: u64, prot: ProtArg, pkey: i32) -> SysResult {
-    if pkey == -1 { mprotect(cx, addr, length, prot) } else { Err(Errno::EINVAL) }
+    if pkey == -1 {
+        mprotect(cx, addr, length, prot)
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// pkey_alloc(2)
 pub fn pkey_alloc(_: &mut Cx, flags: u64, access: u64) -> SysResult {
     const ACCESS_MASK: u64 = 3;
-    Err(if flags != 0 || access & !ACCESS_MASK != 0 { Errno::EINVAL } else { Errno::ENOSPC })
+    Err(if flags != 0 || access & !ACCESS_MASK != 0 {
+        Errno::EINVAL
+    } else {
+        Errno::ENOSPC
+    })
 }
 
 /// pkey_free(2)

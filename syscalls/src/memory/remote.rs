@@ -19,10 +19,19 @@ pub fn access(cx: &Cx, target: &Task) -> Result<Arc<MemoryManager>, Errno> {
         return Ok(mm);
     }
     let (own, other) = (cx.cred(), target.cred());
-    let same = [other.ruid, other.euid, other.suid].iter().all(|uid| *uid == own.ruid) && [other.rgid, other.egid, other.sgid].iter().all(|gid| *gid == own.rgid);
+    let same = [other.ruid, other.euid, other.suid]
+        .iter()
+        .all(|uid| *uid == own.ruid)
+        && [other.rgid, other.egid, other.sgid]
+            .iter()
+            .all(|gid| *gid == own.rgid);
     let capable = own.has_cap_in(&other.user_ns, CAP_SYS_PTRACE);
     let dumpable = mm.dumpable() == 1;
-    if capable || same && dumpable && other.permitted & !own.permitted == 0 { Ok(mm) } else { Err(Errno::EPERM) }
+    if capable || same && dumpable && other.permitted & !own.permitted == 0 {
+        Ok(mm)
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// A place in a list of ranges.
@@ -33,7 +42,10 @@ struct Cursor {
 
 impl Cursor {
     fn new(iovecs: Vec<Iovec>) -> Self {
-        Self { iovecs: iovecs.into_iter(), now: Iovec::default() }
+        Self {
+            iovecs: iovecs.into_iter(),
+            now: Iovec::default(),
+        }
     }
 
     /// The next piece, at most `most` bytes long.
@@ -41,7 +53,9 @@ impl Cursor {
         while self.now.iov_len == 0 {
             self.now = self.iovecs.next()?;
         }
-        let len = usize::try_from(self.now.iov_len).unwrap_or(usize::MAX).min(most);
+        let len = usize::try_from(self.now.iov_len)
+            .unwrap_or(usize::MAX)
+            .min(most);
         Some((self.now.iov_base, len))
     }
 
@@ -51,13 +65,23 @@ impl Cursor {
     }
 }
 
-fn transfer(cx: &Cx, pid: i32, local: (Addr, u64), remote: (Addr, u64), flags: u64, write: bool) -> SysResult {
+fn transfer(
+    cx: &Cx,
+    pid: i32,
+    local: (Addr, u64),
+    remote: (Addr, u64),
+    flags: u64,
+    write: bool,
+) -> SysResult {
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
     let own = cx.mm()?;
     let local = own.read_iovecs(local.0.0, local.1)?;
-    let count = usize::try_from(remote.1).ok().filter(|n| *n <= abi::IOV_MAX).ok_or(Errno::EINVAL)?;
+    let count = usize::try_from(remote.1)
+        .ok()
+        .filter(|n| *n <= abi::IOV_MAX)
+        .ok_or(Errno::EINVAL)?;
     let remote: Vec<Iovec> = own.read_vec(remote.0.0, count)?;
     if remote.iter().any(|v| i64::try_from(v.iov_len).is_err()) {
         return Err(Errno::EINVAL);
@@ -67,11 +91,19 @@ fn transfer(cx: &Cx, pid: i32, local: (Addr, u64), remote: (Addr, u64), flags: u
     let (mut near, mut far) = (Cursor::new(local), Cursor::new(remote));
     let mut done = 0u64;
     let mut buf = vec![0; STEP];
-    while let (Some((from_near, near_len)), Some((from_far, far_len))) = (near.next(STEP), far.next(STEP)) {
+    while let (Some((from_near, near_len)), Some((from_far, far_len))) =
+        (near.next(STEP), far.next(STEP))
+    {
         let len = near_len.min(far_len);
         let piece = buf.get_mut(..len).ok_or(Errno::EFAULT)?;
-        let (source, to, from_addr, to_addr) = if write { (&own, &other, from_near, from_far) } else { (&other, &own, from_far, from_near) };
-        let copied = source.read_some(from_addr, piece).and_then(|n| to.write_some(to_addr, piece.get(..n).unwrap_or_default()));
+        let (source, to, from_addr, to_addr) = if write {
+            (&own, &other, from_near, from_far)
+        } else {
+            (&other, &own, from_far, from_near)
+        };
+        let copied = source
+            .read_some(from_addr, piece)
+            .and_then(|n| to.write_some(to_addr, piece.get(..n).unwrap_or_default()));
         match copied {
             Ok(n) => {
                 done = done.saturating_add(n as u64);
@@ -89,11 +121,27 @@ fn transfer(cx: &Cx, pid: i32, local: (Addr, u64), remote: (Addr, u64), flags: u
 }
 
 /// process_vm_readv(2)
-pub fn process_vm_readv(cx: &mut Cx, pid: i32, local: Addr, liovcnt: u64, remote: Addr, riovcnt: u64, flags: u64) -> SysResult {
+pub fn process_vm_readv(
+    cx: &mut Cx,
+    pid: i32,
+    local: Addr,
+    liovcnt: u64,
+    remote: Addr,
+    riovcnt: u64,
+    flags: u64,
+) -> SysResult {
     transfer(cx, pid, (local, liovcnt), (remote, riovcnt), flags, false)
 }
 
 /// process_vm_writev(2)
-pub fn process_vm_writev(cx: &mut Cx, pid: i32, local: Addr, liovcnt: u64, remote: Addr, riovcnt: u64, flags: u64) -> SysResult {
+pub fn process_vm_writev(
+    cx: &mut Cx,
+    pid: i32,
+    local: Addr,
+    liovcnt: u64,
+    remote: Addr,
+    riovcnt: u64,
+    flags: u64,
+) -> SysResult {
     transfer(cx, pid, (local, liovcnt), (remote, riovcnt), flags, true)
 }

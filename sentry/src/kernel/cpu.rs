@@ -54,8 +54,6 @@ impl CpuAccount {
     /// The same at its end, by its own thread.
     pub fn final_usage(&self, mm: Option<&Arc<MemoryManager>>) -> Usage {
         self.sample_own();
-        // Asking the host page by page would cost more than the rest of the exit.
-        let maxrss = mm.map_or(0, |mm| mm.known_rss_kib());
-        Usage { utime: self.user(), stime: self.system(), maxrss, ..Usage::default() }
+        self.usage(mm)
     }
 }

@@ -89,7 +89,8 @@ pub(super) fn unlink_stillborn(task: &Arc<Task>) {
 
 fn notify(task: &Arc<Task>, group: &Arc<ThreadGroup>, own_status: ExitStatus, mm: Option<&Arc<MemoryManager>>) {
     let kernel = task.kernel().clone();
-    let usage = task.cpu.final_usage(mm);
+    // One question to the host per process, not per thread.
+    let usage = task.cpu.final_usage(mm.filter(|_| group.live_threads() == 1));
     group.dead_usage.lock().add(&usage);
     let leader = task.is_leader();
     if leader {

@@ -5,7 +5,6 @@ use super::{Attachment, FileMap, Host, MAX_MAP_COUNT, MemoryManager, VmBacking, 
 use abi::{Errno, PAGE_SIZE};
 use platform::Order;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl MemoryManager {
     /// munmap(2)
@@ -74,10 +73,6 @@ impl MemoryManager {
     /// The last guest thread is gone: lets go of files, segments and the program, before anybody hears of the end. The memory itself goes with the
     /// address space, later; nothing runs in it any more.
     pub fn exit(&self) {
-        self.peak_rss.fetch_max(
-            self.known_rss_kib().saturating_mul(1024) / PAGE_SIZE,
-            Ordering::Relaxed,
-        );
         let old = std::mem::take(&mut *self.lock());
         drop(old);
     }

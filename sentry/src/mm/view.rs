@@ -173,10 +173,7 @@ impl MemoryManager {
             )
         }));
         let resident = anon.saturating_add(file).saturating_add(shmem);
-        let peak_resident = self
-            .peak_rss
-            .fetch_max(resident, Ordering::Relaxed)
-            .max(resident);
+        let peak_resident = self.peak_pages(resident);
         let text = (super::file::page_up(layout.end_code).unwrap_or(0))
             .saturating_sub(super::file::page_down(layout.start_code))
             / PAGE_SIZE;
@@ -200,18 +197,15 @@ impl MemoryManager {
         self.lock().stats.total.saturating_mul(PAGE_SIZE)
     }
 
-    /// The largest resident set that was ever seen, in KiB (`ru_maxrss`), today's included.
+    /// The largest resident set there has been, in KiB (`ru_maxrss`).
     pub fn max_rss_kib(&self) -> u64 {
-        self.statm().peak_resident.saturating_mul(PAGE_SIZE / 1024)
+        self.peak_pages(0).saturating_mul(PAGE_SIZE / 1024)
     }
 
-    /// The largest resident set that somebody has seen, or what must have been resident if nobody looked, in KiB: costs no call of the host.
-    pub fn known_rss_kib(&self) -> u64 {
-        let state = self.lock();
-        let touched = |v: &&Vma| v.host == Host::Copied || v.flags.contains(VmFlags::GROWSDOWN);
-        let known: u64 = state.vmas.iter().filter(touched).map(Vma::pages).sum();
-        let pages = known.max(self.peak_rss.load(Ordering::Relaxed));
-        pages.saturating_mul(PAGE_SIZE / 1024)
+    /// The same in pages; `now` is what is resident at the moment, as far as known.
+    fn peak_pages(&self, now: u64) -> u64 {
+        let seen = now.max(self.space.peak_rss());
+        self.peak_rss.fetch_max(seen, Ordering::Relaxed).max(seen)
     }
 
     /// The mappings, as a guest knows them.

@@ -65,16 +65,33 @@ pub fn yield_now() {
 /// `/proc/sys/vm/overcommit_memory` (`check_may_shrink_heap` in its `arena.c`) and remembers the answer. Under a filter without `openat` that one call
 /// would be the end of the process, at the moment when somebody frees a lot of memory. Call it once, before the filter.
 pub fn settle_allocator() -> io::Result<()> {
-    // A thread of its own: the main thread's heap shrinks by other means.
-    let shrink = || {
-        let blocks: [Vec<u8>; 4] =
-            std::array::from_fn(|_| std::hint::black_box(Vec::with_capacity(100_000)));
-        drop(std::hint::black_box(blocks));
-    };
-    let builder = Builder::new("settle").stack_size(64 << 10);
-    spawn(builder, shrink)?
-        .join()
-        .map_err(|_| io::Error::other("the allocator's thread panicked"))
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    // The main heap shrinks by other means, and a thread may be given that one: so there are two at a time, each with a heap of its own.
+    const THREADS: usize = 2;
+    let here = Arc::new(AtomicUsize::new(0));
+    let mut threads = Vec::with_capacity(THREADS);
+    for _ in 0..THREADS {
+        let here = here.clone();
+        let shrink = move || {
+            let own = std::hint::black_box(Box::new(0_u64));
+            here.fetch_add(1, Ordering::AcqRel);
+            while here.load(Ordering::Acquire) < THREADS {
+                yield_now();
+            }
+            let blocks: [Vec<u8>; 4] =
+                std::array::from_fn(|_| std::hint::black_box(Vec::with_capacity(100_000)));
+            drop(std::hint::black_box(blocks));
+            drop(own);
+        };
+        threads.push(spawn(Builder::new("settle").stack_size(64 << 10), shrink)?);
+    }
+    for thread in threads {
+        thread
+            .join()
+            .map_err(|_| io::Error::other("the allocator's thread panicked"))?;
+    }
+    Ok(())
 }
 
 /// A variable that each thread has its own of: constant at first, plain memory without a destructor, so that it is valid until the thread's

@@ -61,6 +61,9 @@ pub struct Global {
     /// Where writes to the root filesystem go
     #[arg(long, value_enum, default_value_t = Overlay::None)]
     pub overlay2: Overlay,
+    /// With --debug: leave these calls out of the sentry's filter, to see in the host's log who needs them
+    #[arg(long, hide = true, value_delimiter = ',', value_name = "NAME,...")]
+    pub filter_without: Vec<String>,
     /// The guest's network
     #[arg(long, value_enum, default_value_t = Network::None)]
     pub network: Network,

@@ -56,6 +56,8 @@ pub struct BootSpec {
     pub detached: bool,
     /// `--debug`
     pub debug: bool,
+    /// `--filter-without`
+    pub filter_without: Vec<String>,
 }
 
 /// What connects a sandbox to the world.
@@ -102,6 +104,7 @@ impl BootSpec {
             preserved,
             detached,
             debug: global.debug,
+            filter_without: global.filter_without.clone(),
         })
     }
 }
@@ -153,9 +156,10 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
 
     let platform = guest::platform(&spec.platform, &host.vdso)?;
     let name = platform.name().to_owned();
+    let without = spec.filter_without.clone();
     let guest = guest::Guest::new(spec, platform, host, fds.gofer.try_clone().context("gofer")?)?;
     let server = server::Server::new(guest, fds, signals)?;
-    filter::install(server.guest().debug())?;
+    filter::install(server.guest().debug(), &without)?;
     client::send(fds.leash.as_fd(), &Reply::Ready { platform: name }, &[]).context("leash")?;
     Ok(server.run())
 }

@@ -80,11 +80,17 @@ impl Cached {
         cached
     }
 
-    /// Takes over what the host says, the size excepted.
+    /// Takes over what the gofer says, the size excepted.
     pub fn set(&self, host: &Host) {
-        self.mode.store(host.mode, Relaxed);
         self.uid.store(host.uid, Relaxed);
         self.gid.store(host.gid, Relaxed);
+        self.set_seen_here(host);
+    }
+
+    /// Takes over what the sentry itself saw of a descriptor. The owner is not to be had that way: the sentry lives in a user namespace
+    /// in which the guest's users do not exist, and sees `nobody`.
+    pub fn set_seen_here(&self, host: &Host) {
+        self.mode.store(host.mode, Relaxed);
         self.nlink.store(host.nlink, Relaxed);
         self.blocks.store(host.blocks, Relaxed);
         self.atime.store(nanos(host.atime), Relaxed);

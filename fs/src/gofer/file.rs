@@ -155,7 +155,7 @@ impl FileOps for GoferFile {
         retry_on_intr(|| rustix::fs::fallocate(&*fd, flags, offset, len)).map_err(host_errno)?;
         let host = gofer::client::stat_fd(&*fd)?;
         self.inode.cached.size.store(host.size, Ordering::Relaxed);
-        self.inode.cached.set(&host);
+        self.inode.cached.set_seen_here(&host);
         drop(order);
         if !flags.difference(FallocateFlags::KEEP_SIZE).is_empty() {
             // Holes and moved ranges: what guests have copied from there is no longer what is there.

@@ -127,18 +127,13 @@ impl GoferInode {
         if !stale && !self.fs.shared() && !self.mapped_writable.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let host = match self.any_fd() {
-            Some(fd) => stat_fd(&*fd),
-            None => self.node.attr(),
+        // Others may change the owner of a shared file, and that only the gofer sees.
+        let fd = if self.fs.shared() { None } else { self.any_fd() };
+        let result = match fd {
+            Some(fd) => stat_fd(&*fd).map(|host| self.cached.set_seen_here(&host)),
+            None => self.node.attr().map(|host| self.seen(&host)),
         };
-        match host {
-            Ok(host) => self.seen(&host),
-            Err(errno) => {
-                self.touched();
-                return Err(errno);
-            }
-        }
-        Ok(())
+        result.inspect_err(|_| self.touched())
     }
 
     /// Size now, for reads that depend on it and for appending.

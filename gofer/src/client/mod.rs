@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use sync::{Condvar, Mutex};
 
+/// Attributes of a donated descriptor, as this process sees them: in a user namespace without the guest's users the owner is `nobody`.
 pub use crate::server::host::{attr_of, stat as stat_fd};
 pub use node::{DirEntry, DirPage, Made, Node, Walked};
 

@@ -244,7 +244,7 @@ impl Node {
     pub fn truncate(&self, size: u64) -> Result<Attr> {
         let (fd, _) = self.open(Access::Write)?;
         rustix::fs::ftruncate(&fd, size).map_err(|e| Errno::from_raw(e.raw_os_error()))?;
-        super::stat_fd(&fd)
+        self.attr()
     }
 
     /// A descriptor for the data.

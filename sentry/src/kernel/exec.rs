@@ -206,6 +206,7 @@ impl Cx {
             timers.delete_all();
         }
         group.did_exec.store(true, std::sync::atomic::Ordering::Relaxed);
+        group.membarrier.store(false, std::sync::atomic::Ordering::Relaxed);
         let old_cred = task.cred();
         if cred.euid != old_cred.euid || cred.egid != old_cred.egid || cred.permitted & !old_cred.permitted != 0 {
             task.pdeath_signal.store(0, std::sync::atomic::Ordering::Relaxed);

@@ -139,6 +139,8 @@ pub struct ThreadGroup {
     pub start_ns: u64,
     /// Whether `execve` has happened since the fork (`setpgid`'s EACCES).
     pub did_exec: AtomicBool,
+    /// Registered for `MEMBARRIER_CMD_PRIVATE_EXPEDITED`.
+    pub membarrier: AtomicBool,
     /// Live threads.
     pub(super) live: AtomicU64,
     /// Timers of the process: interval timers, POSIX timers.
@@ -183,6 +185,7 @@ impl ThreadGroup {
             oom_score_adj: AtomicI32::new(0),
             start_ns: kernel.clock.monotonic(),
             did_exec: AtomicBool::new(false),
+            membarrier: AtomicBool::new(false),
             live: AtomicU64::new(0),
             timers: super::timer::ProcessTimers::default(),
             container,

@@ -49,9 +49,12 @@ fn with_scratch<R>(cx: &mut Cx, len: usize, body: impl FnOnce(&mut Cx, &mut [u8]
 }
 
 fn read_once(cx: &Cx, file: &File, buf: &mut [u8], at: At) -> Result<usize, Errno> {
-    let attempt = |buf: &mut [u8]| match at.offset {
-        Some(offset) => file.read_at(buf, offset),
-        None => file.read(buf),
+    // A signalfd gives its reader's signals, not its maker's.
+    let signals = file.downcast::<crate::signal::SignalFd>();
+    let attempt = |buf: &mut [u8]| match (signals, at.offset) {
+        (Some(signals), _) => signals.take(cx.task(), buf),
+        (None, Some(offset)) => file.read_at(buf, offset),
+        (None, None) => file.read(buf),
     };
     match attempt(buf) {
         Err(Errno::EAGAIN) if !file.nonblocking() && !at.nowait => {}

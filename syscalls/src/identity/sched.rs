@@ -204,3 +204,57 @@ pub fn ioprio_set(cx: &mut Cx, which: i32, who: i32, ioprio: i32) -> SysResult {
     }
     Ok(0)
 }
+
+const ATTR_MIN: u32 = 48;
+
+/// sched_getattr(2)
+pub fn sched_getattr(cx: &mut Cx, pid: i32, addr: u64, size: u32, flags: u32) -> SysResult {
+    if flags != 0 || !(ATTR_MIN..=4096).contains(&size) || addr == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let task = target(cx, pid)?;
+    let (policy, priority) = *task.sched.lock();
+    let attr = abi::sched::SchedAttr {
+        size: size.min(56),
+        sched_policy: (policy & !RESET_ON_FORK).unsigned_abs(),
+        sched_flags: u64::from(policy & RESET_ON_FORK != 0),
+        sched_nice: task.nice.load(Ordering::Relaxed),
+        sched_priority: priority.unsigned_abs(),
+        ..abi::sched::SchedAttr::default()
+    };
+    let bytes = zerocopy::IntoBytes::as_bytes(&attr);
+    let len = usize::try_from(size).unwrap_or(56).min(bytes.len());
+    cx.mm()?.write_bytes(addr, bytes.get(..len).unwrap_or_default())?;
+    Ok(0)
+}
+
+/// sched_setattr(2)
+pub fn sched_setattr(cx: &mut Cx, pid: i32, addr: u64, flags: u32) -> SysResult {
+    if flags != 0 || addr == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mm = cx.mm()?;
+    let size: u32 = mm.read_obj(addr)?;
+    if size != 0 && size < ATTR_MIN {
+        return Err(Errno::E2BIG);
+    }
+    let mut attr = abi::sched::SchedAttr::default();
+    let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut attr);
+    let len = usize::try_from(if size == 0 { ATTR_MIN } else { size.min(56) }).unwrap_or(48);
+    mm.read_bytes(addr, bytes.get_mut(..len).unwrap_or_default())?;
+    let policy = i32::try_from(attr.sched_policy).map_err(|_| Errno::EINVAL)?;
+    let priority = i32::try_from(attr.sched_priority).map_err(|_| Errno::EINVAL)?;
+    let (low, high) = priority_range(policy)?;
+    if policy == SCHED_DEADLINE || !(low..=high).contains(&priority) || attr.sched_flags & !1 != 0 || !(-20..=19).contains(&attr.sched_nice) {
+        return Err(Errno::EINVAL);
+    }
+    let task = target(cx, pid)?;
+    may_change(cx, &task)?;
+    let privileged = cx.task().cred().has_cap(CAP_SYS_NICE);
+    if !privileged && (priority > 0 || attr.sched_nice < task.nice.load(Ordering::Relaxed)) {
+        return Err(Errno::EPERM);
+    }
+    *task.sched.lock() = (policy | if attr.sched_flags & 1 != 0 { RESET_ON_FORK } else { 0 }, priority);
+    task.nice.store(attr.sched_nice, Ordering::Relaxed);
+    Ok(0)
+}

@@ -53,7 +53,7 @@ pub fn getsid(cx: &mut Cx, pid: i32) -> SysResult {
 
 /// setpgid(2)
 pub fn setpgid(cx: &mut Cx, pid: i32, pgid: i32) -> SysResult {
-    if pgid < 0 {
+    if pgid < 0 || pid < 0 {
         return Err(Errno::EINVAL);
     }
     let ns = cx.pid_ns();

@@ -28,6 +28,7 @@ pub static CALLS: &[Syscall] = calls! {
     WAITID waitid(idtype: i32, id: i32, info: UserAddr<SigInfo>, options: i32, rusage: UserAddr<abi::resource::Rusage>) => wait::waitid, Full;
     PIDFD_OPEN pidfd_open(pid: i32, flags: u32) => wait::pidfd_open, Partial("PIDFD_THREAD");
     PIDFD_SEND_SIGNAL pidfd_send_signal(pidfd: Fd, sig: crate::args::SigArg, info: UserAddr<SigInfo>, flags: u32) => wait::pidfd_send_signal, Full;
+    PIDFD_GETFD pidfd_getfd(pidfd: Fd, targetfd: Fd, flags: u32) => wait::pidfd_getfd, Full;
     GETPID getpid() => ids::getpid, Full;
     GETTID gettid() => ids::gettid, Full;
     GETPPID getppid() => ids::getppid, Full;

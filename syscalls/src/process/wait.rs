@@ -158,3 +158,21 @@ pub fn pidfd_send_signal(cx: &mut Cx, pidfd: Fd, signal: SigArg, info: UserAddr<
     }
     Ok(0)
 }
+
+/// pidfd_getfd(2)
+pub fn pidfd_getfd(cx: &mut Cx, pidfd: Fd, target: Fd, flags: u32) -> SysResult {
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let file = cx.files()?.get(pidfd)?;
+    let group = file.downcast::<PidFd>().ok_or(Errno::EBADF)?.group().clone();
+    let task = group.any_live().ok_or(Errno::ESRCH)?;
+    // PTRACE_MODE_ATTACH: the same user throughout, or the capability.
+    let (own, other) = (cx.task().cred(), task.cred());
+    let same = [other.ruid, other.euid, other.suid].iter().all(|id| *id == own.fsuid) && [other.rgid, other.egid, other.sgid].iter().all(|id| *id == own.fsgid);
+    if !std::sync::Arc::ptr_eq(&group, cx.group()) && !same && !own.has_cap_in(&other.user_ns, abi::cap::CAP_SYS_PTRACE) {
+        return Err(Errno::EPERM);
+    }
+    let found = task.files()?.get(target)?;
+    crate::file::install(cx, found, true)
+}

@@ -5,6 +5,7 @@ use abi::Errno;
 use abi::sched::Rseq;
 use sentry::kernel::Cx;
 use sentry::syscall::SysResult;
+use std::sync::atomic::Ordering;
 
 /// membarrier(2). The host's own barrier over the sentry's threads would not reach guest threads; each guest thread is brought out of guest code instead, which is a
 /// full barrier on its processor.
@@ -21,7 +22,12 @@ pub fn membarrier(cx: &mut Cx, cmd: i32, flags: u32, _cpu: i32) -> SysResult {
     }
     match cmd {
         QUERY => Ok(u64::try_from(KNOWN).unwrap_or(0)),
-        REGISTER_GLOBAL_EXPEDITED | REGISTER_PRIVATE_EXPEDITED => Ok(0),
+        REGISTER_GLOBAL_EXPEDITED => Ok(0),
+        REGISTER_PRIVATE_EXPEDITED => {
+            cx.group().membarrier.store(true, Ordering::Relaxed);
+            Ok(0)
+        }
+        PRIVATE_EXPEDITED if !cx.group().membarrier.load(Ordering::Relaxed) => Err(Errno::EPERM),
         PRIVATE_EXPEDITED => {
             cx.barrier(&cx.group().tasks());
             Ok(0)

@@ -14,6 +14,7 @@ pub mod interface;
 pub mod netlink;
 pub mod netns;
 pub mod options;
+pub mod tables;
 mod task;
 pub mod unix;
 

@@ -447,3 +447,69 @@ fn lines_of_mounts() {
     assert!(fields[6].starts_with("shared:"));
     assert_eq!(fields[7..], ["-", "tmpfs", "tmpfs", "rw,mode=755"]);
 }
+
+#[test]
+fn threads_mount_and_walk() {
+    let w = World::new();
+    for dir in ["a", "b", "c", "a/a", "b/b", "c/c"] {
+        w.mkdir(dir);
+    }
+    std::thread::scope(|scope| {
+        for seed in 1..=3u64 {
+            let w = &w;
+            scope.spawn(move || {
+                let mut state = seed;
+                let mut pick = |n: usize| {
+                    state = state
+                        .wrapping_mul(6364136223846793005)
+                        .wrapping_add(1442695040888963407);
+                    (state >> 33) as usize % n
+                };
+                let places = ["a", "b", "c", "a/a", "b/b", "c/c", "a/a/b", "."];
+                for _ in 0..1000 {
+                    let (from, to) = (places[pick(8)], places[pick(8)]);
+                    let _ = w.at().mkdir(format!("{to}/b").as_bytes(), 0o755);
+                    let (Ok(from), Ok(to)) = (
+                        w.at().resolve(from.as_bytes()),
+                        w.at().resolve(to.as_bytes()),
+                    ) else {
+                        continue;
+                    };
+                    match pick(9) {
+                        0 => drop(w.ns.mount(&to, tmpfs_mount(MountFlags::empty()))),
+                        1 if w.ns.list(&w.root).len() < 40 => {
+                            drop(w.ns.bind(&from, &to, pick(2) == 0))
+                        }
+                        2 => drop(w.ns.move_mount(&from, &to)),
+                        3 | 4 => drop(w.ns.umount(to, UmountFlags::DETACH)),
+                        5 => drop(w.ns.umount(to, UmountFlags::empty())),
+                        6 => {
+                            let (mut root, mut cwd) = (w.root.clone(), to);
+                            let copy = w.ns.copy(&mut [&mut root, &mut cwd]);
+                            assert_eq!(path_text(&root, &copy.root()).bytes, b"/");
+                        }
+                        7 => drop(w.at().rmdir(b"a/a/b")),
+                        _ => drop(
+                            w.ns.list(&w.root)
+                                .iter()
+                                .map(|m| m.mountinfo_line())
+                                .collect::<Vec<_>>(),
+                        ),
+                    }
+                }
+            });
+        }
+    });
+    // Everything can be taken down again, and then nothing is a mount point.
+    for _ in 0..1000 {
+        let Some(info) = w.ns.list(&w.root).into_iter().skip(1).last() else {
+            break;
+        };
+        let path = info.mount.root_path();
+        drop(info);
+        w.ns.umount(path, UmountFlags::DETACH).unwrap();
+    }
+    for dir in ["a/a", "b/b", "c/c", "a", "b", "c"] {
+        assert!(!w.path(dir).dentry.is_mountpoint(), "{dir}");
+    }
+}

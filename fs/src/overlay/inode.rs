@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, OnceLock, level};
 
+/// A directory, and a name in it.
+pub(super) type Place = (Arc<OverlayInode>, Arc<[u8]>);
+
 /// An inode of the overlay.
 pub struct OverlayInode {
     pub(super) fs: Arc<OverlayFs>,
@@ -26,7 +29,7 @@ pub struct OverlayInode {
     /// In the upper layer, from its copy-up or making on.
     pub(super) upper: OnceLock<Upper>,
     /// Where a lower inode stands; nowhere once that name is gone. Not asked for after copy-up.
-    pub(super) place: Mutex<Option<(Arc<OverlayInode>, Arc<[u8]>)>>,
+    pub(super) place: Mutex<Option<Place>>,
     /// Names of a lower file that were removed before its copy-up.
     pub(super) lost_links: AtomicU32,
     /// One copy-up at a time.

@@ -233,7 +233,7 @@ impl Inode for TmpInode {
                 body.size(),
                 body.pages.load(Ordering::Relaxed).saturating_mul(8),
             ),
-            Content::Directory(dir) => ((dir.lock().len() as u64).saturating_mul(DIRENT_SIZE), 0),
+            Content::Directory(dir) => ((dir.lock().count() as u64).saturating_mul(DIRENT_SIZE), 0),
             Content::Link(text) => (text.len() as u64, 0),
             Content::Special => (0, 0),
         };

@@ -16,11 +16,14 @@ pub trait PageStore: Send + Sync {
     fn zero(&self, offset: u64, len: u64) -> Result<(), Errno>;
 }
 
+#[cfg(test)]
+type Pages = std::collections::HashMap<u64, Box<[u8; 4096]>>;
+
 /// A store on the heap, for tests.
 #[cfg(test)]
 #[derive(Default)]
 pub struct HeapStore {
-    state: sync::Mutex<(u64, std::collections::HashMap<u64, Box<[u8; 4096]>>)>,
+    state: sync::Mutex<(u64, Pages)>,
     /// Bytes allocated and not freed.
     pub live: std::sync::atomic::AtomicU64,
 }

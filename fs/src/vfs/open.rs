@@ -84,7 +84,7 @@ impl Lookup<'_> {
         let nofollow = flags & (O_NOFOLLOW | O_EXCL) != 0;
         let mut walker = Walker::new(self, path)?;
         loop {
-            let last = walker.to_last()?;
+            let last = walker.walk_to_last()?;
             if last.kind != LastKind::Name {
                 walker.enter(&last, nofollow)?;
                 return Err(if flags & O_EXCL != 0 {

@@ -22,6 +22,9 @@ struct Locked<'a> {
     trap: Option<Arc<Dentry>>,
 }
 
+/// What moves, and what stood at the new name.
+type Moved = (Arc<Dentry>, Option<Arc<Dentry>>);
+
 /// Locks `a` and `b` in the order ancestor first; the superblock's rename lock is held if they differ, so that neither moves.
 fn lock_both<'a>(a: &'a Arc<Dentry>, b: &'a Arc<Dentry>) -> Result<Locked<'a>, Errno> {
     if Arc::ptr_eq(a, b) {
@@ -119,7 +122,7 @@ impl Lookup<'_> {
         to: &Parent,
         locked: &Locked,
         flags: u32,
-    ) -> Result<Option<(Arc<Dentry>, Option<Arc<Dentry>>)>, Errno> {
+    ) -> Result<Option<Moved>, Errno> {
         let exchange = flags & RENAME_EXCHANGE != 0;
         let Some(source) = from.dir.dentry.child_ordered(self.caller, &from.name)? else {
             return Err(Errno::ENOENT);

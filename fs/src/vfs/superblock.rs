@@ -68,13 +68,16 @@ impl Recent {
 /// `slot`: not in the list.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
+/// A name known to be absent, and where.
+type Absent = (Weak<Dentry>, Arc<[u8]>);
+
 /// A filesystem in use: its cache of dentries and its order of renames. Every mount of it shares one.
 pub struct Superblock {
     fs: Arc<dyn FileSystem>,
     root: Mutex<Weak<Dentry>, { level::DENTRY_LIST }>,
     recent: Mutex<Recent, { level::DENTRY_LIST }>,
     limit: usize,
-    absent: Mutex<VecDeque<(Weak<Dentry>, Arc<[u8]>)>, { level::DENTRY_LIST }>,
+    absent: Mutex<VecDeque<Absent>, { level::DENTRY_LIST }>,
     /// Held by a rename that changes the shape of the tree (`s_vfs_rename_mutex`).
     pub(super) rename: Mutex<(), { level::SUPERBLOCK_RENAME }>,
     /// Even when no rename is under way; scoped walks with `..` compare it.

@@ -114,7 +114,7 @@ impl<'a> Lookup<'a> {
         }
         let mut walker = Walker::new(self, path)?;
         loop {
-            let last = walker.to_last()?;
+            let last = walker.walk_to_last()?;
             match walker.enter(&last, self.flags.contains(LookupFlags::NOFOLLOW))? {
                 Step::Absent => return Err(Errno::ENOENT),
                 Step::Again => {}
@@ -129,7 +129,7 @@ impl<'a> Lookup<'a> {
             return Err(Errno::ENOENT);
         }
         let mut walker = Walker::new(self, path)?;
-        let last = walker.to_last()?;
+        let last = walker.walk_to_last()?;
         let name = last
             .name
             .bytes()
@@ -203,7 +203,7 @@ pub(super) enum Step {
 pub(super) struct Walker<'l, 'p> {
     lookup: &'l Lookup<'l>,
     cred: Arc<Cred>,
-    /// Where the walk is; after `to_last` the directory of the last component.
+    /// Where the walk is; after `walk_to_last` the directory of the last component.
     pub(super) at: Path,
     text: Text<'p>,
     pos: usize,
@@ -264,7 +264,7 @@ impl<'l, 'p> Walker<'l, 'p> {
     }
 
     /// Walks all components but the last.
-    pub(super) fn to_last(&mut self) -> Result<Last<'p>, Errno> {
+    pub(super) fn walk_to_last(&mut self) -> Result<Last<'p>, Errno> {
         loop {
             let (range, after, tail_is_empty) = self.next_component();
             if range.is_empty() {

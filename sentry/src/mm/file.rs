@@ -87,6 +87,7 @@ impl Drop for Region {
 }
 
 /// Where a file's pages are.
+#[derive(Clone)]
 enum Source {
     Host(Arc<OwnedFd>),
     Memory,
@@ -141,10 +142,12 @@ impl Drop for Stores {
 }
 
 impl FileMap {
-    /// Prepares to map `file`; `None` for `/dev/zero`, whose memory is anonymous. `writable`: shared, and the description may write.
+    /// Prepares to map `file`; `None` for `/dev/zero`, whose memory is anonymous. `writable`: `shared`, and the
+    /// description may write.
     pub fn new(
         file: &Arc<File>,
         mm: &Weak<MemoryManager>,
+        shared: bool,
         writable: bool,
     ) -> Result<Option<Arc<Self>>, Errno> {
         let stores = Stores::new(file, writable);
@@ -155,7 +158,11 @@ impl FileMap {
             Mappable::Zero => return Ok(None),
         };
         let (dev, ino) = file.inode().attr().map_or((0, 0), |a| (a.dev, a.ino));
-        Ok(Some(Self::build(file, dev, ino, source, mm, stores)))
+        // Pages of the memory file may be taken back, and what a shared mapping of a host file shows may move to another descriptor. Private
+        // mappings of host files, the many, need not be told.
+        let observed = shared || matches!(source, Source::Memory);
+        let observer = observed.then_some(mm);
+        Ok(Some(Self::build(file, dev, ino, source, observer, stores)))
     }
 
     fn build(
@@ -163,11 +170,11 @@ impl FileMap {
         dev: u64,
         ino: u64,
         source: Source,
-        mm: &Weak<MemoryManager>,
+        observer: Option<&Weak<MemoryManager>>,
         stores: Stores,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| {
-            let observer = matches!(source, Source::Memory).then(|| {
+            let observer = observer.map(|mm| {
                 let observer = Arc::new(Observer {
                     mm: OnceLock::new(),
                     map: this.clone(),
@@ -199,8 +206,8 @@ impl FileMap {
             &self.file,
             self.dev,
             self.ino,
-            Source::Memory,
-            &Weak::new(),
+            self.source.clone(),
+            Some(&Weak::new()),
             Stores::new(&self.file, self.writable),
         ))
     }
@@ -251,17 +258,23 @@ impl FileMap {
         hint: MapHint,
     ) -> Result<Vec<Order>, Errno> {
         match &self.source {
-            Source::Host(fd) => Ok(vec![Order::Map {
-                start,
-                len,
-                backing: Backing::File {
-                    fd: fd.clone(),
-                    offset,
-                    shared: shared && self.writable,
-                },
-                prot,
-                hint,
-            }]),
+            Source::Host(fd) => {
+                let mut fd = fd.clone();
+                if self.generation() != 0
+                    && let Mappable::Host { fd: now, .. } =
+                        self.file.ops().mmap(&self.file, 0, 0, self.writable)?
+                {
+                    fd = now;
+                }
+                let shared = shared && self.writable;
+                Ok(vec![Order::Map {
+                    start,
+                    len,
+                    backing: Backing::File { fd, offset, shared },
+                    prot,
+                    hint,
+                }])
+            }
             Source::Memory => {
                 let Mappable::Memory(pieces) =
                     self.file

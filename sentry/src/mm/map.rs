@@ -326,11 +326,11 @@ impl MemoryManager {
             max_prot.remove(Prot::EXEC);
         }
         let mut writable = shared && file.writable();
-        let map = match FileMap::new(file, &self.this, writable) {
+        let map = match FileMap::new(file, &self.this, shared, writable) {
             // A seal forbids stores: what only reads is mapped all the same, and stays so.
             Err(Errno::EPERM) if writable && !prot.contains(Prot::WRITE) => {
                 writable = false;
-                FileMap::new(file, &self.this, false)?
+                FileMap::new(file, &self.this, shared, false)?
             }
             other => other?,
         };

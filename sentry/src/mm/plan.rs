@@ -64,7 +64,7 @@ impl Plan {
 
     /// Prepares a file to be mapped into `mm`.
     pub fn file(mm: &MemoryManager, file: &Arc<File>) -> Result<Arc<FileMap>, Errno> {
-        FileMap::new(file, &mm.this, false)?.ok_or(Errno::ENOEXEC)
+        FileMap::new(file, &mm.this, false, false)?.ok_or(Errno::ENOEXEC)
     }
 
     /// Whether nothing is planned in `range`.

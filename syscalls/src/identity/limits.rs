@@ -34,7 +34,14 @@ fn set(cx: &Cx, target: &Arc<ThreadGroup>, resource: u32, new: Rlimit) -> Result
     if new.rlim_max > old.hard && !cx.task().cred().has_cap(CAP_SYS_RESOURCE) {
         return Err(Errno::EPERM);
     }
-    target.limits.set_raw(number, Limit::new(new.rlim_cur, new.rlim_max))
+    let old = target.limits.set_raw(number, Limit::new(new.rlim_cur, new.rlim_max))?;
+    if number == Resource::Stack as usize
+        && let Some(mm) = target.any_live().and_then(|task| task.mm_opt())
+    {
+        // Faults have no task to ask.
+        mm.set_stack_limit(new.rlim_cur);
+    }
+    Ok(old)
 }
 
 /// prlimit(2)

@@ -382,8 +382,14 @@ impl Guest {
         bail!("strace is not wired yet")
     }
 
-    /// The terminal's window changed.
-    pub fn resized(&self, _group: Option<&ThreadGroup>) {}
+    /// The window of the terminal of a process (of the init) changed.
+    pub fn resized(&self, group: Option<&ThreadGroup>) {
+        let Some(group) = group.or(self.init.as_deref()) else { return };
+        let Some(tty) = group.session().tty() else { return };
+        if let Some(tty) = tty.as_any().downcast_ref::<sentry::tty::Tty>() {
+            tty.host_resized();
+        }
+    }
 }
 
 /// Why a process could not be made ready.

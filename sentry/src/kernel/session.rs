@@ -76,6 +76,7 @@ impl ProcessGroup {
     }
 
     /// Whether no member has a parent in another group of the same session (`credentials(7)`): such a group must not be stopped by a terminal.
+    /// A parent that is a container's init counts: Linux makes an exception of the machine's own init alone, and a sandbox's is none.
     pub fn is_orphaned(&self) -> bool {
         self.is_orphaned_without(None)
     }
@@ -88,7 +89,7 @@ impl ProcessGroup {
             }
             member.parent().is_some_and(|parent| {
                 let pgrp = parent.process_group();
-                !std::ptr::eq(&*pgrp, self) && Arc::ptr_eq(&pgrp.session, &self.session) && !parent.pid().is_init()
+                !std::ptr::eq(&*pgrp, self) && Arc::ptr_eq(&pgrp.session, &self.session)
             })
         })
     }

@@ -47,6 +47,15 @@ impl Tty {
     }
 }
 
+impl Tty {
+    /// The host's window changed its size (its SIGWINCH reached the sandbox): the guest's does so too.
+    pub fn host_resized(&self) {
+        if let Some(w) = self.host.as_ref().and_then(|h| rustix::termios::tcgetwinsize(&**h.fd()).ok()) {
+            self.set_size(Winsize { ws_row: w.ws_row, ws_col: w.ws_col, ws_xpixel: w.ws_xpixel, ws_ypixel: w.ws_ypixel });
+        }
+    }
+}
+
 /// A description of the host's terminal `fd`; `size` is what it starts with. Opened at `path` (`/dev/console` or the like).
 pub fn host_terminal(fd: OwnedFd, size: Winsize, path: fs::vfs::Path) -> Result<Arc<File>, Errno> {
     let host = HostFd::new(fd)?;

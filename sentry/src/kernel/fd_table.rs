@@ -198,6 +198,19 @@ impl FdTable {
         slots.slots.iter().enumerate().filter_map(|(i, s)| s.as_ref().map(|s| (Fd(u32::try_from(i).unwrap_or(u32::MAX)), s.file.clone(), s.cloexec))).collect()
     }
 
+    /// The numbers in use, in order, without holding on to what they lead to.
+    pub fn numbers(&self) -> Vec<u32> {
+        let slots = self.slots.read();
+        (0_u32..).zip(&slots.slots).filter_map(|(i, s)| s.as_ref().map(|_| i)).collect()
+    }
+
+    /// Whether the description behind `fd` is open for reading and for writing; `None` without one.
+    pub fn access(&self, fd: Fd) -> Option<(bool, bool)> {
+        let slots = self.slots.read();
+        let slot = slots.slots.get(usize::try_from(fd.0).ok()?)?.as_ref()?;
+        Some((slot.file.readable(), slot.file.writable()))
+    }
+
     /// How many descriptors are in use.
     pub fn count(&self) -> usize {
         self.slots.read().count

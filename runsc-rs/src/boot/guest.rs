@@ -99,7 +99,8 @@ impl Guest {
             kernel.tasks_max.fetch_min(limit, std::sync::atomic::Ordering::Relaxed);
         }
         let (client, trees) = Client::connect(gofer, 4).map_err(|e| errno("the gofer does not answer", e))?;
-        let (namespace, root) = mounts::build(&kernel, &client, &trees, &spec, &host)?;
+        sentry::procfs::set_host_text(sentry::procfs::HostText { cpuinfo: host.cpuinfo.into() });
+        let (namespace, root) = mounts::build(&kernel, &client, &trees, &spec)?;
         let hostname = spec.spec.hostname().clone().unwrap_or_default();
         let domainname = spec.spec.domainname().clone().unwrap_or_default();
         let container = kernel

@@ -16,7 +16,7 @@ use sentry::kernel::{Container, Kernel, Task};
 use sentry::mm::Store;
 
 use super::BootSpec;
-use super::guest::{HostInfo, errno};
+use super::guest::errno;
 use crate::oci::mounts::{Flags, Kind};
 use crate::sandbox::trees::GuestMount;
 
@@ -36,7 +36,7 @@ fn tmpfs(kernel: &Kernel, data: &str) -> Result<Arc<TmpFs>, Errno> {
 }
 
 /// Builds the tree; the namespace and its root.
-pub fn build(kernel: &Arc<Kernel>, client: &Client, trees: &[Tree], spec: &BootSpec, host: &HostInfo) -> Result<(Arc<MountNamespace>, Path)> {
+pub fn build(kernel: &Arc<Kernel>, client: &Client, trees: &[Tree], spec: &BootSpec) -> Result<(Arc<MountNamespace>, Path)> {
     let tree = |i: usize| trees.get(i).ok_or_else(|| anyhow!("the gofer serves no tree {i}"));
     let gofer_root = GoferFs::new(client, tree(0)?).map_err(|e| errno("root", e))?;
     let readonly = spec.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false);
@@ -50,7 +50,7 @@ pub fn build(kernel: &Arc<Kernel>, client: &Client, trees: &[Tree], spec: &BootS
         let place = mount_point(&root, m).map_err(|e| errno(&what(), e))?;
         let fs: Arc<dyn FileSystem> = match m.kind {
             Kind::Bind => GoferFs::new(client, tree(m.tree.unwrap_or(usize::MAX))?).map_err(|e| errno(&what(), e))?,
-            _ => filesystem(kernel, m, host).map_err(|e| errno(&what(), e))?,
+            _ => filesystem(kernel, m).map_err(|e| errno(&what(), e))?,
         };
         // Mount points of later mounts may have to be made in this one: it becomes read-only at the end.
         let wanted = flags(m.options.flags);
@@ -87,13 +87,19 @@ fn overlay(kernel: &Kernel, lower: Arc<GoferFs>) -> Result<Arc<dyn FileSystem>> 
 }
 
 /// The filesystems that are the sandbox's own.
-fn filesystem(kernel: &Arc<Kernel>, m: &GuestMount, _host: &HostInfo) -> Result<Arc<dyn FileSystem>, Errno> {
+fn filesystem(kernel: &Arc<Kernel>, m: &GuestMount) -> Result<Arc<dyn FileSystem>, Errno> {
     let data = m.options.data.join(",");
-    match m.kind {
-        Kind::Tmpfs => Ok(tmpfs(kernel, &data)?),
-        Kind::Devpts => Ok(sentry::tty::DevPts::new(data.as_bytes())),
-        _ => Ok(tmpfs(kernel, "mode=755")?),
-    }
+    let name: &[u8] = match m.kind {
+        Kind::Tmpfs => b"tmpfs",
+        Kind::Devpts => b"devpts",
+        Kind::Proc => b"proc",
+        Kind::Sysfs => b"sysfs",
+        Kind::Cgroup => b"cgroup2",
+        // POSIX message queues have no filesystem yet: an empty directory stands there.
+        Kind::Mqueue | Kind::Bind => return Ok(tmpfs(kernel, "mode=1777")?),
+    };
+    // What Docker puts on a cgroup mount (`nsdelegate`…) says nothing to the other filesystems.
+    sentry::filesystems::make_for(kernel, &kernel.root_pid_ns, name, data.as_bytes())
 }
 
 /// The place to mount at, made if it is missing (the root's own were made on the host).

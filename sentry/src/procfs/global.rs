@@ -2,7 +2,8 @@
 
 use super::{Proc, host_text};
 use crate::kernel::task::State;
-use crate::kernel::{Kernel, PidNamespace};
+use crate::ipc::IpcNamespace;
+use crate::kernel::{Kernel, PidNamespace, Task};
 use crate::pseudo::{Node, Tree, link, text};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -49,9 +50,15 @@ pub fn fill(tree: &mut Tree, shared: &Arc<Proc>) {
     tree.add("crypto", fixed(""));
     tree.add("execdomains", fixed("0-0\tLinux           \t[kernel]\n"));
     tree.add("consoles", fixed(""));
-    tree.add("sysvipc/shm", fixed("       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n"));
-    tree.add("sysvipc/sem", fixed("       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n"));
-    tree.add("sysvipc/msg", fixed("       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n"));
+    let ipc = |read: fn(&IpcNamespace) -> String| {
+        text(0o444, move |opener: Option<&Arc<Task>>| {
+            let ns = opener.and_then(|o| IpcNamespace::of(&o.ns().ipc).ok());
+            ns.map_or_else(String::new, |ns| read(&ns))
+        })
+    };
+    tree.add("sysvipc/shm", ipc(IpcNamespace::shm_text));
+    tree.add("sysvipc/sem", ipc(IpcNamespace::sem_text));
+    tree.add("sysvipc/msg", ipc(IpcNamespace::msg_text));
     tree.add("mounts", link(|_| Ok(b"self/mounts".to_vec())));
     tree.add("net", link(|_| Ok(b"self/net".to_vec())));
     tree.at("driver");

@@ -2,20 +2,20 @@
 
 use super::task::Who;
 use crate::pseudo::{Content, Tree, text};
+use crate::socket::netns::NetNamespace;
+use netstack::SocketEntry;
+use netstack::Family;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 
 /// Files that have nothing but their heading until something fills them.
 const HEADINGS: &[(&str, &str)] = &[
-    ("tcp", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n"),
-    ("tcp6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"),
-    ("udp", "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n"),
-    ("udp6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
     ("udplite", "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n"),
     ("udplite6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
     ("raw", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
     ("raw6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
     ("icmp", "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n"),
     ("icmp6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
-    ("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
     ("packet", "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"),
     ("netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"),
     ("arp", "IP address       HW type     Flags       HW address            Mask     Device\n"),
@@ -37,12 +37,63 @@ const HEADINGS: &[(&str, &str)] = &[
     ("protocols", "protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re bi br ha uh gp em\n"),
 ];
 
+const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n";
+const TCP6: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+const UDP: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n";
+const UDP6: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
+
 /// The directory.
 pub fn dir(who: Who) -> Content {
     let mut tree = Tree::new();
     for (name, heading) in HEADINGS {
-        let _ = &who;
         tree.add(name, text(0o444, move |_| *heading));
     }
+    let mut live = |name: &str, read: fn(&NetNamespace) -> String| {
+        let who = who.clone();
+        tree.add(name, text(0o444, move |_| {
+            let net = who.look().ok().and_then(|l| l.task.ns().net.content(NetNamespace::default));
+            net.map_or_else(String::new, |net| read(&net))
+        }));
+    };
+    live("tcp", |net| table(TCP, net.stack().tcp_sockets(), false, false));
+    live("tcp6", |net| table(TCP6, net.stack().tcp_sockets(), true, false));
+    live("udp", |net| table(UDP, net.stack().udp_sockets(), false, true));
+    live("udp6", |net| table(UDP6, net.stack().udp_sockets(), true, true));
+    live("unix", crate::socket::unix::table);
     tree.build().content
+}
+
+/// An address and port as hexadecimal digits: each 32-bit word of the address as this machine reads it.
+fn place(at: SocketAddr) -> String {
+    let word = |b: &[u8]| b.iter().rev().map(|b| format!("{b:02X}")).collect::<String>();
+    let address = match at.ip() {
+        IpAddr::V4(ip) => word(&ip.octets()),
+        IpAddr::V6(ip) => ip.octets().chunks(4).map(word).collect(),
+    };
+    format!("{address}:{:04X}", at.port())
+}
+
+fn table(heading: &str, sockets: Vec<SocketEntry>, v6: bool, udp: bool) -> String {
+    let mut out = heading.to_owned();
+    let shown = sockets.into_iter().filter(|s| (s.family == Family::Inet6) == v6);
+    for (sl, s) in shown.enumerate() {
+        let width = if udp { 5 } else { 4 };
+        // Timer 3 is a lingering connection's.
+        let timer = if s.expires == 0 { 0 } else { 3 };
+        let _ = write!(
+            out,
+            "{sl:>width$}: {} {} {:02X} {:08X}:{:08X} {timer:02X}:{:08X} 00000000 {:>5} {:>8} {} 2 0000000000000000",
+            place(s.local),
+            place(s.remote),
+            s.state,
+            s.tx_queue,
+            s.rx_queue,
+            s.expires.saturating_mul(100),
+            s.owner.uid,
+            0,
+            s.owner.inode,
+        );
+        let _ = if udp { writeln!(out, " {}", s.drops) } else { writeln!(out, " 100 0 0 10 0") };
+    }
+    out
 }

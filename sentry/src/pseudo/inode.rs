@@ -20,10 +20,6 @@ impl PseudoInode {
     pub(super) fn new(fs: Arc<PseudoFs>, node: Node) -> Arc<Self> {
         Arc::new(Self { fs, node, vnode: Vnode::new() })
     }
-    /// The node.
-    pub fn node(&self) -> &Node {
-        &self.node
-    }
 }
 
 impl Inode for PseudoInode {

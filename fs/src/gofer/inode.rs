@@ -128,7 +128,11 @@ impl GoferInode {
             return Ok(());
         }
         // Others may change the owner of a shared file, and that only the gofer sees.
-        let fd = if self.fs.shared() { None } else { self.any_fd() };
+        let fd = if self.fs.shared() {
+            None
+        } else {
+            self.any_fd()
+        };
         let result = match fd {
             Some(fd) => stat_fd(&*fd).map(|host| self.cached.set_seen_here(&host)),
             None => self.node.attr().map(|host| self.seen(&host)),

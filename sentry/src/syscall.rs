@@ -21,6 +21,8 @@ pub enum Support {
 pub struct Arg {
     /// Its name in the man page.
     pub name: &'static str,
+    /// The call fills in what it points to: a trace shows it once the call has returned.
+    pub out: bool,
     /// Writes it as strace(1) would. `done` holds the result once the call has returned: out-parameters are read then.
     pub show: fn(cx: &Cx, args: &[u64; 6], index: usize, done: Option<SysResult>, out: &mut String),
 }

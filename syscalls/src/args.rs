@@ -13,6 +13,9 @@ const SHOWN: usize = 32;
 
 /// How a register becomes an argument.
 pub trait FromArg: Sized {
+    /// The call fills in what it points to.
+    const OUT: bool = false;
+
     /// Converts, or refuses with the error the call then returns.
     fn from_raw(raw: u64) -> Result<Self, Errno>;
 
@@ -210,6 +213,8 @@ impl FromArg for InBuf {
 }
 
 impl FromArg for OutBuf {
+    const OUT: bool = true;
+
     fn from_raw(raw: u64) -> Result<Self, Errno> {
         Ok(Self(raw))
     }

@@ -27,6 +27,7 @@ pub mod memory;
 pub mod process;
 pub mod signal;
 pub mod socket;
+pub mod strace;
 pub mod system;
 pub mod time;
 

@@ -15,7 +15,7 @@ macro_rules! calls {
                     $(let $arg = <$ty as $crate::args::FromArg>::from_raw(raw.next().unwrap_or(0))?;)*
                     $handler(cx, $($arg),*)
                 },
-                args: &[$(Arg { name: stringify!($arg), show: <$ty as $crate::args::FromArg>::show }),*],
+                args: &[$(Arg { name: stringify!($arg), out: <$ty as $crate::args::FromArg>::OUT, show: <$ty as $crate::args::FromArg>::show }),*],
                 support: $support,
             },
         )*];

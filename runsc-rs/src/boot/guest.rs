@@ -15,7 +15,8 @@ use sentry::kernel::container::{Prepared, StartError};
 use sentry::kernel::limits::Limit;
 use sentry::kernel::{Container, Credentials, ExitStatus, HostClock, Kernel, ProcessSpec, ThreadGroup};
 
-use super::BootSpec;
+use super::{BootSpec, Strace};
+use crate::cli::StraceFormat;
 use super::mounts;
 use crate::control::wire::ProcessRow;
 use crate::error;
@@ -82,6 +83,9 @@ pub struct Guest {
     like: Option<Process>,
     gofer: Client,
     debug: bool,
+    /// How calls are logged when they are.
+    strace: Strace,
+    tracer: Option<Arc<syscalls::strace::Strace>>,
 }
 
 /// An error number in the sandbox's words.
@@ -118,6 +122,8 @@ impl Guest {
             like: None,
             gofer: client,
             debug: spec.debug,
+            strace: spec.strace,
+            tracer: None,
         };
         if !guest.start_hooks.is_empty() {
             guest.like = Some(spec.process.clone());
@@ -131,6 +137,10 @@ impl Guest {
             }
             Err(e) => return Err(e.into()),
         });
+        let tracer = guest.new_tracer()?;
+        if guest.strace.on {
+            guest.set_tracer(Some(tracer));
+        }
         Ok(guest)
     }
 
@@ -379,8 +389,47 @@ impl Guest {
     }
 
     /// Switches the system call log.
-    pub fn strace(&self, _on: bool) -> Result<()> {
-        bail!("strace is not wired yet")
+    pub fn strace(&mut self, on: bool) -> Result<()> {
+        if on != self.tracer.is_some() {
+            let tracer = if on { Some(self.new_tracer()?) } else { None };
+            self.set_tracer(tracer);
+        }
+        Ok(())
+    }
+
+    /// Ends the system call log: calls that have not returned are shown, or the summary.
+    pub fn end_strace(&mut self) {
+        self.set_tracer(None);
+    }
+
+    fn set_tracer(&mut self, tracer: Option<Arc<syscalls::strace::Strace>>) {
+        self.kernel.set_tracer(tracer.clone().map(|t| t as Arc<dyn sentry::syscall::Tracer>));
+        if let Some(old) = std::mem::replace(&mut self.tracer, tracer) {
+            old.finish();
+        }
+    }
+
+    fn new_tracer(&self) -> Result<Arc<syscalls::strace::Strace>> {
+        use syscalls::strace::{Format, Sink};
+        let format = match self.strace.format {
+            StraceFormat::Text => Format::Text,
+            StraceFormat::Json => Format::Json,
+            StraceFormat::Summary => Format::Summary,
+        };
+        let sink: Sink = match &self.strace.file {
+            // One write a line. A log that cannot be written must not stop the guest.
+            Some(file) => {
+                let file = file.try_clone()?;
+                Box::new(move |line| {
+                    let _ = rustix::io::write(&file, format!("{line}\n").as_bytes());
+                })
+            }
+            None => Box::new(|line| log::info!("{line}")),
+        };
+        match syscalls::strace::Strace::new(format, &self.strace.only, sink) {
+            Ok(tracer) => Ok(Arc::new(tracer)),
+            Err(name) => bail!("--strace-syscalls: there is no system call \"{name}\""),
+        }
     }
 
     /// The window of the terminal of a process (of the init) changed.

@@ -82,6 +82,12 @@ impl Server {
 
     /// Serves until the init has ended; its status.
     pub fn run(mut self) -> u8 {
+        let status = self.serve_all();
+        self.guest.end_strace();
+        status
+    }
+
+    fn serve_all(&mut self) -> u8 {
         loop {
             let ready = match self.poll() {
                 Ok(r) => r,

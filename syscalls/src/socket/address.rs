@@ -31,6 +31,8 @@ impl FromArg for InAddr {
 }
 
 impl FromArg for OutAddr {
+    const OUT: bool = true;
+
     fn from_raw(raw: u64) -> Result<Self, Errno> {
         Ok(Self(raw))
     }

@@ -115,6 +115,9 @@ impl FromArg for Type {
 pub struct MsgArg(pub u64);
 
 impl FromArg for MsgArg {
+    // A receive fills it in; a send is as well shown after it.
+    const OUT: bool = true;
+
     fn from_raw(raw: u64) -> Result<Self, Errno> {
         Ok(Self(raw))
     }

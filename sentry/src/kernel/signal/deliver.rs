@@ -39,6 +39,7 @@ impl Cx {
                     return Next::Run;
                 }
                 Taken::Handler(info, action) => {
+                    self.trace_signal(&info);
                     self.resolve_restart(Some(&action));
                     if let Err(signal) = self.push_handler(&info, &action) {
                         return Next::Exit(ExitStatus::Signaled { signal, core: true });
@@ -92,6 +93,7 @@ impl Cx {
                 _ if group.is_ns_init() && info.is_from_user() && !signal.is_unstoppable() => continue,
                 DefaultAction::Stop => {
                     drop(state);
+                    self.trace_signal(&info);
                     if signal != Signal::SIGSTOP && group.process_group().is_orphaned() {
                         continue;
                     }
@@ -99,11 +101,19 @@ impl Cx {
                 }
                 action @ (DefaultAction::Terminate | DefaultAction::Core) => {
                     drop(state);
+                    self.trace_signal(&info);
                     let status = ExitStatus::Signaled { signal, core: action == DefaultAction::Core && self.dumps_core() };
                     log::debug!("[{}] ends by {signal}", task.tid());
                     group.start_exit(status);
                 }
             }
+        }
+    }
+
+    /// No lock may be held: a tracer takes its own.
+    fn trace_signal(&self, info: &SigInfo) {
+        if let Some(tracer) = self.kernel().tracer() {
+            tracer.signal(self, info);
         }
     }
 

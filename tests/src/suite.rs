@@ -27,7 +27,7 @@ impl Suite {
     /// Adds a trial that runs on the host only, called `host::NAME`.
     pub fn host(&mut self, name: &str, body: impl Fn() -> Result<(), String> + Send + 'static) {
         let skip = crate::env::missing_for_host();
-        self.push(format!("host::{name}"), skip, move || body());
+        self.push(format!("host::{name}"), skip, body);
     }
 
     /// Adds a trial for each platform, called `PLATFORM::NAME`, judged by the expectations.

@@ -243,7 +243,7 @@ fn limits(pid: Pid) {
     most(Resource::Nofile, nr_open);
     let infinite = Rlimit { current: None, maximum: None };
     for r in [Resource::Nproc, Resource::Memlock, Resource::As, Resource::Data, Resource::Fsize] {
-        let _ = rustix::process::prlimit(Some(pid), r, infinite.clone());
+        let _ = rustix::process::prlimit(Some(pid), r, infinite);
     }
 }
 

@@ -116,8 +116,8 @@ impl FutexTable {
             let mut moving = VecDeque::new();
             for mut queued in source.drain(..) {
                 if moved < requeue && queued.key == *from {
-                    *queued.waiter.key.lock() = to.clone();
-                    queued.key = to.clone();
+                    *queued.waiter.key.lock() = *to;
+                    queued.key = *to;
                     moved = moved.saturating_add(1);
                     moving.push_back(queued);
                 } else {

@@ -212,7 +212,7 @@ pub fn exec_credentials(old: &Credentials, file: &fs::File) -> Result<(Credentia
         new.ambient = 0;
     }
     let (mut permitted, mut inheritable, mut effective) = (file_caps.permitted, file_caps.inheritable, file_caps.effective);
-    if old.securebits & SECBIT_NOROOT as u32 == 0 && (new.ruid == 0 || new.euid == 0) {
+    if old.securebits & SECBIT_NOROOT == 0 && (new.ruid == 0 || new.euid == 0) {
         // Root gets a file that has everything; only an effective root has it in effect.
         (permitted, inheritable) = (CAP_FULL, CAP_FULL);
         effective = new.euid == 0;
@@ -227,7 +227,7 @@ pub fn exec_credentials(old: &Credentials, file: &fs::File) -> Result<(Credentia
     new.fsuid = new.euid;
     new.sgid = new.egid;
     new.fsgid = new.egid;
-    new.securebits &= !(SECBIT_KEEP_CAPS as u32);
+    new.securebits &= !SECBIT_KEEP_CAPS;
     let secure = new.euid != new.ruid || new.egid != new.rgid || (new.ruid != 0 && (effective && new.permitted & !new.ambient != 0));
     Ok((new, secure))
 }

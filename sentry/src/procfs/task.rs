@@ -37,10 +37,7 @@ impl Who {
     /// As [`Self::look`], after asking whether the caller may look into it.
     pub fn look_closely(&self, caller: &dyn Caller) -> Result<Look, Errno> {
         let look = self.look()?;
-        match caller.as_any().downcast_ref::<Task>() {
-            Some(viewer) => may_access(viewer, &look.task)?,
-            None => {}
-        }
+        if let Some(viewer) = caller.as_any().downcast_ref::<Task>() { may_access(viewer, &look.task)? }
         Ok(look)
     }
 }

@@ -252,7 +252,7 @@ pub fn create(caller: &dyn SocketCaller, domain: i32, kind: i32, protocol: i32) 
         abi::socket::AF_NETLINK => netlink::create(caller, kind, protocol),
         // Raw frames would need an interface that is a wire.
         abi::socket::AF_PACKET if !caller.cred().has_cap(abi::cap::CAP_NET_RAW) => Err(Errno::EPERM),
-        abi::socket::AF_UNIX => unix::create(caller, kind, protocol).map(|s| SocketFile::new(s)),
+        abi::socket::AF_UNIX => unix::create(caller, kind, protocol).map(SocketFile::new),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }

@@ -35,7 +35,7 @@ impl SocketCaller for Task {
     }
     fn net(&self) -> Arc<NetNamespace> {
         // The slot of a net namespace holds nothing else.
-        self.ns().net.content(NetNamespace::default).unwrap_or_else(NetNamespace::new)
+        self.ns().net.content(NetNamespace::default).unwrap_or_default()
     }
     fn root_and_cwd(&self) -> Result<(Path, Path), Errno> {
         Ok(self.fs()?.root_and_cwd())

@@ -25,8 +25,8 @@ fn mask(first: u32, count: u32) -> String {
 fn info(key: &str) -> Option<String> {
     let host = crate::procfs::host_text().cpuinfo;
     let text = String::from_utf8_lossy(&host);
-    let value = text.lines().find_map(|l| l.split_once(':').filter(|(k, _)| k.trim_end() == key).map(|(_, v)| v.trim().to_owned()));
-    value
+    
+    text.lines().find_map(|l| l.split_once(':').filter(|(k, _)| k.trim_end() == key).map(|(_, v)| v.trim().to_owned()))
 }
 
 /// Fills `devices/system`.

@@ -56,18 +56,18 @@ pub fn prctl(cx: &mut Cx, option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u6
             Ok(0)
         }
         op::PR_GET_NAME => mm.write_bytes(arg2, &cx.comm_raw()).map(|()| 0),
-        op::PR_GET_KEEPCAPS => Ok(u64::from(cred.securebits & op::SECBIT_KEEP_CAPS as u32 != 0)),
+        op::PR_GET_KEEPCAPS => Ok(u64::from(cred.securebits & op::SECBIT_KEEP_CAPS != 0)),
         op::PR_SET_KEEPCAPS => {
             if arg2 > 1 {
                 return Err(Errno::EINVAL);
             }
-            if cred.securebits & op::SECBIT_KEEP_CAPS_LOCKED as u32 != 0 {
+            if cred.securebits & op::SECBIT_KEEP_CAPS_LOCKED != 0 {
                 return Err(Errno::EPERM);
             }
             change(cx, |c| {
-                c.securebits &= !(op::SECBIT_KEEP_CAPS as u32);
+                c.securebits &= !op::SECBIT_KEEP_CAPS;
                 if arg2 == 1 {
-                    c.securebits |= op::SECBIT_KEEP_CAPS as u32;
+                    c.securebits |= op::SECBIT_KEEP_CAPS;
                 }
             })
         }
@@ -146,7 +146,7 @@ fn ambient(cx: &Cx, cred: &Credentials, what: u64, cap: u64, rest_zero: bool) ->
         }
         RAISE => {
             let bit = cap_bit(cap)?;
-            let forbidden = cred.securebits & op::SECBIT_NO_CAP_AMBIENT_RAISE as u32 != 0;
+            let forbidden = cred.securebits & op::SECBIT_NO_CAP_AMBIENT_RAISE != 0;
             if cred.permitted & cred.inheritable & bit == 0 || forbidden {
                 return Err(Errno::EPERM);
             }

@@ -38,7 +38,7 @@ fn online() -> u64 {
 
 /// sched_getaffinity(2): the bytes written.
 pub fn sched_getaffinity(cx: &mut Cx, pid: i32, len: u32, mask: u64) -> SysResult {
-    if len < 8 || len % 8 != 0 {
+    if len < 8 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     let task = target(cx, pid)?;

@@ -26,11 +26,11 @@ pub fn geteuid(cx: &mut Cx) -> SysResult {
 /// Puts new ids in place, with their effect on capabilities (capabilities(7), "Effect of user ID changes").
 fn commit(cx: &Cx, old: &Credentials, mut new: Credentials) {
     new.fsuid = new.euid;
-    if old.securebits & SECBIT_NO_SETUID_FIXUP as u32 == 0 {
+    if old.securebits & SECBIT_NO_SETUID_FIXUP == 0 {
         let had_root = old.ruid == 0 || old.euid == 0 || old.suid == 0;
         let has_root = new.ruid == 0 || new.euid == 0 || new.suid == 0;
         if had_root && !has_root {
-            if old.securebits & SECBIT_KEEP_CAPS as u32 == 0 {
+            if old.securebits & SECBIT_KEEP_CAPS == 0 {
                 new.permitted = 0;
             }
             new.effective = 0;
@@ -132,7 +132,7 @@ pub fn setfsuid(cx: &mut Cx, uid: u32) -> SysResult {
     if uid != NONE && uid != old.fsuid && allowed {
         let mut new = (*old).clone();
         new.fsuid = uid;
-        if old.securebits & SECBIT_NO_SETUID_FIXUP as u32 == 0 {
+        if old.securebits & SECBIT_NO_SETUID_FIXUP == 0 {
             if old.fsuid == 0 && uid != 0 {
                 new.effective &= !FS_CAPS;
             } else if old.fsuid != 0 && uid == 0 {

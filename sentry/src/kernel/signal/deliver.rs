@@ -188,7 +188,7 @@ impl Cx {
         }
         // Back to the two-byte `syscall` instruction, with the number in place.
         regs.rip = regs.rip.wrapping_sub(2);
-        regs.rax = if call.code == Errno::ERESTART_RESTARTBLOCK { abi::nr::RESTART_SYSCALL as u64 } else { call.nr };
+        regs.rax = if call.code == Errno::ERESTART_RESTARTBLOCK { abi::nr::RESTART_SYSCALL } else { call.nr };
     }
 
     fn push_handler(&mut self, info: &SigInfo, action: &SigAction) -> Result<(), Signal> {

@@ -85,7 +85,7 @@ impl<T> NameTable<T> {
             let number = table.next_auto;
             table.next_auto = number.wrapping_add(1) & 0xf_ffff;
             let name = format!("{number:05x}").into_bytes();
-            if !table.by_name.get(&(kind, name.clone())).is_some_and(|s| s.strong_count() != 0) {
+            if table.by_name.get(&(kind, name.clone())).is_none_or(|s| s.strong_count() == 0) {
                 table.by_name.insert((kind, name.clone()), Arc::downgrade(socket));
                 return Ok(name);
             }

@@ -6,6 +6,18 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> u64;
     /// `CLOCK_REALTIME`.
     fn realtime(&self) -> i64;
+    /// `CLOCK_REALTIME_COARSE`: as of the last tick, as the vDSO tells it.
+    fn realtime_coarse(&self) -> i64 {
+        self.realtime()
+    }
+    /// `CLOCK_MONOTONIC_RAW`: not slewed.
+    fn monotonic_raw(&self) -> u64 {
+        self.monotonic()
+    }
+    /// `CLOCK_MONOTONIC_COARSE`.
+    fn monotonic_coarse(&self) -> u64 {
+        self.monotonic()
+    }
     /// `CLOCK_BOOTTIME`.
     fn boottime(&self) -> u64 {
         self.monotonic()
@@ -25,6 +37,15 @@ impl Clock for HostClock {
     }
     fn realtime(&self) -> i64 {
         nanos(rustix::time::clock_gettime(rustix::time::ClockId::Realtime))
+    }
+    fn realtime_coarse(&self) -> i64 {
+        nanos(rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse))
+    }
+    fn monotonic_raw(&self) -> u64 {
+        u64::try_from(nanos(rustix::time::clock_gettime(rustix::time::ClockId::MonotonicRaw))).unwrap_or(0)
+    }
+    fn monotonic_coarse(&self) -> u64 {
+        u64::try_from(nanos(rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse))).unwrap_or(0)
     }
     fn boottime(&self) -> u64 {
         u64::try_from(nanos(rustix::time::clock_gettime(rustix::time::ClockId::Boottime))).unwrap_or(0)

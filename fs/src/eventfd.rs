@@ -44,7 +44,11 @@ pub fn eventfd(initial: u32, flags: u32) -> Result<Arc<File>, Errno> {
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         pollee: Pollee::new(),
     };
-    Ok(anon::file("[eventfd]", Box::new(ops), 2 | (flags & O_NONBLOCK)))
+    Ok(anon::file(
+        "[eventfd]",
+        Box::new(ops),
+        2 | (flags & O_NONBLOCK),
+    ))
 }
 
 impl FileOps for EventFd {
@@ -68,14 +72,26 @@ impl FileOps for EventFd {
         self.pollee.notify(Events::OUT);
         Ok(8)
     }
-    fn write(&self, _file: &File, _caller: &dyn Caller, buf: &[u8], _pos: Pos) -> Result<(usize, u64), Errno> {
-        let value = buf.first_chunk::<8>().map(|b| u64::from_ne_bytes(*b)).ok_or(Errno::EINVAL)?;
+    fn write(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        buf: &[u8],
+        _pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
+        let value = buf
+            .first_chunk::<8>()
+            .map(|b| u64::from_ne_bytes(*b))
+            .ok_or(Errno::EINVAL)?;
         if value == u64::MAX {
             return Err(Errno::EINVAL);
         }
         let mut count = self.count.lock();
         // The greatest value is kept for overflows of the kernel's own making.
-        *count = count.checked_add(value).filter(|sum| *sum != u64::MAX).ok_or(Errno::EAGAIN)?;
+        *count = count
+            .checked_add(value)
+            .filter(|sum| *sum != u64::MAX)
+            .ok_or(Errno::EAGAIN)?;
         drop(count);
         self.pollee.notify(Events::IN);
         Ok((8, 0))
@@ -92,7 +108,12 @@ impl FileOps for EventFd {
         Some(&self.pollee)
     }
     fn fdinfo(&self, _file: &File) -> String {
-        format!("eventfd-count: {:16x}\neventfd-id: {}\neventfd-semaphore: {}\n", *self.count.lock(), self.id, u8::from(self.semaphore))
+        format!(
+            "eventfd-count: {:16x}\neventfd-id: {}\neventfd-semaphore: {}\n",
+            *self.count.lock(),
+            self.id,
+            u8::from(self.semaphore)
+        )
     }
 }
 
@@ -128,7 +149,10 @@ mod tests {
     #[test]
     fn semaphore() {
         let f = eventfd(2, EFD_SEMAPHORE).unwrap();
-        assert_eq!((read(&f), read(&f), read(&f)), (Ok(1), Ok(1), Err(Errno::EAGAIN)));
+        assert_eq!(
+            (read(&f), read(&f), read(&f)),
+            (Ok(1), Ok(1), Err(Errno::EAGAIN))
+        );
         assert_eq!(eventfd(0, 2).err(), Some(Errno::EINVAL));
     }
 }

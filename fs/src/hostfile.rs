@@ -47,19 +47,30 @@ impl Notifier {
         NOTIFIER
             .get_or_init(|| {
                 let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host)?;
-                let notifier = Arc::new(Notifier { epoll, files: Mutex::new(HashMap::new()), next: AtomicU64::new(1) });
+                let notifier = Arc::new(Notifier {
+                    epoll,
+                    files: Mutex::new(HashMap::new()),
+                    next: AtomicU64::new(1),
+                });
                 let body = {
                     let notifier = notifier.clone();
                     move || notifier.run()
                 };
-                sync::thread::spawn(sync::thread::Builder::new("host-notifier").stack_size(64 << 10), body).map_err(|_| Errno::EAGAIN)?;
+                sync::thread::spawn(
+                    sync::thread::Builder::new("host-notifier").stack_size(64 << 10),
+                    body,
+                )
+                .map_err(|_| Errno::EAGAIN)?;
                 Ok(notifier)
             })
             .clone()
     }
 
     fn run(&self) {
-        let mut buffer = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 32];
+        let mut buffer = [epoll::Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        }; 32];
         loop {
             let count = match epoll::wait(&self.epoll, &mut buffer[..], None) {
                 Ok(n) => n,
@@ -80,7 +91,8 @@ impl Notifier {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         self.files.lock().insert(key, Arc::downgrade(file));
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        let added = epoll::add(&self.epoll, &*file.fd, EventData::new_u64(key), flags).map_err(host);
+        let added =
+            epoll::add(&self.epoll, &*file.fd, EventData::new_u64(key), flags).map_err(host);
         if added.is_err() {
             self.files.lock().remove(&key);
         } else {
@@ -105,15 +117,24 @@ fn events_of(bits: u32) -> Events {
 impl HostFd {
     /// Takes a descriptor.
     pub fn new(fd: OwnedFd) -> Result<Arc<HostFd>, Errno> {
-        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(host)?.st_mode);
+        let kind =
+            rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(host)?.st_mode);
         // Regular files are always ready; so is a device whose driver does not say (epoll refuses it).
         let waitable = !kind.is_file() && !kind.is_dir();
-        let file = Arc::new(HostFd { fd: Arc::new(fd), pollee: Pollee::new(), waitable });
+        let file = Arc::new(HostFd {
+            fd: Arc::new(fd),
+            pollee: Pollee::new(),
+            waitable,
+        });
         if waitable && let Err(error) = Notifier::get()?.add(&file) {
             if error != Errno::EPERM {
                 return Err(error);
             }
-            let file = HostFd { fd: file.fd.clone(), pollee: Pollee::new(), waitable: false };
+            let file = HostFd {
+                fd: file.fd.clone(),
+                pollee: Pollee::new(),
+                waitable: false,
+            };
             return Ok(Arc::new(file));
         }
         Ok(file)
@@ -134,39 +155,78 @@ impl HostFd {
         if !self.waitable {
             return Events::READ | Events::WRITE;
         }
-        let mut fds = [PollFd::new(&*self.fd, PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP)];
+        let mut fds = [PollFd::new(
+            &*self.fd,
+            PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP,
+        )];
         let ready = retry_on_intr(|| rustix::event::poll(&mut fds, Some(&Timespec::default())));
         match ready {
             Ok(0) | Err(_) => Events::empty(),
-            Ok(_) => fds.first().map_or(Events::empty(), |f| events_of(u32::from(f.revents().bits()))),
+            Ok(_) => fds.first().map_or(Events::empty(), |f| {
+                events_of(u32::from(f.revents().bits()))
+            }),
         }
     }
 
     /// Reads what is there; `EAGAIN` when nothing is.
     pub fn read(&self, buf: &mut [u8]) -> Result<usize, Errno> {
-        if self.waitable && !self.poll().intersects(Events::IN | Events::HUP | Events::ERR) {
+        if self.waitable
+            && !self
+                .poll()
+                .intersects(Events::IN | Events::HUP | Events::ERR)
+        {
             return Err(Errno::EAGAIN);
         }
         // Somebody else may be reading too: ask not to wait, where the host knows how to.
-        let now = retry_on_intr(|| rustix::io::preadv2(&*self.fd, &mut [IoSliceMut::new(buf)], u64::MAX, ReadWriteFlags::NOWAIT));
+        let now = retry_on_intr(|| {
+            rustix::io::preadv2(
+                &*self.fd,
+                &mut [IoSliceMut::new(buf)],
+                u64::MAX,
+                ReadWriteFlags::NOWAIT,
+            )
+        });
         match now {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL | rustix::io::Errno::SPIPE | rustix::io::Errno::NOSYS) => {
-                retry_on_intr(|| rustix::io::read(&*self.fd, &mut *buf)).map_err(host)
-            }
+            Err(
+                rustix::io::Errno::OPNOTSUPP
+                | rustix::io::Errno::INVAL
+                | rustix::io::Errno::SPIPE
+                | rustix::io::Errno::NOSYS,
+            ) => retry_on_intr(|| rustix::io::read(&*self.fd, &mut *buf)).map_err(host),
             r => r.map_err(host),
         }
     }
 
     /// Writes what there is room for; `EAGAIN` when there is none.
     pub fn write(&self, buf: &[u8]) -> Result<usize, Errno> {
-        if self.waitable && !self.poll().intersects(Events::OUT | Events::HUP | Events::ERR) {
+        if self.waitable
+            && !self
+                .poll()
+                .intersects(Events::OUT | Events::HUP | Events::ERR)
+        {
             return Err(Errno::EAGAIN);
         }
-        let now = retry_on_intr(|| rustix::io::pwritev2(&*self.fd, &[IoSlice::new(buf)], u64::MAX, ReadWriteFlags::NOWAIT));
+        let now = retry_on_intr(|| {
+            rustix::io::pwritev2(
+                &*self.fd,
+                &[IoSlice::new(buf)],
+                u64::MAX,
+                ReadWriteFlags::NOWAIT,
+            )
+        });
         match now {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL | rustix::io::Errno::SPIPE | rustix::io::Errno::NOSYS) => {
+            Err(
+                rustix::io::Errno::OPNOTSUPP
+                | rustix::io::Errno::INVAL
+                | rustix::io::Errno::SPIPE
+                | rustix::io::Errno::NOSYS,
+            ) => {
                 // A pipe that is writable takes a page without blocking (pipe(7)), and so do the terminal's and the socket's buffers.
-                let some = if self.waitable { buf.get(..buf.len().min(4096)).unwrap_or_default() } else { buf };
+                let some = if self.waitable {
+                    buf.get(..buf.len().min(4096)).unwrap_or_default()
+                } else {
+                    buf
+                };
                 retry_on_intr(|| rustix::io::write(&*self.fd, some)).map_err(host)
             }
             r => r.map_err(host),
@@ -191,16 +251,25 @@ impl FileOps for HostFile {
         self.seekable
     }
     fn read(&self, _file: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
-        let Pos::At(at) = pos else { return self.host.read(buf) };
+        let Pos::At(at) = pos else {
+            return self.host.read(buf);
+        };
         let fd = &*self.host.fd;
         if at != self.last.load(Ordering::Relaxed) {
             rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(at)).map_err(host)?;
         }
         let n = retry_on_intr(|| rustix::io::read(fd, &mut *buf)).map_err(host)?;
-        self.last.store(at.saturating_add(n as u64), Ordering::Relaxed);
+        self.last
+            .store(at.saturating_add(n as u64), Ordering::Relaxed);
         Ok(n)
     }
-    fn write(&self, _file: &File, _caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         if !self.seekable {
             return self.host.write(buf).map(|n| (n, 0));
         }
@@ -237,12 +306,30 @@ impl FileOps for HostFile {
     fn pollee(&self) -> Option<&Pollee> {
         self.host.pollee()
     }
-    fn mmap(&self, _file: &File, offset: u64, _len: u64, _writable_shared: bool) -> Result<Mappable, Errno> {
-        if self.seekable { Ok(Mappable::Host { fd: self.host.fd.clone(), offset }) } else { Err(Errno::ENODEV) }
+    fn mmap(
+        &self,
+        _file: &File,
+        offset: u64,
+        _len: u64,
+        _writable_shared: bool,
+    ) -> Result<Mappable, Errno> {
+        if self.seekable {
+            Ok(Mappable::Host {
+                fd: self.host.fd.clone(),
+                offset,
+            })
+        } else {
+            Err(Errno::ENODEV)
+        }
     }
     fn sync(&self, _file: &File, data_only: bool) -> Result<(), Errno> {
         let fd = &*self.host.fd;
-        if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) }.map_err(host)
+        if data_only {
+            rustix::fs::fdatasync(fd)
+        } else {
+            rustix::fs::fsync(fd)
+        }
+        .map_err(host)
     }
     fn host_fd(&self) -> Option<Arc<OwnedFd>> {
         self.seekable.then(|| self.host.fd.clone())
@@ -271,7 +358,10 @@ impl Inode for HostInode {
     fn attr(&self) -> Result<Attr, Errno> {
         let s = rustix::fs::fstat(&*self.host.fd).map_err(host)?;
         let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
-        let time = |sec: i64, nsec: u64| sec.saturating_mul(1_000_000_000).saturating_add(i64::try_from(nsec).unwrap_or(0));
+        let time = |sec: i64, nsec: u64| {
+            sec.saturating_mul(1_000_000_000)
+                .saturating_add(i64::try_from(nsec).unwrap_or(0))
+        };
         Ok(Attr {
             ino: s.st_ino,
             mode: s.st_mode,
@@ -297,7 +387,11 @@ impl Inode for HostInode {
     }
     fn open(self: Arc<Self>, _caller: &dyn Caller, _flags: u32) -> Result<Box<dyn FileOps>, Errno> {
         // `/dev/stdout`: another description of the same thing.
-        Ok(Box::new(HostFile { seekable: self.kind == NodeKind::Regular, host: self.host.clone(), last: AtomicU64::new(u64::MAX) }))
+        Ok(Box::new(HostFile {
+            seekable: self.kind == NodeKind::Regular,
+            host: self.host.clone(),
+            last: AtomicU64::new(u64::MAX),
+        }))
     }
     fn opens_itself(&self) -> bool {
         true
@@ -322,7 +416,12 @@ impl FileSystem for HostFs {
         crate::anon::place("[host]").inode().clone()
     }
     fn statfs(&self) -> Result<abi::fs::Statfs, Errno> {
-        Ok(abi::fs::Statfs { f_bsize: 4096, f_namelen: 255, f_frsize: 4096, ..Default::default() })
+        Ok(abi::fs::Statfs {
+            f_bsize: 4096,
+            f_namelen: 255,
+            f_frsize: 4096,
+            ..Default::default()
+        })
     }
     fn dev(&self) -> u64 {
         self.dev
@@ -347,19 +446,46 @@ pub fn file(fd: OwnedFd) -> Result<Arc<File>, Errno> {
         _ => return Err(Errno::EINVAL),
     };
     let seekable = kind == NodeKind::Regular;
-    let offset = if seekable { rustix::fs::seek(&fd, rustix::fs::SeekFrom::Current(0)).unwrap_or(0) } else { 0 };
+    let offset = if seekable {
+        rustix::fs::seek(&fd, rustix::fs::SeekFrom::Current(0)).unwrap_or(0)
+    } else {
+        0
+    };
     let host_fd = HostFd::new(fd)?;
-    let mount = MOUNT.get_or_init(|| Mount::of_fs(Arc::new(HostFs { dev: next_dev() }), MountFlags::NOATIME, b"host"));
+    let mount = MOUNT.get_or_init(|| {
+        Mount::of_fs(
+            Arc::new(HostFs { dev: next_dev() }),
+            MountFlags::NOATIME,
+            b"host",
+        )
+    });
     let word = match kind {
         NodeKind::Fifo => "pipe",
         NodeKind::Socket => "socket",
         _ => "host",
     };
     let name = format!("{word}:[{}]", stat.st_ino);
-    let inode = Arc::new(HostInode { host: host_fd.clone(), kind, vnode: Vnode::new(), fs: mount.fs().clone() });
-    let path = Path { mount: mount.clone(), dentry: Dentry::detached(mount.superblock(), inode.clone(), name.as_bytes(), true) };
+    let inode = Arc::new(HostInode {
+        host: host_fd.clone(),
+        kind,
+        vnode: Vnode::new(),
+        fs: mount.fs().clone(),
+    });
+    let path = Path {
+        mount: mount.clone(),
+        dentry: Dentry::detached(mount.superblock(), inode.clone(), name.as_bytes(), true),
+    };
     let keep = rustix::fs::OFlags::ACCMODE | rustix::fs::OFlags::APPEND;
-    let file = File::new(Box::new(HostFile { host: host_fd, seekable, last: AtomicU64::new(offset) }), path, inode, (flags & keep).bits());
+    let file = File::new(
+        Box::new(HostFile {
+            host: host_fd,
+            seekable,
+            last: AtomicU64::new(offset),
+        }),
+        path,
+        inode,
+        (flags & keep).bits(),
+    );
     file.with_offset(|o| *o = offset);
     Ok(file)
 }
@@ -391,14 +517,23 @@ mod tests {
     #[test]
     fn a_regular_file_keeps_the_shared_offset() {
         let path = std::env::temp_dir().join(format!("hostfile-{}", std::process::id()));
-        let host_file = std::fs::File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+        let host_file = std::fs::File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
         std::io::Write::write_all(&mut &host_file, b"one ").unwrap();
         let caller = crate::testing::TestCaller::root();
         let f = file(host_file.try_clone().unwrap().into()).unwrap();
         f.write(&caller, b"two ").unwrap();
         std::io::Write::write_all(&mut &host_file, b"three").unwrap();
         f.write(&caller, b" four").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one two three four");
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "one two three four"
+        );
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -17,9 +17,9 @@
 #![forbid(unsafe_code)]
 
 pub mod anon;
+pub mod dev;
 pub mod epoll;
 pub mod eventfd;
-pub mod dev;
 pub mod file;
 pub mod gofer;
 pub mod hostfile;
@@ -75,12 +75,18 @@ pub struct Cred {
 impl Cred {
     /// Root with every capability: the kernel's own accesses.
     pub fn kernel() -> Self {
-        Self { fsuid: 0, fsgid: 0, groups: Vec::new(), caps: u64::MAX }
+        Self {
+            fsuid: 0,
+            fsgid: 0,
+            groups: Vec::new(),
+            caps: u64::MAX,
+        }
     }
 
     /// Whether capability number `cap` is in effect.
     pub fn has_cap(&self, cap: u32) -> bool {
-        1u64.checked_shl(cap).is_some_and(|bit| self.caps & bit != 0)
+        1u64.checked_shl(cap)
+            .is_some_and(|bit| self.caps & bit != 0)
     }
 
     /// Whether `gid` is the filesystem group or a supplementary one.

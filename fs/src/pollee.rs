@@ -81,7 +81,11 @@ impl Default for Pollee {
 impl Pollee {
     /// Nobody watches yet.
     pub const fn new() -> Self {
-        Self { entries: Mutex::new(Vec::new()), count: AtomicUsize::new(0), next_key: AtomicUsize::new(1) }
+        Self {
+            entries: Mutex::new(Vec::new()),
+            count: AtomicUsize::new(0),
+            next_key: AtomicUsize::new(1),
+        }
     }
 
     /// Adds an observer for `mask` (and [`Events::ALWAYS`]). Check the file only after this returns. The key removes it again.
@@ -97,7 +101,12 @@ impl Pollee {
     fn add(&self, observer: Arc<dyn Observer>, mask: Events, exclusive: bool) -> usize {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let mut entries = self.entries.lock();
-        entries.push(Entry { key, mask: mask | Events::ALWAYS, exclusive, observer });
+        entries.push(Entry {
+            key,
+            mask: mask | Events::ALWAYS,
+            exclusive,
+            observer,
+        });
         // SeqCst pairs with the load in `notify`: either the notifier sees us, or our later check sees its change.
         self.count.store(entries.len(), Ordering::SeqCst);
         key
@@ -106,7 +115,10 @@ impl Pollee {
     /// Removes what `register` added; a second removal does nothing.
     pub fn unregister(&self, key: usize) {
         let mut entries = self.entries.lock();
-        let removed = entries.iter().position(|e| e.key == key).map(|i| entries.remove(i));
+        let removed = entries
+            .iter()
+            .position(|e| e.key == key)
+            .map(|i| entries.remove(i));
         self.count.store(entries.len(), Ordering::SeqCst);
         drop(entries);
         // The observer's own drop may take locks.

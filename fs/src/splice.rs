@@ -9,6 +9,7 @@ use crate::inode::NodeKind;
 use crate::pipe::{self, Pipe};
 use crate::pollee::Events;
 use abi::Errno;
+use abi::fcntl::SEEK_END;
 use std::sync::Arc;
 
 const SPLICE_F_NONBLOCK: u32 = 2;
@@ -87,7 +88,11 @@ fn repeat(len: usize, mut step: impl FnMut(usize) -> Step) -> Moved {
 }
 
 fn stop_at(side: Side, errno: Errno) -> Step {
-    Step::Stop(if errno == Errno::EAGAIN { Stop::Wait(side) } else { Stop::Error(errno) })
+    Step::Stop(if errno == Errno::EAGAIN {
+        Stop::Wait(side)
+    } else {
+        Stop::Error(errno)
+    })
 }
 
 /// Where a positioned side of a transfer stands: an explicit offset, or the description's own.
@@ -140,7 +145,13 @@ impl<'a> Place<'a> {
 
 fn check_offset(offset: Option<&u64>, len: usize) -> Result<(), Errno> {
     match offset {
-        Some(offset) if offset.checked_add(len as u64).is_none_or(|end| i64::try_from(end).is_err()) => Err(Errno::EINVAL),
+        Some(offset)
+            if offset
+                .checked_add(len as u64)
+                .is_none_or(|end| i64::try_from(end).is_err()) =>
+        {
+            Err(Errno::EINVAL)
+        }
         _ => Ok(()),
     }
 }
@@ -176,18 +187,26 @@ pub fn splice(
                 return Err(Errno::ESPIPE.into());
             }
             check_offset(off_out.as_deref(), len)?;
-            if (off_out.is_some() && !out.ops().seekable()) || out.flags() & O_APPEND != 0 || !out.ops().spliceable() {
+            if (off_out.is_some() && !out.ops().seekable())
+                || out.flags() & O_APPEND != 0
+                || !out.ops().spliceable()
+            {
                 return Err(Errno::EINVAL.into());
             }
             let mut place = Place::new(out, off_out);
-            repeat(len, |left| pipe_to_file(caller, from, out, &mut place, left))
+            repeat(len, |left| {
+                pipe_to_file(caller, from, out, &mut place, left)
+            })
         }
         (None, Some(to)) => {
             if off_out.is_some() {
                 return Err(Errno::ESPIPE.into());
             }
             check_offset(off_in.as_deref(), len)?;
-            if (off_in.is_some() && !input.ops().seekable()) || !input.ops().spliceable() || input.inode().kind() == NodeKind::Directory {
+            if (off_in.is_some() && !input.ops().seekable())
+                || !input.ops().spliceable()
+                || input.inode().kind() == NodeKind::Directory
+            {
                 return Err(Errno::EINVAL.into());
             }
             let mut place = Place::new(input, off_in);
@@ -212,14 +231,24 @@ fn pipe_to_pipe(from: &Pipe, to: &Pipe, left: usize) -> Step {
         Ok(rest) => {
             let moved = n.saturating_sub(rest.len());
             from.put_back(rest, packet);
-            if moved == 0 { Step::Stop(Stop::Wait(Side::Out)) } else { Step::Moved(moved) }
+            if moved == 0 {
+                Step::Stop(Stop::Wait(Side::Out))
+            } else {
+                Step::Moved(moved)
+            }
         }
         // The last reader went between the look and the append: so do the bytes, as they would from the pipe itself.
         Err(errno) => stop_at(Side::Out, errno),
     }
 }
 
-fn pipe_to_file(caller: &dyn Caller, from: &Pipe, out: &File, place: &mut Place<'_>, left: usize) -> Step {
+fn pipe_to_file(
+    caller: &dyn Caller,
+    from: &Pipe,
+    out: &File,
+    place: &mut Place<'_>,
+    left: usize,
+) -> Step {
     let (mut data, packet) = match from.take(left) {
         Ok(Some(taken)) => taken,
         Ok(None) => return Step::End,
@@ -278,7 +307,9 @@ pub fn tee(input: &File, out: &File, len: usize, flags: u32) -> Moved {
     if !input.readable() || !out.writable() {
         return Err(Errno::EBADF.into());
     }
-    let (Some(from), Some(to)) = (pipe::of(input), pipe::of(out)) else { return Err(Errno::EINVAL.into()) };
+    let (Some(from), Some(to)) = (pipe::of(input), pipe::of(out)) else {
+        return Err(Errno::EINVAL.into());
+    };
     if Arc::ptr_eq(from, to) {
         return Err(Errno::EINVAL.into());
     }
@@ -307,7 +338,11 @@ pub fn tee(input: &File, out: &File, len: usize, flags: u32) -> Moved {
             break;
         }
     }
-    if done == 0 { Err(Stop::Wait(Side::Out)) } else { Ok(done) }
+    if done == 0 {
+        Err(Stop::Wait(Side::Out))
+    } else {
+        Ok(done)
+    }
 }
 
 /// `vmsplice(2)` to a pipe's writing end: as many bytes as fit now, without waiting for more room once there was some.
@@ -337,7 +372,13 @@ pub fn vmsplice_in(out: &File, data: &[u8], flags: u32) -> Moved {
 }
 
 /// `sendfile(2)`: from `offset`, or from the input's own offset.
-pub fn sendfile(caller: &dyn Caller, out: &File, input: &File, offset: Option<&mut u64>, count: usize) -> Moved {
+pub fn sendfile(
+    caller: &dyn Caller,
+    out: &File,
+    input: &File,
+    offset: Option<&mut u64>,
+    count: usize,
+) -> Moved {
     if !input.readable() || !out.writable() {
         return Err(Errno::EBADF.into());
     }
@@ -345,7 +386,11 @@ pub fn sendfile(caller: &dyn Caller, out: &File, input: &File, offset: Option<&m
         return Err(Errno::ESPIPE.into());
     }
     check_offset(offset.as_deref(), 0)?;
-    if out.flags() & O_APPEND != 0 || !input.ops().seekable() || !input.ops().spliceable() || !out.ops().spliceable() {
+    if out.flags() & O_APPEND != 0
+        || !input.ops().seekable()
+        || !input.ops().spliceable()
+        || !out.ops().spliceable()
+    {
         return Err(Errno::EINVAL.into());
     }
     if input.inode().kind() == NodeKind::Directory {
@@ -395,16 +440,38 @@ pub fn copy_file_range(
     if kinds.0 == NodeKind::Directory || kinds.1 == NodeKind::Directory {
         return Err(Errno::EISDIR);
     }
-    if kinds != (NodeKind::Regular, NodeKind::Regular) || !input.ops().seekable() || !out.ops().seekable() {
+    if kinds != (NodeKind::Regular, NodeKind::Regular)
+        || !input.ops().seekable()
+        || !out.ops().seekable()
+    {
         return Err(Errno::EINVAL);
     }
     if !input.readable() || !out.writable() || out.flags() & O_APPEND != 0 {
         return Err(Errno::EBADF);
     }
-    let start = |file: &File, offset: Option<&u64>| offset.copied().unwrap_or_else(|| file.offset());
-    let (from, to) = (start(input, off_in.as_deref()), start(out, off_out.as_deref()));
-    let end = |at: u64| at.checked_add(len as u64).filter(|end| i64::try_from(*end).is_ok());
-    let (Some(from_end), Some(to_end)) = (end(from), end(to)) else { return Err(Errno::EOVERFLOW) };
+    let start =
+        |file: &File, offset: Option<&u64>| offset.copied().unwrap_or_else(|| file.offset());
+    let (from, to) = (
+        start(input, off_in.as_deref()),
+        start(out, off_out.as_deref()),
+    );
+    let end = |at: u64| {
+        at.checked_add(len as u64)
+            .filter(|end| i64::try_from(*end).is_ok())
+    };
+    let (Some(from_end), Some(to_end)) = (end(from), end(to)) else {
+        return Err(Errno::EOVERFLOW);
+    };
+    // What lies beyond the end now is not copied, even where the copy itself moves that end.
+    let size = input.ops().seek_end(input, SEEK_END, 0)?;
+    let len = len.min(usize::try_from(size.saturating_sub(from)).unwrap_or(usize::MAX));
+    let (from_end, to_end) = (
+        from_end.min(from.saturating_add(len as u64)),
+        to_end.min(to.saturating_add(len as u64)),
+    );
+    if len == 0 {
+        return Ok(0);
+    }
     if std::ptr::eq(input.inode().vnode(), out.inode().vnode()) {
         if from < to_end && to < from_end {
             return Err(Errno::EINVAL);
@@ -458,16 +525,28 @@ mod tests {
             true
         }
         fn read(&self, _: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
-            let Pos::At(at) = pos else { return Err(Errno::EINVAL) };
+            let Pos::At(at) = pos else {
+                return Err(Errno::EINVAL);
+            };
             let data = self.0.lock();
             let from = data.get(at as usize..).unwrap_or(&[]);
             let n = from.len().min(buf.len());
             buf[..n].copy_from_slice(&from[..n]);
             Ok(n)
         }
-        fn write(&self, _: &File, _: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+        fn write(
+            &self,
+            _: &File,
+            _: &dyn Caller,
+            buf: &[u8],
+            pos: Pos,
+        ) -> Result<(usize, u64), Errno> {
             let mut data = self.0.lock();
-            let at = if let Pos::At(at) = pos { at as usize } else { data.len() };
+            let at = if let Pos::At(at) = pos {
+                at as usize
+            } else {
+                data.len()
+            };
             let end = at + buf.len();
             if data.len() < end {
                 data.resize(end, 0);
@@ -496,10 +575,22 @@ mod tests {
         assert_eq!(a.offset(), 3);
         assert_eq!(splice(&c, &r, None, &b, None, 100, 0), Ok(8));
         assert_eq!((content(&b), b.offset()), (b"23456012".to_vec(), 8));
-        assert_eq!(splice(&c, &r, None, &b, None, 100, 0), Err(Stop::Wait(Side::In)));
-        assert_eq!(splice(&c, &a, None, &b, None, 1, 0), Err(Errno::EINVAL.into()));
-        assert_eq!(splice(&c, &r, Some(&mut at), &b, None, 1, 0), Err(Errno::ESPIPE.into()));
-        assert_eq!(splice(&c, &r, None, &w, None, 1, 0), Err(Errno::EINVAL.into()));
+        assert_eq!(
+            splice(&c, &r, None, &b, None, 100, 0),
+            Err(Stop::Wait(Side::In))
+        );
+        assert_eq!(
+            splice(&c, &a, None, &b, None, 1, 0),
+            Err(Errno::EINVAL.into())
+        );
+        assert_eq!(
+            splice(&c, &r, Some(&mut at), &b, None, 1, 0),
+            Err(Errno::ESPIPE.into())
+        );
+        assert_eq!(
+            splice(&c, &r, None, &w, None, 1, 0),
+            Err(Errno::EINVAL.into())
+        );
         drop(w);
         assert_eq!(splice(&c, &r, None, &b, None, 100, 0), Ok(0));
     }
@@ -516,10 +607,16 @@ mod tests {
         assert_eq!(tee(&r1, &w2, 1, 0), Err(Stop::Wait(Side::In)));
         w1.write(&c, &[7; 65536]).unwrap();
         w2.write(&c, &[7; 49152]).unwrap();
-        assert_eq!(splice(&c, &r1, None, &w2, None, 1 << 20, 0), Err(Stop::Wait(Side::Out)));
+        assert_eq!(
+            splice(&c, &r1, None, &w2, None, 1 << 20, 0),
+            Err(Stop::Wait(Side::Out))
+        );
         assert_eq!(tee(&r1, &w2, 10, 0), Err(Stop::Wait(Side::Out)));
         drop(r2);
-        assert_eq!(splice(&c, &r1, None, &w2, None, 1 << 20, 0), Err(Errno::EPIPE.into()));
+        assert_eq!(
+            splice(&c, &r1, None, &w2, None, 1 << 20, 0),
+            Err(Errno::EPIPE.into())
+        );
         assert_eq!(vmsplice_in(&w1, b"x", 0), Err(Stop::Wait(Side::Out)));
         r1.read(&mut [0; 4096]).unwrap();
         assert_eq!(vmsplice_in(&w1, &[1; 5000], 0), Ok(4096));
@@ -532,12 +629,18 @@ mod tests {
         let a = file(&[3; 100_000], 0);
         assert_eq!(sendfile(&c, &w, &a, None, 1 << 20), Ok(65536));
         assert_eq!(a.offset(), 65536);
-        assert_eq!(sendfile(&c, &w, &a, None, 1 << 20), Err(Stop::Wait(Side::Out)));
+        assert_eq!(
+            sendfile(&c, &w, &a, None, 1 << 20),
+            Err(Stop::Wait(Side::Out))
+        );
         let b = file(b"", 1);
         let mut at = 99_990;
         assert_eq!(sendfile(&c, &b, &a, Some(&mut at), 100), Ok(10));
         assert_eq!((at, content(&b).len()), (100_000, 10));
-        assert_eq!(sendfile(&c, &file(b"", 1 | O_APPEND), &a, None, 1), Err(Errno::EINVAL.into()));
+        assert_eq!(
+            sendfile(&c, &file(b"", 1 | O_APPEND), &a, None, 1),
+            Err(Errno::EINVAL.into())
+        );
     }
 
     #[test]
@@ -545,7 +648,13 @@ mod tests {
         let c = TestCaller::root();
         let a = file(b"0123456789", 2);
         let (mut x, mut y) = (0, 5);
-        assert_eq!(copy_file_range(&c, &a, Some(&mut x), &a, Some(&mut y), 5, 0), Err(Errno::EINVAL));
-        assert_eq!(copy_file_range(&c, &a, None, &a, None, 5, 1), Err(Errno::EINVAL));
+        assert_eq!(
+            copy_file_range(&c, &a, Some(&mut x), &a, Some(&mut y), 5, 0),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            copy_file_range(&c, &a, None, &a, None, 5, 1),
+            Err(Errno::EINVAL)
+        );
     }
 }

@@ -19,7 +19,12 @@ impl TestCaller {
     }
     /// A user without capabilities.
     pub fn user(uid: u32) -> Self {
-        Self(Cred { fsuid: uid, fsgid: uid, groups: Vec::new(), caps: 0 })
+        Self(Cred {
+            fsuid: uid,
+            fsgid: uid,
+            groups: Vec::new(),
+            caps: 0,
+        })
     }
 }
 
@@ -75,14 +80,20 @@ impl UserMemory for TestMemory {
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
         let memory = self.0.lock();
         let at = usize::try_from(addr).map_err(|_| Errno::EFAULT)?;
-        let from = at.checked_add(buf.len()).and_then(|end| memory.get(at..end)).ok_or(Errno::EFAULT)?;
+        let from = at
+            .checked_add(buf.len())
+            .and_then(|end| memory.get(at..end))
+            .ok_or(Errno::EFAULT)?;
         buf.copy_from_slice(from);
         Ok(())
     }
     fn write(&self, addr: u64, buf: &[u8]) -> Result<(), Errno> {
         let mut memory = self.0.lock();
         let at = usize::try_from(addr).map_err(|_| Errno::EFAULT)?;
-        let to = at.checked_add(buf.len()).and_then(|end| memory.get_mut(at..end)).ok_or(Errno::EFAULT)?;
+        let to = at
+            .checked_add(buf.len())
+            .and_then(|end| memory.get_mut(at..end))
+            .ok_or(Errno::EFAULT)?;
         to.copy_from_slice(buf);
         Ok(())
     }

@@ -8,13 +8,47 @@ use serde_json::{Value, json};
 
 /// Every capability, by number, as runc spells them.
 const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// One command in one container.
@@ -74,7 +108,11 @@ impl Spec {
                                "options": ["rbind", if *read_only { "ro" } else { "rw" }]}));
         }
         let (uid, gid) = self.user;
-        let caps = if uid == 0 { own_capabilities() } else { Vec::new() };
+        let caps = if uid == 0 {
+            own_capabilities()
+        } else {
+            Vec::new()
+        };
         json!({
             "ociVersion": "1.0.2",
             "process": {
@@ -96,7 +134,10 @@ impl Spec {
 
     /// Writes the bundle's `config.json` into `dir`, beside its `rootfs`.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        fs::write(dir.join("config.json"), serde_json::to_vec_pretty(&self.config())?)?;
+        fs::write(
+            dir.join("config.json"),
+            serde_json::to_vec_pretty(&self.config())?,
+        )?;
         Ok(())
     }
 }
@@ -104,8 +145,16 @@ impl Spec {
 /// The capabilities that this process may have: what root has in the chroot that we compare with.
 fn own_capabilities() -> Vec<&'static str> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bounding = status.lines().find_map(|l| l.strip_prefix("CapBnd:")).map_or(u64::MAX, |hex| {
-        u64::from_str_radix(hex.trim(), 16).unwrap_or(u64::MAX)
-    });
-    CAPABILITIES.iter().enumerate().filter(|(bit, _)| bounding >> bit & 1 == 1).map(|(_, name)| *name).collect()
+    let bounding = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapBnd:"))
+        .map_or(u64::MAX, |hex| {
+            u64::from_str_radix(hex.trim(), 16).unwrap_or(u64::MAX)
+        });
+    CAPABILITIES
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| bounding >> bit & 1 == 1)
+        .map(|(_, name)| *name)
+        .collect()
 }

@@ -11,7 +11,11 @@ pub fn outputs(host: &Output, guest: &Output) -> Option<String> {
     }
     let mut report = String::new();
     if host.end != guest.end {
-        let _ = writeln!(report, "ended: host {:?}, sandbox {:?} after {:.1?}", host.end, guest.end, guest.took);
+        let _ = writeln!(
+            report,
+            "ended: host {:?}, sandbox {:?} after {:.1?}",
+            host.end, guest.end, guest.took
+        );
     }
     report.push_str(&lines(&host.text(), &guest.text()));
     if !guest.stderr.is_empty() {
@@ -49,5 +53,7 @@ pub fn lines(host: &str, guest: &str) -> String {
 /// The last `n` lines.
 pub fn tail(text: &str, n: usize) -> String {
     let all: Vec<_> = text.lines().collect();
-    all.get(all.len().saturating_sub(n)..).unwrap_or_default().join("\n")
+    all.get(all.len().saturating_sub(n)..)
+        .unwrap_or_default()
+        .join("\n")
 }

@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 
 /// The top of the repository.
 pub fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_path_buf()
 }
 
 /// Where everything lives that is made once and kept.
 pub fn cache() -> PathBuf {
-    env::var_os("RUNSC_RS_CACHE").map_or_else(|| PathBuf::from("/var/cache/runsc-rs"), PathBuf::from)
+    env::var_os("RUNSC_RS_CACHE")
+        .map_or_else(|| PathBuf::from("/var/cache/runsc-rs"), PathBuf::from)
 }
 
 /// Directories of running tests. Below the cache: on a disk, not in memory, since containers write there.
@@ -21,7 +25,10 @@ pub fn scratch() -> PathBuf {
 /// Build products of ours: guest programs. Beside the test binary, so that `cargo clean` removes them.
 pub fn build_dir() -> PathBuf {
     let exe = env::current_exe().expect("a running program has a path");
-    exe.parent().and_then(Path::parent).expect("target/…/deps/name").join("guest")
+    exe.parent()
+        .and_then(Path::parent)
+        .expect("target/…/deps/name")
+        .join("guest")
 }
 
 /// Why no container of any kind can be run here, if so.
@@ -31,7 +38,10 @@ pub fn missing_for_host() -> Option<String> {
     }
     let root = cache().join("rootfs");
     if !root.join(".complete").exists() {
-        return Some(format!("no root filesystem at {} (make rootfs)", root.display()));
+        return Some(format!(
+            "no root filesystem at {} (make rootfs)",
+            root.display()
+        ));
     }
     None
 }
@@ -45,13 +55,21 @@ pub fn rootfs() -> PathBuf {
 /// The binary under test, or why there is none.
 pub fn binary() -> Result<PathBuf, String> {
     let path = env::var_os("RUNSC_RS").map_or_else(|| top().join("bin/runsc-rs"), PathBuf::from);
-    if path.exists() { Ok(path) } else { Err(format!("no binary at {} (make fast)", path.display())) }
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("no binary at {} (make fast)", path.display()))
+    }
 }
 
 /// The platforms to test.
 pub fn platforms() -> Vec<String> {
     let list = env::var("RUNSC_RS_PLATFORMS").unwrap_or_else(|_| "ptrace".into());
-    list.split(',').map(str::trim).filter(|p| !p.is_empty()).map(String::from).collect()
+    list.split(',')
+        .map(str::trim)
+        .filter(|p| !p.is_empty())
+        .map(String::from)
+        .collect()
 }
 
 /// Whether directories and strace logs of tests are to be kept.
@@ -61,5 +79,8 @@ pub fn keep() -> bool {
 
 /// Every limit is multiplied by this; CI machines may be busy.
 pub fn time_scale() -> u32 {
-    env::var("RUNSC_RS_TIME_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1)
+    env::var("RUNSC_RS_TIME_SCALE")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(1)
 }

@@ -33,7 +33,8 @@ impl Expectations {
 
     /// Parses; a name without a reason is an error.
     pub fn parse(text: &str) -> Result<Self> {
-        let table: BTreeMap<String, KnownFailure> = toml::from_str(text).context("expectations.toml")?;
+        let table: BTreeMap<String, KnownFailure> =
+            toml::from_str(text).context("expectations.toml")?;
         for (name, known) in &table {
             if known.reason.trim().is_empty() {
                 bail!("expectations.toml: {name} gives no reason");
@@ -44,11 +45,18 @@ impl Expectations {
 
     /// Looks up `suite::test` for `platform`.
     pub fn get(&self, name: &str, platform: &str) -> Option<&KnownFailure> {
-        self.0.get(name).filter(|k| k.platforms.is_empty() || k.platforms.iter().any(|p| p == platform))
+        self.0
+            .get(name)
+            .filter(|k| k.platforms.is_empty() || k.platforms.iter().any(|p| p == platform))
     }
 
     /// Turns a result into the one that the expectation makes of it.
-    pub fn judge(&self, name: &str, platform: &str, result: Result<(), String>) -> Result<(), String> {
+    pub fn judge(
+        &self,
+        name: &str,
+        platform: &str,
+        result: Result<(), String>,
+    ) -> Result<(), String> {
         match (self.get(name, platform), result) {
             (None, result) => result,
             (Some(known), Err(_)) => {

@@ -24,7 +24,10 @@ pub struct Program {
 impl Program {
     /// What follows `//: KEY` in the source.
     pub fn note(&self, key: &str) -> Option<&str> {
-        self.notes.iter().find_map(|n| n.strip_prefix(key)).map(str::trim)
+        self.notes
+            .iter()
+            .find_map(|n| n.strip_prefix(key))
+            .map(str::trim)
     }
 }
 
@@ -43,18 +46,30 @@ pub fn compile(dir: &str) -> Result<Programs> {
     let bin = layer.join("guest");
     fs::create_dir_all(&bin)?;
     let header = fs::read(crate::env::top().join("tests/guest/t.h")).unwrap_or_default();
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(&source)?.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "c")).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(&source)?
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "c"))
+        .collect();
     files.sort();
-    let (queue, done, failed) = (Mutex::new(files), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let (queue, done, failed) = (
+        Mutex::new(files),
+        Mutex::new(Vec::new()),
+        Mutex::new(Vec::new()),
+    );
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 loop {
-                    let Some(file) = queue.lock().expect("no thread panics").pop() else { return };
+                    let Some(file) = queue.lock().expect("no thread panics").pop() else {
+                        return;
+                    };
                     match compile_one(&file, &header, &bin) {
                         Ok(program) => done.lock().expect("no thread panics").push(program),
-                        Err(e) => failed.lock().expect("no thread panics").push(format!("{e:#}")),
+                        Err(e) => failed
+                            .lock()
+                            .expect("no thread panics")
+                            .push(format!("{e:#}")),
                     }
                 }
             });
@@ -71,26 +86,59 @@ pub fn compile(dir: &str) -> Result<Programs> {
 
 fn compile_one(file: &Path, header: &[u8], bin: &Path) -> Result<Program> {
     let text = fs::read_to_string(file)?;
-    let name = file.file_stem().context("a name")?.to_string_lossy().into_owned();
-    let notes: Vec<String> =
-        text.lines().filter_map(|l| l.strip_prefix("//: ")).map(|l| l.trim().to_string()).collect();
-    let program = Program { path: format!("/guest/{name}"), name, notes };
+    let name = file
+        .file_stem()
+        .context("a name")?
+        .to_string_lossy()
+        .into_owned();
+    let notes: Vec<String> = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("//: "))
+        .map(|l| l.trim().to_string())
+        .collect();
+    let program = Program {
+        path: format!("/guest/{name}"),
+        name,
+        notes,
+    };
     let out = bin.join(&program.name);
     let mut hasher = DefaultHasher::new();
     (&text, header, FLAGS).hash(&mut hasher);
-    let stamp = bin.parent().unwrap_or(bin).join(format!(".{}-{:x}", program.name, hasher.finish()));
+    let stamp =
+        bin.parent()
+            .unwrap_or(bin)
+            .join(format!(".{}-{:x}", program.name, hasher.finish()));
     if stamp.exists() && out.exists() {
         return Ok(program);
     }
-    let link: Vec<&str> = program.note("link").map_or_else(|| vec!["-static"], |l| l.split_whitespace().collect());
+    let link: Vec<&str> = program
+        .note("link")
+        .map_or_else(|| vec!["-static"], |l| l.split_whitespace().collect());
     let new = bin.join(format!(".{}.{}", program.name, std::process::id()));
-    let result = Command::new("gcc").args(FLAGS).arg("-o").arg(&new).arg(file).args(link).output()?;
+    let result = Command::new("gcc")
+        .args(FLAGS)
+        .arg("-o")
+        .arg(&new)
+        .arg(file)
+        .args(link)
+        .output()?;
     if !result.status.success() {
-        bail!("{}:\n{}", file.display(), String::from_utf8_lossy(&result.stderr));
+        bail!(
+            "{}:\n{}",
+            file.display(),
+            String::from_utf8_lossy(&result.stderr)
+        );
     }
     fs::rename(&new, &out)?;
     fs::write(stamp, "")?;
     Ok(program)
 }
 
-const FLAGS: [&str; 6] = ["-O1", "-pthread", "-Wall", "-Wno-unused-result", "-Wno-nonnull", "-Wno-misleading-indentation"];
+const FLAGS: [&str; 6] = [
+    "-O1",
+    "-pthread",
+    "-Wall",
+    "-Wno-unused-result",
+    "-Wno-nonnull",
+    "-Wno-misleading-indentation",
+];

@@ -46,11 +46,25 @@ pub fn chroot(spec: &Spec, limit: Duration) -> Result<Output> {
     let root = Rootfs::new(&spec.layers)?;
     let mut command = Command::new("unshare");
     command
-        .args(["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child=KILL", "--propagation", "private"])
+        .args([
+            "--mount",
+            "--pid",
+            "--ipc",
+            "--uts",
+            "--net",
+            "--fork",
+            "--kill-child=KILL",
+            "--propagation",
+            "private",
+        ])
         .args(["/bin/sh", "-c", SET_UP])
         .arg(root.path());
     for (host, guest, read_only) in &spec.binds {
-        command.arg("--bind").arg(host).arg(guest).arg(if *read_only { "ro" } else { "rw" });
+        command
+            .arg("--bind")
+            .arg(host)
+            .arg(guest)
+            .arg(if *read_only { "ro" } else { "rw" });
     }
     let (uid, gid) = spec.user;
     command

@@ -48,10 +48,18 @@ impl Output {
 /// Runs `command` in a process group of its own, and kills the group when `limit` has passed.
 pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> io::Result<Output> {
     let limit = limit * super::env::time_scale();
-    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    let stdin = if input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
     let start = Instant::now();
-    let mut child =
-        command.process_group(0).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child = command
+        .process_group(0)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     if let Some(mut pipe) = child.stdin.take() {
         let input = input.to_vec();
         thread::spawn(move || pipe.write_all(&input));
@@ -64,8 +72,12 @@ pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> io::Result<O
     let patience = Duration::from_secs(5);
     Ok(Output {
         end,
-        stdout: stdout.recv_timeout(patience).unwrap_or_else(|_| b"(output still open)".to_vec()),
-        stderr: stderr.recv_timeout(patience).unwrap_or_else(|_| b"(error output still open)".to_vec()),
+        stdout: stdout
+            .recv_timeout(patience)
+            .unwrap_or_else(|_| b"(output still open)".to_vec()),
+        stderr: stderr
+            .recv_timeout(patience)
+            .unwrap_or_else(|_| b"(error output still open)".to_vec()),
         took,
     })
 }

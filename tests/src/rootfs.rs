@@ -25,7 +25,8 @@ impl Rootfs {
         let dir = crate::env::scratch().join(format!("{}-{n}", std::process::id()));
         let merged = dir.join("rootfs");
         for sub in ["upper", "work", "rootfs", "state"] {
-            fs::create_dir_all(dir.join(sub)).with_context(|| format!("creating {}", dir.display()))?;
+            fs::create_dir_all(dir.join(sub))
+                .with_context(|| format!("creating {}", dir.display()))?;
         }
         let mut lower: Vec<String> = layers.iter().map(|l| l.display().to_string()).collect();
         lower.push(crate::env::rootfs().display().to_string());
@@ -34,8 +35,14 @@ impl Rootfs {
             lower.join(":"),
             dir.display()
         );
-        mount("overlay", &merged, "overlay", MountFlags::empty(), Some(CString::new(data)?.as_c_str()))
-            .context("mounting the overlay of a test")?;
+        mount(
+            "overlay",
+            &merged,
+            "overlay",
+            MountFlags::empty(),
+            Some(CString::new(data)?.as_c_str()),
+        )
+        .context("mounting the overlay of a test")?;
         Ok(Self { dir, merged })
     }
 

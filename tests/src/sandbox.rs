@@ -32,10 +32,21 @@ pub fn sandboxed(binary: &Path, platform: &str, spec: &Spec, limit: Duration) ->
         log.push(root.dir().join("strace"));
         args.extend(["--strace".into(), log]);
     }
-    args.extend(["run".into(), "--bundle".into(), root.dir().into(), root.id().into()]);
+    args.extend([
+        "run".into(),
+        "--bundle".into(),
+        root.dir().into(),
+        root.id().into(),
+    ]);
     let mut command = Command::new("unshare");
     command
-        .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+            "--mount-proc",
+        ])
         // A shell as init: it reaps, and the runtime is not the one process that signals do not reach.
         .args(["/bin/sh", "-c", "\"$@\"; exit $?", "sh"])
         .args(args);
@@ -43,7 +54,9 @@ pub fn sandboxed(binary: &Path, platform: &str, spec: &Spec, limit: Duration) ->
     if let Ok(log) = std::fs::read(root.dir().join("log"))
         && !log.is_empty() && output.end != crate::process::End::Code(0) {
             output.stderr.extend_from_slice(b"\n-- runtime's log --\n");
-            output.stderr.extend_from_slice(log.get(log.len().saturating_sub(4000)..).unwrap_or(&log));
+            output
+                .stderr
+                .extend_from_slice(log.get(log.len().saturating_sub(4000)..).unwrap_or(&log));
         }
     Ok(output)
 }

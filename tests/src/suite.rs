@@ -34,8 +34,11 @@ impl Suite {
     pub fn sandbox(&mut self, name: &str, body: Body) {
         let skip = crate::env::missing_for_host().or_else(|| crate::env::binary().err());
         for platform in crate::env::platforms() {
-            let (body, expectations, full) =
-                (Arc::clone(&body), Arc::clone(&self.expectations), format!("{}::{name}", self.name));
+            let (body, expectations, full) = (
+                Arc::clone(&body),
+                Arc::clone(&self.expectations),
+                format!("{}::{name}", self.name),
+            );
             self.push(format!("{platform}::{name}"), skip.clone(), move || {
                 expectations.judge(&full, &platform, body(&platform))
             });
@@ -54,16 +57,21 @@ impl Suite {
         let reference = {
             // The host runs it once, whichever trial comes first.
             let (spec, cell) = (spec.clone(), OnceLock::<Result<Output, String>>::new());
-            Arc::new(move || cell.get_or_init(|| reference(&spec, limit, &accept)).clone())
+            Arc::new(move || {
+                cell.get_or_init(|| reference(&spec, limit, &accept))
+                    .clone()
+            })
         };
         let on_host = Arc::clone(&reference);
         self.host(name, move || on_host().map(drop));
         self.sandbox(
             name,
             Arc::new(move |platform| {
-                let expected = reference().map_err(|e| format!("fails on the host already: {e}"))?;
+                let expected =
+                    reference().map_err(|e| format!("fails on the host already: {e}"))?;
                 let binary = crate::env::binary()?;
-                let got = sandbox::sandboxed(&binary, platform, &spec, limit).map_err(|e| format!("{e:#}"))?;
+                let got = sandbox::sandboxed(&binary, platform, &spec, limit)
+                    .map_err(|e| format!("{e:#}"))?;
                 diff::outputs(&expected, &got).map_or(Ok(()), Err)
             }),
         );
@@ -74,11 +82,19 @@ impl Suite {
         self.push(name.to_string(), Some(why.to_string()), || Ok(()));
     }
 
-    fn push(&mut self, name: String, skip: Option<String>, body: impl FnOnce() -> Result<(), String> + Send + 'static) {
+    fn push(
+        &mut self,
+        name: String,
+        skip: Option<String>,
+        body: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) {
         if let Some(why) = &skip {
             eprintln!("SKIPPED: {}::{name}: {why}", self.name);
         }
-        self.trials.push(Trial::test(name, move || body().map_err(Failed::from)).with_ignored_flag(skip.is_some()));
+        self.trials.push(
+            Trial::test(name, move || body().map_err(Failed::from))
+                .with_ignored_flag(skip.is_some()),
+        );
     }
 }
 
@@ -123,7 +139,11 @@ pub fn main(name: &'static str, fill: impl FnOnce(&mut Suite) -> anyhow::Result<
             return ExitCode::FAILURE;
         }
     };
-    let mut suite = Suite { name, expectations, trials: Vec::new() };
+    let mut suite = Suite {
+        name,
+        expectations,
+        trials: Vec::new(),
+    };
     if let Err(e) = fill(&mut suite) {
         eprintln!("{name}: {e:#}");
         return ExitCode::FAILURE;

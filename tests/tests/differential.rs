@@ -20,7 +20,12 @@ fn main() -> ExitCode {
                 let mut spec = Spec::new(&["/guest/fuzzcalls", &seed.to_string(), "600"]);
                 spec.layers.push(programs.layer.clone());
                 spec.cwd = dir.into();
-                suite.compared(&format!("seed_{seed}@{}", &dir[1..]), spec, Duration::from_secs(60), |_| Ok(()));
+                suite.compared(
+                    &format!("seed_{seed}@{}", &dir[1..]),
+                    spec,
+                    Duration::from_secs(60),
+                    |_| Ok(()),
+                );
             }
         }
         Ok(())

@@ -20,7 +20,11 @@ fn main() -> ExitCode {
                 let mut spec = Spec::new(&[program.path.as_str()]);
                 spec.layers.push(programs.layer.clone());
                 spec.cwd = dir.to_string();
-                let name = if dir == "/tmp" { program.name.clone() } else { format!("{}@{}", program.name, &dir[1..]) };
+                let name = if dir == "/tmp" {
+                    program.name.clone()
+                } else {
+                    format!("{}@{}", program.name, &dir[1..])
+                };
                 suite.compared(&name, spec, Duration::from_secs(40), every_line_is_ok);
             }
         }

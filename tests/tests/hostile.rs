@@ -15,13 +15,24 @@ fn main() -> ExitCode {
             let mut spec = Spec::new(&[program.path.as_str()]);
             spec.layers.push(programs.layer.clone());
             let body = move |platform: &str| {
-                let output = sandbox::sandboxed(&tests::env::binary()?, platform, &spec, Duration::from_secs(180))
-                    .map_err(|e| format!("{e:#}"))?;
+                let output = sandbox::sandboxed(
+                    &tests::env::binary()?,
+                    platform,
+                    &spec,
+                    Duration::from_secs(180),
+                )
+                .map_err(|e| format!("{e:#}"))?;
                 if output.end == End::Code(0) && output.text().ends_with("survived\n") {
                     return Ok(());
                 }
                 let (text, errors) = (output.text(), output.errors());
-                Err(format!("{:?} after {:.1?}\n{}\n{}", output.end, output.took, diff::tail(&text, 10), diff::tail(&errors, 30)))
+                Err(format!(
+                    "{:?} after {:.1?}\n{}\n{}",
+                    output.end,
+                    output.took,
+                    diff::tail(&text, 10),
+                    diff::tail(&errors, 30)
+                ))
             };
             suite.sandbox(&program.name, Arc::new(body));
         }

@@ -25,7 +25,11 @@ fn main() -> ExitCode {
 }
 
 fn add(suite: &mut Suite, file: &Path, layer: &Path, inside: &Path) -> Result<()> {
-    let file_name = file.file_name().context("a name")?.to_string_lossy().into_owned();
+    let file_name = file
+        .file_name()
+        .context("a name")?
+        .to_string_lossy()
+        .into_owned();
     let (name, kind) = file_name.split_once('.').context("NAME.KIND")?;
     fs::copy(file, inside.join(&file_name))?;
     let guest = format!("/guest/programs/{file_name}");
@@ -46,7 +50,11 @@ fn add(suite: &mut Suite, file: &Path, layer: &Path, inside: &Path) -> Result<()
     };
     let text = fs::read_to_string(file)?;
     // "limit: N" in a comment: seconds that it may take in a sandbox.
-    let limit = text.lines().take(5).find_map(|l| l.split_once("limit: ")?.1.trim().parse().ok()).unwrap_or(60);
+    let limit = text
+        .lines()
+        .take(5)
+        .find_map(|l| l.split_once("limit: ")?.1.trim().parse().ok())
+        .unwrap_or(60);
     let mut spec = Spec::new(&command);
     spec.layers.push(layer.to_path_buf());
     spec.cwd = "/work".into();
@@ -56,11 +64,15 @@ fn add(suite: &mut Suite, file: &Path, layer: &Path, inside: &Path) -> Result<()
 
 /// Builds a static Go program with the host's toolchain, outside the sandbox; `Err` says why not.
 fn build_go(source: &Path, out: &Path) -> Result<(), String> {
-    let newer = |a: &Path, b: &Path| Some(a.metadata().ok()?.modified().ok()? > b.metadata().ok()?.modified().ok()?);
+    let newer = |a: &Path, b: &Path| {
+        Some(a.metadata().ok()?.modified().ok()? > b.metadata().ok()?.modified().ok()?)
+    };
     if newer(out, source) == Some(true) {
         return Ok(());
     }
-    let go = ["go", "/usr/local/go/bin/go"].into_iter().find(|g| Command::new(g).arg("version").output().is_ok());
+    let go = ["go", "/usr/local/go/bin/go"]
+        .into_iter()
+        .find(|g| Command::new(g).arg("version").output().is_ok());
     let go = go.ok_or("no Go toolchain to build it with")?;
     let result = Command::new(go)
         .args(["build", "-o"])
@@ -71,5 +83,9 @@ fn build_go(source: &Path, out: &Path) -> Result<(), String> {
         .env("GO111MODULE", "off")
         .output()
         .map_err(|e| e.to_string())?;
-    if result.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&result.stderr).into_owned()) }
+    if result.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&result.stderr).into_owned())
+    }
 }

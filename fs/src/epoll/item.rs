@@ -3,8 +3,8 @@
 use super::Epoll;
 use crate::file::{CloseHook, File};
 use crate::pollee::{Events, Observer};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use sync::Mutex;
 
 /// What the caller asked for and gets back.
@@ -58,7 +58,9 @@ impl Item {
         if mask.is_empty() {
             return mask;
         }
-        self.file.upgrade().map_or(Events::empty(), |file| file.poll() & mask)
+        self.file
+            .upgrade()
+            .map_or(Events::empty(), |file| file.poll() & mask)
     }
 
     pub fn hook(&self) -> Weak<dyn CloseHook> {
@@ -84,7 +86,9 @@ impl Observer for Item {
         if !self.mask().intersects(events) {
             return false;
         }
-        self.epoll.upgrade().is_some_and(|epoll| epoll.make_ready(self))
+        self.epoll
+            .upgrade()
+            .is_some_and(|epoll| epoll.make_ready(self))
     }
 }
 

@@ -13,11 +13,13 @@ mod item;
 mod tests;
 mod tree;
 
+use crate::anon;
 use crate::file::{File, FileOps};
 use crate::pollee::{Events, Pollee};
-use crate::anon;
 use abi::Errno;
-use abi::poll::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP};
+use abi::poll::{
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP,
+};
 use item::{Item, PRIVATE, Spec};
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -71,7 +73,15 @@ impl Epoll {
     }
 
     /// `epoll_ctl(2)` on `target`, known to the caller as `fd`. `epfile` is this instance's own description.
-    pub fn ctl(&self, epfile: &File, op: i32, fd: i32, target: &Arc<File>, events: u32, data: u64) -> Result<(), Errno> {
+    pub fn ctl(
+        &self,
+        epfile: &File,
+        op: i32,
+        fd: i32,
+        target: &Arc<File>,
+        events: u32,
+        data: u64,
+    ) -> Result<(), Errno> {
         if target.is_path() {
             return Err(Errno::EBADF);
         }
@@ -82,7 +92,10 @@ impl Epoll {
             return Err(Errno::EINVAL);
         }
         // `EPOLLWAKEUP` has no meaning where nothing suspends.
-        let spec = Spec { events: events & !EPOLLWAKEUP, data };
+        let spec = Spec {
+            events: events & !EPOLLWAKEUP,
+            data,
+        };
         let inner = of(target);
         if op != EPOLL_CTL_DEL
             && events & EPOLLEXCLUSIVE != 0
@@ -140,7 +153,12 @@ impl Epoll {
     }
 
     fn modify(&self, fd: i32, target: &Arc<File>, spec: Spec) -> Result<(), Errno> {
-        let item = self.interest.lock().get(&(fd, target.id())).cloned().ok_or(Errno::ENOENT)?;
+        let item = self
+            .interest
+            .lock()
+            .get(&(fd, target.id()))
+            .cloned()
+            .ok_or(Errno::ENOENT)?;
         if item.spec.lock().events & EPOLLEXCLUSIVE != 0 {
             return Err(Errno::EINVAL);
         }
@@ -150,7 +168,11 @@ impl Epoll {
     }
 
     fn remove(&self, fd: i32, target: &Arc<File>) -> Result<(), Errno> {
-        let item = self.interest.lock().remove(&(fd, target.id())).ok_or(Errno::ENOENT)?;
+        let item = self
+            .interest
+            .lock()
+            .remove(&(fd, target.id()))
+            .ok_or(Errno::ENOENT)?;
         item.detach(target);
         self.removed(&item, target);
         Ok(())
@@ -167,7 +189,10 @@ impl Epoll {
     fn removed(&self, item: &Arc<Item>, file: &File) {
         WATCHES.fetch_sub(1, Ordering::Relaxed);
         if let Some(inner) = of(file) {
-            inner.parents.lock().retain(|p| p.strong_count() != 0 && !p.ptr_eq(&self.me));
+            inner
+                .parents
+                .lock()
+                .retain(|p| p.strong_count() != 0 && !p.ptr_eq(&self.me));
             // Watched through another number still: put the edge back.
             if self.interest.lock().keys().any(|(_, id)| *id == file.id()) {
                 inner.parents.lock().push(self.me.clone());
@@ -188,7 +213,9 @@ impl Epoll {
 
     /// An item may have become ready. Says whether somebody sleeps who will look.
     fn make_ready(&self, item: &Item) -> bool {
-        let Some(item) = item.me.upgrade() else { return false };
+        let Some(item) = item.me.upgrade() else {
+            return false;
+        };
         let mut ready = self.ready.lock();
         if item.dead.load(Ordering::Acquire) {
             return false;
@@ -216,7 +243,9 @@ impl Epoll {
         ready.collecting = ready.collecting.saturating_add(1);
         while out.len() < max && steps > 0 {
             steps = steps.saturating_sub(1);
-            let Some(item) = ready.list.pop_front() else { break };
+            let Some(item) = ready.list.pop_front() else {
+                break;
+            };
             item.queued.store(false, Ordering::Release);
             drop(ready);
             let events = item.ready();
@@ -232,7 +261,10 @@ impl Epoll {
                 }
             }
             ready = self.ready.lock();
-            if again && !item.dead.load(Ordering::Acquire) && !item.queued.swap(true, Ordering::AcqRel) {
+            if again
+                && !item.dead.load(Ordering::Acquire)
+                && !item.queued.swap(true, Ordering::AcqRel)
+            {
                 ready.list.push_back(item);
             }
         }
@@ -271,7 +303,9 @@ impl Epoll {
             }
             ready = self.ready.lock();
             // Unless there was news since we asked, nothing is lost by taking it off: the next change brings it back.
-            if news == item.news.load(Ordering::Acquire) && ready.list.front().is_some_and(|i| Arc::ptr_eq(i, &item)) {
+            if news == item.news.load(Ordering::Acquire)
+                && ready.list.front().is_some_and(|i| Arc::ptr_eq(i, &item))
+            {
                 ready.list.pop_front();
                 item.queued.store(false, Ordering::Release);
             }
@@ -290,7 +324,10 @@ impl Drop for EpollFile {
             if let Some(file) = item.file.upgrade() {
                 item.detach(&file);
                 if let Some(inner) = of(&file) {
-                    inner.parents.lock().retain(|p| p.strong_count() != 0 && !p.ptr_eq(&self.0.me));
+                    inner
+                        .parents
+                        .lock()
+                        .retain(|p| p.strong_count() != 0 && !p.ptr_eq(&self.0.me));
                 }
             }
         }
@@ -306,7 +343,11 @@ impl FileOps for EpollFile {
         false
     }
     fn poll(&self, _file: &File) -> Events {
-        if self.0.any_ready() { Events::READ } else { Events::empty() }
+        if self.0.any_ready() {
+            Events::READ
+        } else {
+            Events::empty()
+        }
     }
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.0.pollee)
@@ -316,7 +357,9 @@ impl FileOps for EpollFile {
         let mut text = String::new();
         for item in items {
             let spec = *item.spec.lock();
-            let Some(file) = item.file.upgrade() else { continue };
+            let Some(file) = item.file.upgrade() else {
+                continue;
+            };
             let ino = file.inode().attr().map_or(0, |a| a.ino);
             let _ = writeln!(
                 text,

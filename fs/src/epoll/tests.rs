@@ -21,7 +21,12 @@ fn take(f: &Arc<File>) {
 
 #[test]
 fn level_edge_oneshot() {
-    let (ep, a, b, c) = (create(), eventfd(0, 0).unwrap(), eventfd(0, 0).unwrap(), eventfd(0, 0).unwrap());
+    let (ep, a, b, c) = (
+        create(),
+        eventfd(0, 0).unwrap(),
+        eventfd(0, 0).unwrap(),
+        eventfd(0, 0).unwrap(),
+    );
     ctl(&ep, EPOLL_CTL_ADD, 1, &a, IN).unwrap();
     ctl(&ep, EPOLL_CTL_ADD, 2, &b, IN | EPOLLET).unwrap();
     ctl(&ep, EPOLL_CTL_ADD, 3, &c, IN | EPOLLONESHOT).unwrap();
@@ -64,8 +69,20 @@ fn errors() {
     assert_eq!(ctl(&ep, EPOLL_CTL_ADD, 0, &a, IN), Err(Errno::EEXIST));
     // Another number of the same description is another item.
     ctl(&ep, EPOLL_CTL_ADD, 1, &a, OUT).unwrap();
-    assert_eq!(ctl(&ep, EPOLL_CTL_ADD, 2, &a, IN | EPOLLEXCLUSIVE | EPOLLONESHOT), Err(Errno::EINVAL));
-    assert_eq!(ctl(&ep, EPOLL_CTL_MOD, 1, &a, IN | EPOLLEXCLUSIVE), Err(Errno::EINVAL));
+    assert_eq!(
+        ctl(
+            &ep,
+            EPOLL_CTL_ADD,
+            2,
+            &a,
+            IN | EPOLLEXCLUSIVE | EPOLLONESHOT
+        ),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        ctl(&ep, EPOLL_CTL_MOD, 1, &a, IN | EPOLLEXCLUSIVE),
+        Err(Errno::EINVAL)
+    );
     ctl(&ep, EPOLL_CTL_ADD, 2, &a, IN | EPOLLEXCLUSIVE).unwrap();
     assert_eq!(ctl(&ep, EPOLL_CTL_MOD, 2, &a, IN), Err(Errno::EINVAL));
     ctl(&ep, EPOLL_CTL_DEL, 2, &a, 0).unwrap();
@@ -120,7 +137,10 @@ fn chains_of_five_at_most() {
         if upwards {
             results.reverse();
         }
-        let results: Vec<_> = results.into_iter().map(|i| ctl(&eps[i], EPOLL_CTL_ADD, 0, &eps[i + 1], IN)).collect();
+        let results: Vec<_> = results
+            .into_iter()
+            .map(|i| ctl(&eps[i], EPOLL_CTL_ADD, 0, &eps[i + 1], IN))
+            .collect();
         assert_eq!(results[..4], [Ok(()); 4]);
         assert_eq!(results[4], Err(Errno::ELOOP));
     }
@@ -134,8 +154,14 @@ fn exclusive_wakes_one_that_sleeps() {
     for ep in &eps {
         ctl(ep, EPOLL_CTL_ADD, 0, &a, IN | EPOLLEXCLUSIVE).unwrap();
     }
-    of(&eps[1]).unwrap().waiters().register_exclusive(sleepers[0].clone(), Events::READ);
-    of(&eps[2]).unwrap().waiters().register_exclusive(sleepers[1].clone(), Events::READ);
+    of(&eps[1])
+        .unwrap()
+        .waiters()
+        .register_exclusive(sleepers[0].clone(), Events::READ);
+    of(&eps[2])
+        .unwrap()
+        .waiters()
+        .register_exclusive(sleepers[1].clone(), Events::READ);
     add(&a, 1);
     assert_eq!((sleepers[0].take(), sleepers[1].take()), (1, 0));
     add(&a, 1);
@@ -148,7 +174,10 @@ fn one_of_several_waiters_hears() {
     ctl(&ep, EPOLL_CTL_ADD, 0, &a, IN | EPOLLET).unwrap();
     let sleepers: Vec<_> = (0..2).map(|_| Arc::new(Counter::default())).collect();
     for s in &sleepers {
-        of(&ep).unwrap().waiters().register_exclusive(s.clone(), Events::READ);
+        of(&ep)
+            .unwrap()
+            .waiters()
+            .register_exclusive(s.clone(), Events::READ);
     }
     add(&a, 1);
     assert_eq!(sleepers[0].take() + sleepers[1].take(), 1);

@@ -12,10 +12,18 @@ const MAX_LINKS: usize = 4;
 static SHAPE: Mutex<(), { level::EPOLL_TREE }> = Mutex::new(());
 
 /// Runs `add`, which makes `outer` watch `inner`, if the tree stays one: else `ELOOP`.
-pub(super) fn link(outer: &Epoll, inner: &Arc<Epoll>, add: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+pub(super) fn link(
+    outer: &Epoll,
+    inner: &Arc<Epoll>,
+    add: impl FnOnce() -> Result<(), Errno>,
+) -> Result<(), Errno> {
     let shape = SHAPE.lock();
     let down = depth_below(inner, outer, 0)?;
-    if down.saturating_add(1).saturating_add(height_above(outer, 0)) > MAX_LINKS {
+    if down
+        .saturating_add(1)
+        .saturating_add(height_above(outer, 0))
+        > MAX_LINKS
+    {
         return Err(Errno::ELOOP);
     }
     inner.parents.lock().push(outer.me.clone());
@@ -38,9 +46,12 @@ fn depth_below(epoll: &Arc<Epoll>, forbidden: &Epoll, level: usize) -> Result<us
     let items: Vec<_> = epoll.interest.lock().values().cloned().collect();
     let mut depth = 0;
     for item in items {
-        let Some(file) = item.file.upgrade() else { continue };
+        let Some(file) = item.file.upgrade() else {
+            continue;
+        };
         if let Some(child) = of(&file) {
-            depth = depth.max(depth_below(child, forbidden, level.saturating_add(1))?.saturating_add(1));
+            depth = depth
+                .max(depth_below(child, forbidden, level.saturating_add(1))?.saturating_add(1));
         }
     }
     Ok(depth)
@@ -51,6 +62,15 @@ fn height_above(epoll: &Epoll, level: usize) -> usize {
     if level > MAX_LINKS {
         return level;
     }
-    let parents: Vec<_> = epoll.parents.lock().iter().filter_map(std::sync::Weak::upgrade).collect();
-    parents.iter().map(|p| height_above(p, level.saturating_add(1)).saturating_add(1)).max().unwrap_or(0)
+    let parents: Vec<_> = epoll
+        .parents
+        .lock()
+        .iter()
+        .filter_map(std::sync::Weak::upgrade)
+        .collect();
+    parents
+        .iter()
+        .map(|p| height_above(p, level.saturating_add(1)).saturating_add(1))
+        .max()
+        .unwrap_or(0)
 }

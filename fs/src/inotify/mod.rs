@@ -103,7 +103,9 @@ impl Watch {
         if wanted & IN_ONESHOT != 0 && self.done.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Some(instance) = self.instance.upgrade() else { return };
+        let Some(instance) = self.instance.upgrade() else {
+            return;
+        };
         instance.push(self.wd, mask, cookie, name.unwrap_or(&[]));
         if wanted & IN_ONESHOT != 0 {
             self.remove();
@@ -112,7 +114,9 @@ impl Watch {
 
     /// Takes the watch away and says so (`IN_IGNORED`); false if it was not there any more.
     fn remove(&self) -> bool {
-        let Some(instance) = self.instance.upgrade() else { return false };
+        let Some(instance) = self.instance.upgrade() else {
+            return false;
+        };
         let watch = instance.watches.lock().by_wd.remove(&self.wd);
         let Some(watch) = watch else { return false };
         watch.done.store(true, Ordering::Release);
@@ -125,7 +129,10 @@ impl Watch {
         vfs::WATCHES.fetch_sub(1, Ordering::AcqRel);
         if let Some(marks) = marks(self.inode.vnode()) {
             // Dead ones go as well.
-            marks.0.lock().retain(|w| w.upgrade().is_some_and(|w| !std::ptr::eq(&*w, self)));
+            marks
+                .0
+                .lock()
+                .retain(|w| w.upgrade().is_some_and(|w| !std::ptr::eq(&*w, self)));
         }
     }
 }
@@ -158,14 +165,20 @@ impl Instance {
 
     /// `inotify_add_watch(2)` on an inode that the caller has walked to and may read. Returns the watch descriptor.
     pub fn add_watch(&self, inode: &Arc<dyn Inode>, mask: u32) -> Result<i32, Errno> {
-        if mask & !ALL_BITS != 0 || mask & ALL_BITS == 0 || mask & (IN_MASK_ADD | IN_MASK_CREATE) == IN_MASK_ADD | IN_MASK_CREATE {
+        if mask & !ALL_BITS != 0
+            || mask & ALL_BITS == 0
+            || mask & (IN_MASK_ADD | IN_MASK_CREATE) == IN_MASK_ADD | IN_MASK_CREATE
+        {
             return Err(Errno::EINVAL);
         }
         if mask & IN_ONLYDIR != 0 && inode.kind() != crate::NodeKind::Directory {
             return Err(Errno::ENOTDIR);
         }
         let new = mask & (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK);
-        let marks = inode.vnode().watches.get_or_init(|| Arc::new(Marks::default()));
+        let marks = inode
+            .vnode()
+            .watches
+            .get_or_init(|| Arc::new(Marks::default()));
         let marks: &Marks = marks.as_any().downcast_ref().ok_or(Errno::EINVAL)?;
         let same = |w: &Arc<Watch>| w.instance.ptr_eq(&self.me) && !w.done.load(Ordering::Acquire);
         let found = marks.0.lock().iter().filter_map(Weak::upgrade).find(same);
@@ -188,13 +201,23 @@ impl Instance {
         // Numbers rise and come round, as Linux's cyclic allocation has them.
         let mut wd = table.last_wd;
         loop {
-            wd = if wd == i32::MAX { 1 } else { wd.saturating_add(1) };
+            wd = if wd == i32::MAX {
+                1
+            } else {
+                wd.saturating_add(1)
+            };
             if !table.by_wd.contains_key(&wd) {
                 break;
             }
         }
         table.last_wd = wd;
-        let watch = Arc::new(Watch { wd, instance: self.me.clone(), inode: inode.clone(), mask: AtomicU32::new(new), done: AtomicBool::new(false) });
+        let watch = Arc::new(Watch {
+            wd,
+            instance: self.me.clone(),
+            inode: inode.clone(),
+            mask: AtomicU32::new(new),
+            done: AtomicBool::new(false),
+        });
         table.by_wd.insert(wd, watch.clone());
         drop(table);
         marks.0.lock().push(Arc::downgrade(&watch));
@@ -203,8 +226,18 @@ impl Instance {
 
     /// `inotify_rm_watch(2)`.
     pub fn remove_watch(&self, wd: i32) -> Result<(), Errno> {
-        let watch = self.watches.lock().by_wd.get(&wd).cloned().ok_or(Errno::EINVAL)?;
-        if watch.remove() { Ok(()) } else { Err(Errno::EINVAL) }
+        let watch = self
+            .watches
+            .lock()
+            .by_wd
+            .get(&wd)
+            .cloned()
+            .ok_or(Errno::EINVAL)?;
+        if watch.remove() {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
 }
 
@@ -233,12 +266,23 @@ impl FileOps for InotifyFile {
         self.0.queue.lock().read(buf)
     }
     fn poll(&self, _file: &File) -> Events {
-        if self.0.queue.lock().is_empty() { Events::empty() } else { Events::READ }
+        if self.0.queue.lock().is_empty() {
+            Events::empty()
+        } else {
+            Events::READ
+        }
     }
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.0.pollee)
     }
-    fn ioctl(&self, _file: &File, _caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         if cmd != FIONREAD {
             return Err(Errno::ENOTTY);
         }
@@ -253,7 +297,11 @@ impl FileOps for InotifyFile {
             let ino = watch.inode.attr().map_or(0, |a| a.ino);
             let dev = watch.inode.filesystem().dev();
             let mask = watch.mask.load(Ordering::Relaxed);
-            let _ = writeln!(text, "inotify wd:{} ino:{ino:x} sdev:{dev:x} mask:{mask:x} ignored_mask:0 ", watch.wd);
+            let _ = writeln!(
+                text,
+                "inotify wd:{} ino:{ino:x} sdev:{dev:x} mask:{mask:x} ignored_mask:0 ",
+                watch.wd
+            );
         }
         text
     }
@@ -274,7 +322,11 @@ pub fn create(flags: u32) -> Result<Arc<File>, Errno> {
         queue: Mutex::new(Queue::default()),
         pollee: Pollee::new(),
     });
-    Ok(anon::file("inotify", Box::new(InotifyFile(instance)), flags & O_NONBLOCK))
+    Ok(anon::file(
+        "inotify",
+        Box::new(InotifyFile(instance)),
+        flags & O_NONBLOCK,
+    ))
 }
 
 /// The instance behind a description, if it is one.

@@ -18,7 +18,11 @@ struct Event {
 impl Event {
     /// The name with its NUL, up to the next multiple of the header's size.
     fn padded(&self) -> usize {
-        if self.name.is_empty() { 0 } else { self.name.len().saturating_add(1).next_multiple_of(HEADER) }
+        if self.name.is_empty() {
+            0
+        } else {
+            self.name.len().saturating_add(1).next_multiple_of(HEADER)
+        }
     }
     fn len(&self) -> usize {
         HEADER.saturating_add(self.padded())
@@ -43,12 +47,22 @@ impl Queue {
 
     /// Appends an event unless it equals the last one; when the queue is full, one event says so. Tells whether there is something new to read.
     pub fn push(&mut self, wd: i32, mask: u32, cookie: u32, name: &[u8]) -> bool {
-        let mut event = Event { wd, mask, cookie, name: name.into() };
+        let mut event = Event {
+            wd,
+            mask,
+            cookie,
+            name: name.into(),
+        };
         if self.events.back() == Some(&event) {
             return false;
         }
         if self.events.len() >= MAX_QUEUED {
-            event = Event { wd: -1, mask: IN_Q_OVERFLOW, cookie: 0, name: Box::default() };
+            event = Event {
+                wd: -1,
+                mask: IN_Q_OVERFLOW,
+                cookie: 0,
+                name: Box::default(),
+            };
             if self.events.back() == Some(&event) {
                 return false;
             }
@@ -64,7 +78,11 @@ impl Queue {
         while let Some(event) = self.events.front() {
             let len = event.len();
             let Some(out) = done.checked_add(len).and_then(|end| buf.get_mut(done..end)) else {
-                return if done == 0 { Err(Errno::EINVAL) } else { Ok(done) };
+                return if done == 0 {
+                    Err(Errno::EINVAL)
+                } else {
+                    Ok(done)
+                };
             };
             out.fill(0);
             let padded = u32::try_from(event.padded()).unwrap_or(0);
@@ -84,6 +102,10 @@ impl Queue {
         if self.events.is_empty() && self.events.capacity() > 64 {
             self.events = VecDeque::new();
         }
-        if done == 0 { Err(Errno::EAGAIN) } else { Ok(done) }
+        if done == 0 {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(done)
+        }
     }
 }

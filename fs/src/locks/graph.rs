@@ -16,7 +16,9 @@ pub struct Waiting(Option<(u64, u64)>);
 
 /// `owner` is about to wait for `holder`: `EDEADLK` if that one, directly or not, waits for `owner`.
 pub(super) fn wait(owner: Owner, holder: Owner) -> Result<Waiting, Errno> {
-    let (Owner::Posix(owner), Owner::Posix(holder)) = (owner, holder) else { return Ok(Waiting(None)) };
+    let (Owner::Posix(owner), Owner::Posix(holder)) = (owner, holder) else {
+        return Ok(Waiting(None));
+    };
     let mut waits = WAITS.lock();
     let mut seen = BTreeSet::new();
     let mut todo = vec![holder];
@@ -34,7 +36,9 @@ pub(super) fn wait(owner: Owner, holder: Owner) -> Result<Waiting, Errno> {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let Some((owner, holder)) = self.0 else { return };
+        let Some((owner, holder)) = self.0 else {
+            return;
+        };
         let mut waits = WAITS.lock();
         if let Some(list) = waits.get_mut(&owner) {
             if let Some(i) = list.iter().position(|h| *h == holder) {

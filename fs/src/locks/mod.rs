@@ -69,7 +69,10 @@ impl Locks {
     pub fn set(&self, request: Request) -> Result<(), Errno> {
         let mut state = self.state.lock();
         if let Some(kind) = request.kind
-            && state.records.conflict(request.owner, kind, request.range).is_some()
+            && state
+                .records
+                .conflict(request.owner, kind, request.range)
+                .is_some()
         {
             return Err(Errno::EAGAIN);
         }
@@ -82,7 +85,10 @@ impl Locks {
     /// `F_SETLKW`, `F_OFD_SETLKW`: `None` when it is done, else what to hold while sleeping. `EDEADLK` if a POSIX owner would wait for itself.
     pub fn set_waiting(&self, request: Request) -> Result<Option<Waiting>, Errno> {
         let mut state = self.state.lock();
-        let waiting = match request.kind.and_then(|kind| state.records.conflict(request.owner, kind, request.range)) {
+        let waiting = match request
+            .kind
+            .and_then(|kind| state.records.conflict(request.owner, kind, request.range))
+        {
             Some(record) => Some(graph::wait(request.owner, record.owner)?),
             None => {
                 self.apply(&mut state.records, request)?;
@@ -171,7 +177,10 @@ fn count(before: usize, after: usize) {
 
 /// The locks of an inode, made at the first request.
 pub fn of(vnode: &Vnode) -> Result<Arc<Locks>, Errno> {
-    let any = vnode.locks.get_or_init(|| Arc::new(Locks::default())).clone();
+    let any = vnode
+        .locks
+        .get_or_init(|| Arc::new(Locks::default()))
+        .clone();
     any.downcast().map_err(|_| Errno::ENOLCK)
 }
 

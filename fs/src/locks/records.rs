@@ -41,16 +41,31 @@ impl Range {
         }
         let (first, last) = match len {
             0 => (start, i64::MAX),
-            1.. => (start, start.checked_add(len.saturating_sub(1)).ok_or(Errno::EOVERFLOW)?),
-            _ => (start.checked_add(len).ok_or(Errno::EINVAL)?, start.saturating_sub(1)),
+            1.. => (
+                start,
+                start
+                    .checked_add(len.saturating_sub(1))
+                    .ok_or(Errno::EOVERFLOW)?,
+            ),
+            _ => (
+                start.checked_add(len).ok_or(Errno::EINVAL)?,
+                start.saturating_sub(1),
+            ),
         };
         let end = u64::try_from(last).map_err(|_| Errno::EINVAL)?;
-        Ok(Self { start: u64::try_from(first).map_err(|_| Errno::EINVAL)?, end })
+        Ok(Self {
+            start: u64::try_from(first).map_err(|_| Errno::EINVAL)?,
+            end,
+        })
     }
 
     /// `l_len` for `F_GETLK`: 0 up to the end of everything.
     pub fn len(self) -> i64 {
-        if self.end == Self::MAX { 0 } else { i64::try_from(self.end.saturating_sub(self.start).saturating_add(1)).unwrap_or(0) }
+        if self.end == Self::MAX {
+            0
+        } else {
+            i64::try_from(self.end.saturating_sub(self.start).saturating_add(1)).unwrap_or(0)
+        }
     }
 
     fn overlaps(self, other: Self) -> bool {
@@ -86,8 +101,16 @@ impl Records {
 
     /// The first record that stands in the way.
     pub fn conflict(&self, owner: Owner, kind: Kind, range: Range) -> Option<Record> {
-        let in_way = |r: &&Record| r.owner != owner && r.range.overlaps(range) && (kind == Kind::Write || r.kind == Kind::Write);
-        self.0.iter().filter(in_way).min_by_key(|r| r.range.start).copied()
+        let in_way = |r: &&Record| {
+            r.owner != owner
+                && r.range.overlaps(range)
+                && (kind == Kind::Write || r.kind == Kind::Write)
+        };
+        self.0
+            .iter()
+            .filter(in_way)
+            .min_by_key(|r| r.range.start)
+            .copied()
     }
 
     /// Gives `owner` exactly `kind` on `range`, whatever it had there before; `None` nothing.
@@ -100,7 +123,10 @@ impl Records {
             }
             if Some(r.kind) == kind {
                 // Neighbour or overlap of the same kind: becomes part of the new record. It cannot reach a third one, for that would be part of it already.
-                new = Range { start: new.start.min(r.range.start), end: new.end.max(r.range.end) };
+                new = Range {
+                    start: new.start.min(r.range.start),
+                    end: new.end.max(r.range.end),
+                };
                 return false;
             }
             if !r.range.overlaps(range) {
@@ -108,16 +134,33 @@ impl Records {
             }
             // Of another kind: what lies outside stays. Left and right remainders come from at most one record each.
             if r.range.start < range.start {
-                parts[0] = Some(Record { range: Range { start: r.range.start, end: range.start.saturating_sub(1) }, ..*r });
+                parts[0] = Some(Record {
+                    range: Range {
+                        start: r.range.start,
+                        end: range.start.saturating_sub(1),
+                    },
+                    ..*r
+                });
             }
             if r.range.end > range.end {
-                parts[1] = Some(Record { range: Range { start: range.end.saturating_add(1), end: r.range.end }, ..*r });
+                parts[1] = Some(Record {
+                    range: Range {
+                        start: range.end.saturating_add(1),
+                        end: r.range.end,
+                    },
+                    ..*r
+                });
             }
             false
         });
         self.0.extend(parts.into_iter().flatten());
         if let Some(kind) = kind {
-            self.0.push(Record { owner, kind, range: new, pid });
+            self.0.push(Record {
+                owner,
+                kind,
+                range: new,
+                pid,
+            });
         }
     }
 

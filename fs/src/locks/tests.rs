@@ -4,7 +4,12 @@ use crate::testing::Counter;
 use proptest::prelude::*;
 
 fn request(owner: u64, kind: Option<Kind>, start: u64, end: u64) -> Request {
-    Request { owner: Owner::Posix(owner), kind, range: Range { start, end }, pid: owner as i32 }
+    Request {
+        owner: Owner::Posix(owner),
+        kind,
+        range: Range { start, end },
+        pid: owner as i32,
+    }
 }
 
 #[test]
@@ -25,8 +30,15 @@ fn split_merge_downgrade() {
     l.set(request(1, Some(Kind::Read), 40, 59)).unwrap();
     assert_eq!(l.list().0.len(), 3);
     assert_eq!(l.set(request(2, Some(Kind::Read), 40, 59)), Ok(()));
-    assert_eq!(l.set(request(2, Some(Kind::Read), 39, 59)), Err(Errno::EAGAIN));
-    assert_eq!(l.test(Owner::Posix(2), Kind::Write, Range { start: 0, end: 9 }).map(|r| (r.range, r.pid)), Some((Range { start: 0, end: 39 }, 1)));
+    assert_eq!(
+        l.set(request(2, Some(Kind::Read), 39, 59)),
+        Err(Errno::EAGAIN)
+    );
+    assert_eq!(
+        l.test(Owner::Posix(2), Kind::Write, Range { start: 0, end: 9 })
+            .map(|r| (r.range, r.pid)),
+        Some((Range { start: 0, end: 39 }, 1))
+    );
     l.set(request(2, None, 0, Range::MAX)).unwrap();
     l.set(request(1, Some(Kind::Write), 40, 59)).unwrap();
     assert_eq!(l.list().0.len(), 1);
@@ -38,7 +50,10 @@ fn split_merge_downgrade() {
 fn ofd_and_posix_conflict() {
     let l = Locks::default();
     l.set(request(1, Some(Kind::Write), 0, 9)).unwrap();
-    let ofd = Request { owner: Owner::Ofd(1), ..request(1, Some(Kind::Read), 0, 9) };
+    let ofd = Request {
+        owner: Owner::Ofd(1),
+        ..request(1, Some(Kind::Read), 0, 9)
+    };
     assert_eq!(l.set(ofd), Err(Errno::EAGAIN));
     assert!(l.set_waiting(ofd).unwrap().is_some());
 }
@@ -51,7 +66,10 @@ fn deadlock_is_found() {
     b.set(request(102, w, 0, 9)).unwrap();
     let waiting = b.set_waiting(request(101, w, 0, 9)).unwrap();
     assert!(waiting.is_some());
-    assert_eq!(a.set_waiting(request(102, w, 5, 5)).err(), Some(Errno::EDEADLK));
+    assert_eq!(
+        a.set_waiting(request(102, w, 5, 5)).err(),
+        Some(Errno::EDEADLK)
+    );
     drop(waiting);
     assert!(a.set_waiting(request(102, w, 5, 5)).unwrap().is_some());
 }

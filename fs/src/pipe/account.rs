@@ -30,7 +30,11 @@ impl Charge {
     /// Charges a new pipe; returns the slots it gets.
     pub fn new(cred: &Cred, slots: usize) -> (Self, usize) {
         let user = USERS.lock().entry(cred.fsuid).or_default().clone();
-        let mut charge = Self { uid: cred.fsuid, user, pages: 0 };
+        let mut charge = Self {
+            uid: cred.fsuid,
+            user,
+            pages: 0,
+        };
         let total = charge.set(slots);
         if total > SOFT_LIMIT && limited(cred) {
             charge.set(MIN_SLOTS);
@@ -40,7 +44,10 @@ impl Charge {
     }
 
     fn set(&mut self, pages: usize) -> usize {
-        let added = self.user.fetch_add(pages, Ordering::Relaxed).saturating_add(pages);
+        let added = self
+            .user
+            .fetch_add(pages, Ordering::Relaxed)
+            .saturating_add(pages);
         self.user.fetch_sub(self.pages, Ordering::Relaxed);
         let total = added.saturating_sub(self.pages);
         self.pages = pages;

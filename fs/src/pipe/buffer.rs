@@ -30,7 +30,14 @@ impl Chunk {
         self.data.len().saturating_sub(self.start)
     }
     fn slots(&self) -> usize {
-        if self.len() == 0 { 0 } else { self.data.len().div_ceil(PAGE).saturating_sub(self.start / PAGE) }
+        if self.len() == 0 {
+            0
+        } else {
+            self.data
+                .len()
+                .div_ceil(PAGE)
+                .saturating_sub(self.start / PAGE)
+        }
     }
     fn unread(&self) -> &[u8] {
         self.data.get(self.start..).unwrap_or(&[])
@@ -58,7 +65,13 @@ pub struct Buffer {
 impl Buffer {
     /// Empty, with room for `slots` pages.
     pub fn new(slots: usize) -> Self {
-        Self { chunks: VecDeque::new(), bytes: 0, used: 0, slots, spare: Vec::new() }
+        Self {
+            chunks: VecDeque::new(),
+            bytes: 0,
+            used: 0,
+            slots,
+            spare: Vec::new(),
+        }
     }
 
     /// Bytes to read.
@@ -118,12 +131,18 @@ impl Buffer {
         if !part.is_empty() {
             let mut bytes = std::mem::take(&mut self.spare);
             bytes.extend_from_slice(part);
-            let chunk = Chunk { data: bytes, start: 0, packet };
+            let chunk = Chunk {
+                data: bytes,
+                start: 0,
+                packet,
+            };
             self.used = self.used.saturating_add(chunk.slots());
             self.bytes = self.bytes.saturating_add(part.len());
             self.chunks.push_back(chunk);
         }
-        data.len().saturating_sub(rest.len()).saturating_add(part.len())
+        data.len()
+            .saturating_sub(rest.len())
+            .saturating_add(part.len())
     }
 
     /// Takes bytes into `buf`; at most one packet, whose bytes beyond `buf` are lost.
@@ -171,7 +190,11 @@ impl Buffer {
         if data.is_empty() {
             return;
         }
-        let chunk = Chunk { data, start: 0, packet };
+        let chunk = Chunk {
+            data,
+            start: 0,
+            packet,
+        };
         self.used = self.used.saturating_add(chunk.slots());
         self.bytes = self.bytes.saturating_add(chunk.len());
         self.chunks.push_front(chunk);
@@ -180,7 +203,11 @@ impl Buffer {
     /// Appends bytes as they come, for splices: no copy, no continuation of the last slot. The caller looked at [`Buffer::room`]; gives back what does not fit.
     pub fn append(&mut self, mut data: Vec<u8>, packet: bool) -> Vec<u8> {
         let room = self.room();
-        let rest = if data.len() > room { data.split_off(room) } else { Vec::new() };
+        let rest = if data.len() > room {
+            data.split_off(room)
+        } else {
+            Vec::new()
+        };
         self.push(data, packet);
         rest
     }
@@ -192,7 +219,11 @@ impl Buffer {
 
     fn push(&mut self, data: Vec<u8>, packet: bool) {
         if !data.is_empty() {
-            let chunk = Chunk { data, start: 0, packet };
+            let chunk = Chunk {
+                data,
+                start: 0,
+                packet,
+            };
             self.used = self.used.saturating_add(chunk.slots());
             self.bytes = self.bytes.saturating_add(chunk.len());
             self.chunks.push_back(chunk);
@@ -216,7 +247,9 @@ impl Buffer {
     }
 
     fn consume_front(&mut self, n: usize) {
-        let Some(front) = self.chunks.front_mut() else { return };
+        let Some(front) = self.chunks.front_mut() else {
+            return;
+        };
         let before = front.slots();
         let n = n.min(front.len());
         front.start = front.start.saturating_add(n);

@@ -34,7 +34,11 @@ pub fn open_fifo(pipe: &Arc<Pipe>, flags: u32) -> Result<PipeFile, Errno> {
     // Those who wait for this side to come.
     pipe.pollee.notify(Events::READ | Events::WRITE);
     if alone {
-        let field = if nonblock { &end.no_hup_at } else { &end.waits_past };
+        let field = if nonblock {
+            &end.no_hup_at
+        } else {
+            &end.waits_past
+        };
         field.store(seen, Ordering::Relaxed);
     }
     Ok(end)

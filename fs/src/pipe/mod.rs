@@ -61,8 +61,18 @@ impl Pipe {
     /// An empty pipe without ends, accounted to the caller's user.
     pub fn new(cred: &Cred) -> Arc<Self> {
         let (charge, slots) = Charge::new(cred, DEFAULT_SLOTS);
-        let state = State { buffer: Buffer::new(slots), readers: 0, writers: 0, reader_opens: 0, writer_opens: 0, charge };
-        Arc::new(Self { state: Mutex::new(state), pollee: Pollee::new() })
+        let state = State {
+            buffer: Buffer::new(slots),
+            readers: 0,
+            writers: 0,
+            reader_opens: 0,
+            writer_opens: 0,
+            charge,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            pollee: Pollee::new(),
+        })
     }
 
     /// Whom to wait on.
@@ -92,11 +102,15 @@ impl Pipe {
         if size > 1 << 31 {
             return Err(Errno::EINVAL);
         }
-        let size = size.max(PAGE).checked_next_power_of_two().ok_or(Errno::EINVAL)?;
+        let size = size
+            .max(PAGE)
+            .checked_next_power_of_two()
+            .ok_or(Errno::EINVAL)?;
         let slots = size / PAGE;
         let mut state = self.state.lock();
         let growing = slots > state.buffer.slots();
-        if growing && (size > HARD_MAX_SIZE || (size > MAX_SIZE && !cred.has_cap(CAP_SYS_RESOURCE))) {
+        if growing && (size > HARD_MAX_SIZE || (size > MAX_SIZE && !cred.has_cap(CAP_SYS_RESOURCE)))
+        {
             return Err(Errno::EPERM);
         }
         if slots < state.buffer.used() {
@@ -115,7 +129,11 @@ impl Pipe {
             return Ok(0);
         }
         if state.buffer.is_empty() {
-            return if state.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
+            return if state.writers == 0 {
+                Ok(0)
+            } else {
+                Err(Errno::EAGAIN)
+            };
         }
         let was_full = state.buffer.is_full();
         let n = state.buffer.read(buf);
@@ -149,7 +167,11 @@ impl Pipe {
         let mut state = self.state.lock();
         let was_full = state.buffer.is_full();
         let Some(taken) = state.buffer.take(max) else {
-            return if state.writers == 0 { Ok(None) } else { Err(Errno::EAGAIN) };
+            return if state.writers == 0 {
+                Ok(None)
+            } else {
+                Err(Errno::EAGAIN)
+            };
         };
         let freed = was_full && !state.buffer.is_full();
         drop(state);
@@ -202,7 +224,11 @@ impl Pipe {
     pub(crate) fn peek(&self, max: usize) -> Result<Option<Vec<(Vec<u8>, bool)>>, Errno> {
         let state = self.state.lock();
         if state.buffer.is_empty() {
-            return if state.writers == 0 { Ok(None) } else { Err(Errno::EAGAIN) };
+            return if state.writers == 0 {
+                Ok(None)
+            } else {
+                Err(Errno::EAGAIN)
+            };
         }
         Ok(Some(state.buffer.copies(max)))
     }
@@ -235,7 +261,8 @@ impl Pipe {
         let one_sided = (state.readers == 0) != (state.writers == 0);
         drop(state);
         if one_sided {
-            self.pollee.notify(Events::READ | Events::WRITE | Events::ERR | Events::HUP);
+            self.pollee
+                .notify(Events::READ | Events::WRITE | Events::ERR | Events::HUP);
         }
     }
 }
@@ -257,7 +284,13 @@ const NEVER: u64 = u64::MAX;
 impl PipeFile {
     fn new(pipe: &Arc<Pipe>, read: bool, write: bool) -> Self {
         pipe.add_end(read, write);
-        Self { pipe: pipe.clone(), read, write, no_hup_at: AtomicU64::new(NEVER), waits_past: AtomicU64::new(NEVER) }
+        Self {
+            pipe: pipe.clone(),
+            read,
+            write,
+            no_hup_at: AtomicU64::new(NEVER),
+            waits_past: AtomicU64::new(NEVER),
+        }
     }
 
     /// The pipe behind it.
@@ -282,7 +315,11 @@ impl FileOps for PipeFile {
             return false;
         }
         let state = self.pipe.state.lock();
-        let opens = if self.read { state.writer_opens } else { state.reader_opens };
+        let opens = if self.read {
+            state.writer_opens
+        } else {
+            state.reader_opens
+        };
         drop(state);
         if opens != seen {
             self.waits_past.store(NEVER, Ordering::Relaxed);
@@ -292,7 +329,13 @@ impl FileOps for PipeFile {
     fn read(&self, _file: &File, buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
         self.pipe.read(buf)
     }
-    fn write(&self, file: &File, _caller: &dyn Caller, buf: &[u8], _pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        file: &File,
+        _caller: &dyn Caller,
+        buf: &[u8],
+        _pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         Ok((self.pipe.write(buf, file.flags() & O_DIRECT != 0)?, 0))
     }
     fn writes_all(&self) -> bool {
@@ -322,7 +365,14 @@ impl FileOps for PipeFile {
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.pipe.pollee)
     }
-    fn ioctl(&self, _file: &File, _caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         if cmd != FIONREAD {
             return Err(Errno::ENOTTY);
         }
@@ -330,7 +380,14 @@ impl FileOps for PipeFile {
         mem.write(arg, &n.to_ne_bytes())?;
         Ok(0)
     }
-    fn allocate(&self, _file: &File, _caller: &dyn Caller, _mode: i32, _offset: u64, _len: u64) -> Result<(), Errno> {
+    fn allocate(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        _mode: i32,
+        _offset: u64,
+        _len: u64,
+    ) -> Result<(), Errno> {
         Err(Errno::ESPIPE)
     }
 }
@@ -340,9 +397,22 @@ pub fn pair(caller: &dyn Caller, flags: u32) -> Result<(Arc<File>, Arc<File>), E
     let pipe = Pipe::new(&caller.cred());
     let path = anon::pipe(caller);
     let inode = path.inode().clone();
-    let (read_end, write_end) = (PipeFile::new(&pipe, true, false), PipeFile::new(&pipe, false, true));
-    let reader = File::new(Box::new(read_end), path.clone(), inode.clone(), flags & O_NONBLOCK);
-    let writer = File::new(Box::new(write_end), path, inode, 1 | (flags & (O_NONBLOCK | O_DIRECT)));
+    let (read_end, write_end) = (
+        PipeFile::new(&pipe, true, false),
+        PipeFile::new(&pipe, false, true),
+    );
+    let reader = File::new(
+        Box::new(read_end),
+        path.clone(),
+        inode.clone(),
+        flags & O_NONBLOCK,
+    );
+    let writer = File::new(
+        Box::new(write_end),
+        path,
+        inode,
+        1 | (flags & (O_NONBLOCK | O_DIRECT)),
+    );
     Ok((reader, writer))
 }
 

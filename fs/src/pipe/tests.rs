@@ -73,7 +73,10 @@ fn a_user_beyond_the_limit_gets_small_pipes() {
     let pipes: Vec<_> = (0..1025).map(|_| pair(&user, 0).unwrap()).collect();
     assert_eq!(of(&pipes[0].0).unwrap().size(), 65536);
     assert_eq!(of(&pipes[1024].0).unwrap().size(), 8192);
-    assert_eq!(of(&pipes[1024].0).unwrap().set_size(&user.0, 65536), Err(Errno::EPERM));
+    assert_eq!(
+        of(&pipes[1024].0).unwrap().set_size(&user.0, 65536),
+        Err(Errno::EPERM)
+    );
     drop(pipes);
     assert_eq!(of(&pair(&user, 0).unwrap().0).unwrap().size(), 65536);
 }
@@ -83,8 +86,14 @@ fn notifications() {
     let c = TestCaller::root();
     let (r, w) = pair(&c, 0).unwrap();
     let (on_read, on_write) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
-    r.ops().pollee().unwrap().register(on_read.clone(), Events::IN);
-    w.ops().pollee().unwrap().register(on_write.clone(), Events::OUT);
+    r.ops()
+        .pollee()
+        .unwrap()
+        .register(on_read.clone(), Events::IN);
+    w.ops()
+        .pollee()
+        .unwrap()
+        .register(on_write.clone(), Events::OUT);
     w.write(&c, &[0; 65536]).unwrap();
     assert_eq!((on_read.take(), on_write.take()), (1, 0));
     r.read(&mut [0; 10]).unwrap();
@@ -110,7 +119,11 @@ fn fifo_rendezvous() {
     let pending = |f: &Arc<File>| f.ops().open_pending(f);
     let reader = fifo(&pipe, 0).unwrap();
     let heard = Arc::new(Counter::default());
-    reader.ops().pollee().unwrap().register(heard.clone(), Events::READ);
+    reader
+        .ops()
+        .pollee()
+        .unwrap()
+        .register(heard.clone(), Events::READ);
     assert!(pending(&reader));
     let w = fifo(&pipe, 1).unwrap();
     assert_eq!(heard.take(), 1);

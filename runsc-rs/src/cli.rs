@@ -309,7 +309,11 @@ pub struct Exec {
     #[arg(value_name = "container-id")]
     pub id: String,
     /// Command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "command")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "command"
+    )]
     pub args: Vec<String>,
 }
 
@@ -323,7 +327,11 @@ pub struct Ps {
     #[arg(value_name = "container-id")]
     pub id: String,
     /// Options of ps(1), of which the table has only its `-ef` form
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ps options")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ps options"
+    )]
     pub args: Vec<String>,
 }
 
@@ -429,7 +437,12 @@ pub struct Do {
     #[arg(long)]
     pub report: bool,
     /// Command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "command")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "command"
+    )]
     pub args: Vec<OsString>,
 }
 

@@ -12,7 +12,10 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
+};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Termios, Winsize};
 
@@ -38,7 +41,15 @@ impl Pty {
             t.make_raw();
             rustix::termios::tcsetattr(&slave, OptionalActions::Now, &t)?;
             if let Some((rows, columns)) = size {
-                rustix::termios::tcsetwinsize(&master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
+                rustix::termios::tcsetwinsize(
+                    &master,
+                    Winsize {
+                        ws_row: rows,
+                        ws_col: columns,
+                        ws_xpixel: 0,
+                        ws_ypixel: 0,
+                    },
+                )?;
             }
             Ok(Pty { master, slave })
         };
@@ -53,19 +64,33 @@ impl Pty {
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fds = [self.master.as_fd()];
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        rustix::net::sendmsg(&socket, &[std::io::IoSlice::new(name)], &mut control, SendFlags::NOSIGNAL)
-            .map(drop)
-            .map_err(|e| anyhow!("send the console to {}: {}", path.display(), rx(e)))
+        rustix::net::sendmsg(
+            &socket,
+            &[std::io::IoSlice::new(name)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+        .map(drop)
+        .map_err(|e| anyhow!("send the console to {}: {}", path.display(), rx(e)))
     }
 }
 
 fn connect(path: &Path) -> Result<OwnedFd> {
     let make = || {
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         // Engines put the socket in directories whose path may be longer than an address.
         let address = match SocketAddrUnix::new(path) {
             Err(Errno::NAMETOOLONG) => {
-                let file = rustix::fs::open(path, rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+                let file = rustix::fs::open(
+                    path,
+                    rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+                    rustix::fs::Mode::empty(),
+                )?;
                 let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
                 rustix::net::connect(&socket, &address)?;
                 return Ok(socket);
@@ -81,8 +106,12 @@ fn connect(path: &Path) -> Result<OwnedFd> {
 /// runc's rules of `terminal`, `--detach` and `--console-socket`.
 pub fn check(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<()> {
     match (terminal, detach, socket) {
-        (true, true, None) => bail!("cannot allocate tty if runsc-rs will detach without setting console socket"),
-        (false, _, Some(_)) | (_, false, Some(_)) => bail!("cannot use console socket if runsc-rs will not detach or allocate tty"),
+        (true, true, None) => {
+            bail!("cannot allocate tty if runsc-rs will detach without setting console socket")
+        }
+        (false, _, Some(_)) | (_, false, Some(_)) => {
+            bail!("cannot use console socket if runsc-rs will not detach or allocate tty")
+        }
         _ => Ok(()),
     }
 }
@@ -133,7 +162,11 @@ pub struct Relay {
 impl Relay {
     /// Starts with both directions open.
     pub fn new(master: OwnedFd) -> Relay {
-        Relay { master, input: true, output: true }
+        Relay {
+            master,
+            input: true,
+            output: true,
+        }
     }
 
     /// The master.
@@ -148,7 +181,10 @@ impl Relay {
             fds.push(PollFd::new(&self.master, PollFlags::IN));
         }
         if self.input {
-            fds.push(PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(
+                rustix::stdio::stdin(),
+                PollFlags::IN,
+            ));
         }
         fds
     }
@@ -171,7 +207,9 @@ impl Relay {
         while self.output {
             let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
             match rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())) {
-                Ok(n) if n > 0 => self.output = copy(self.master.as_fd(), rustix::stdio::stdout(), &mut buffer),
+                Ok(n) if n > 0 => {
+                    self.output = copy(self.master.as_fd(), rustix::stdio::stdout(), &mut buffer)
+                }
                 _ => break,
             }
         }

@@ -65,7 +65,9 @@ pub fn errno(n: i32) -> String {
     let mut chars = text.chars();
     match chars.next() {
         // Only a capital that begins an ordinary word: "I/O error" is Go's "input/output error".
-        Some(first) if chars.as_str().starts_with(|c: char| c.is_lowercase()) => first.to_lowercase().chain(chars).collect(),
+        Some(first) if chars.as_str().starts_with(|c: char| c.is_lowercase()) => {
+            first.to_lowercase().chain(chars).collect()
+        }
         _ => text.to_owned(),
     }
 }

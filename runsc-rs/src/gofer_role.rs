@@ -53,10 +53,18 @@ fn serve(args: Args) -> Result<(), String> {
     }
     drop(args.go);
     // An empty network namespace costs milliseconds to make, and the sandbox has one.
-    let shared = rustix::thread::move_into_link_name_space(args.sandbox.as_fd(), Some(LinkNameSpaceType::Network)).is_ok();
+    let shared = rustix::thread::move_into_link_name_space(
+        args.sandbox.as_fd(),
+        Some(LinkNameSpaceType::Network),
+    )
+    .is_ok();
     drop(args.sandbox);
     quiet_stdio(args.detached).map_err(|e| format!("gofer: stdio: {e}"))?;
-    let spec = JailSpec { trees: args.trees, new_network: !shared, die_with_parent: false };
+    let spec = JailSpec {
+        trees: args.trees,
+        new_network: !shared,
+        die_with_parent: false,
+    };
     gofer::jail::run(&spec, vec![args.channel], THREADS).map_err(|e| e.to_string())
 }
 

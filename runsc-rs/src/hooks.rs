@@ -57,7 +57,10 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
             command.env(k, v);
         }
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(c) => c,
         Err(e) => bail!("fork/exec {}: {}", hook.path().display(), os(&e)),
@@ -66,10 +69,16 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     if let Some(mut stdin) = child.stdin.take() {
         let _ = stdin.write_all(state);
     }
-    let timeout = hook.timeout().and_then(|t| u64::try_from(t).ok()).map(Duration::from_secs);
+    let timeout = hook
+        .timeout()
+        .and_then(|t| u64::try_from(t).ok())
+        .map(Duration::from_secs);
     let (status, out, err) = finish(&mut child, timeout)?;
     match status {
-        None => bail!("hook ran past specified timeout of {:.1}s", timeout.unwrap_or_default().as_secs_f64()),
+        None => bail!(
+            "hook ran past specified timeout of {:.1}s",
+            timeout.unwrap_or_default().as_secs_f64()
+        ),
         Some(s) if s.success() => Ok(()),
         Some(s) => {
             let how = match (s.code(), s.signal()) {
@@ -83,7 +92,10 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
 }
 
 /// Reads a hook's output and waits for its end, or kills it at the time limit (`None`).
-fn finish(child: &mut Child, timeout: Option<Duration>) -> Result<(Option<ExitStatus>, String, String)> {
+fn finish(
+    child: &mut Child,
+    timeout: Option<Duration>,
+) -> Result<(Option<ExitStatus>, String, String)> {
     let deadline = timeout.map(|t| Instant::now() + t);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let Some(Ok(pidfd)) = pid.map(|p| rustix::process::pidfd_open(p, PidfdFlags::empty())) else {
@@ -93,8 +105,12 @@ fn finish(child: &mut Child, timeout: Option<Duration>) -> Result<(Option<ExitSt
     let (mut out, mut err) = (Vec::new(), Vec::new());
     loop {
         let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN)];
-        let out_at = stdout.as_ref().map(|s| (fds.len(), fds.push(PollFd::new(s, PollFlags::IN))).0);
-        let err_at = stderr.as_ref().map(|s| (fds.len(), fds.push(PollFd::new(s, PollFlags::IN))).0);
+        let out_at = stdout
+            .as_ref()
+            .map(|s| (fds.len(), fds.push(PollFd::new(s, PollFlags::IN))).0);
+        let err_at = stderr
+            .as_ref()
+            .map(|s| (fds.len(), fds.push(PollFd::new(s, PollFlags::IN))).0);
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         let left = left.and_then(|d| Timespec::try_from(d).ok());
         match rustix::event::poll(&mut fds, left.as_ref()) {
@@ -127,7 +143,10 @@ fn finish(child: &mut Child, timeout: Option<Duration>) -> Result<(Option<ExitSt
 /// Takes what is there; closes the pipe at its end.
 fn take<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
     let mut buffer = [0; 4096];
-    let n = pipe.as_mut().and_then(|p| p.read(&mut buffer).ok()).unwrap_or(0);
+    let n = pipe
+        .as_mut()
+        .and_then(|p| p.read(&mut buffer).ok())
+        .unwrap_or(0);
     if n == 0 {
         *pipe = None;
     } else if (into.len() as u64) < MAX_OUTPUT {
@@ -147,9 +166,14 @@ mod tests {
     fn state_arguments_and_environment() {
         let dir = std::env::temp_dir().join(format!("runsc-rs-hook-{}", std::process::id()));
         let script = format!("cat > {0}; echo \"$0 $A\" >> {0}", dir.display());
-        let h = hook(serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", script, "zero"], "env": ["A=b", "PATH=/usr/bin:/bin"]}));
+        let h = hook(
+            serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", script, "zero"], "env": ["A=b", "PATH=/usr/bin:/bin"]}),
+        );
         run(&[h], b"{\"id\":\"x\"}").unwrap();
-        assert_eq!(std::fs::read_to_string(&dir).unwrap(), "{\"id\":\"x\"}zero b\n");
+        assert_eq!(
+            std::fs::read_to_string(&dir).unwrap(),
+            "{\"id\":\"x\"}zero b\n"
+        );
         std::fs::remove_file(&dir).unwrap();
     }
 
@@ -157,10 +181,15 @@ mod tests {
     fn failures() {
         let fail = |json| run(&[hook(json)], b"{}").unwrap_err().to_string();
         assert_eq!(
-            fail(serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", "echo out; echo err >&2; exit 3"]})),
+            fail(
+                serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", "echo out; echo err >&2; exit 3"]})
+            ),
             "error running hook #0: error running hook: exit status 3, stdout: out\n, stderr: err\n"
         );
-        assert_eq!(fail(serde_json::json!({"path": "/nonexistent"})), "error running hook #0: fork/exec /nonexistent: no such file or directory");
+        assert_eq!(
+            fail(serde_json::json!({"path": "/nonexistent"})),
+            "error running hook #0: fork/exec /nonexistent: no such file or directory"
+        );
         assert_eq!(
             fail(serde_json::json!({"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1})),
             "error running hook #0: hook ran past specified timeout of 1.0s"

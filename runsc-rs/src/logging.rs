@@ -29,14 +29,23 @@ pub fn init(path: Option<&Path>, format: LogFormat, debug: bool) -> std::io::Res
                 .create(true)
                 .append(true)
                 .open(p)
-                .map_err(|e| std::io::Error::new(e.kind(), format!("open {}: {}", p.display(), crate::error::os(&e))))?
+                .map_err(|e| {
+                    std::io::Error::new(
+                        e.kind(),
+                        format!("open {}: {}", p.display(), crate::error::os(&e)),
+                    )
+                })?
                 .into(),
         ),
     };
     let logger = LOGGER.get_or_init(|| Logger { file, format });
     // A second call (tests) keeps the first logger.
     let _ = log::set_logger(logger);
-    log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
+    log::set_max_level(if debug {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Info
+    });
     Ok(())
 }
 
@@ -73,7 +82,12 @@ impl log::Log for Logger {
             Level::Info => "info",
             Level::Debug | Level::Trace => "debug",
         };
-        let line = line(self.format, level, &record.args().to_string(), &time::rfc3339(time::now(), false));
+        let line = line(
+            self.format,
+            level,
+            &record.args().to_string(),
+            &time::rfc3339(time::now(), false),
+        );
         // One write, so that lines of several processes do not mix. A log that cannot be written must not stop the command.
         let _ = rustix::io::write(fd(), line.as_bytes());
     }
@@ -86,7 +100,10 @@ impl log::Log for Logger {
 fn line(format: LogFormat, level: &str, msg: &str, time: &str) -> String {
     match format {
         LogFormat::Text => format!("time=\"{time}\" level={level} msg={}\n", quote(msg)),
-        LogFormat::Json => format!("{}\n", serde_json::json!({"level": level, "msg": msg, "time": time})),
+        LogFormat::Json => format!(
+            "{}\n",
+            serde_json::json!({"level": level, "msg": msg, "time": time})
+        ),
     }
 }
 

@@ -69,32 +69,60 @@ fn usage(e: &clap::Error) -> ExitCode {
         // `--version` needs no command.
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             if args.iter().skip(1).any(|a| a == "--version" || a == "-v") {
-                println!("runsc-rs version {}\nspec: {}", env!("CARGO_PKG_VERSION"), oci::VERSION);
+                println!(
+                    "runsc-rs version {}\nspec: {}",
+                    env!("CARGO_PKG_VERSION"),
+                    oci::VERSION
+                );
                 return ExitCode::SUCCESS;
             }
             let _ = e.print();
             // Without a command runc prints its help and is content.
-            return if args.len() == 1 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return if args.len() == 1 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
         }
         _ => {}
     }
     // The log options stand before the command, so they were right; find them by hand, since the rest did not parse.
     let value = |name: &str| {
-        args.iter().enumerate().find_map(|(i, a)| match a.strip_prefix(name) {
-            Some("") => args.get(i + 1).cloned(),
-            Some(v) => v.strip_prefix('=').map(str::to_owned),
-            None => None,
-        })
+        args.iter()
+            .enumerate()
+            .find_map(|(i, a)| match a.strip_prefix(name) {
+                Some("") => args.get(i + 1).cloned(),
+                Some(v) => v.strip_prefix('=').map(str::to_owned),
+                None => None,
+            })
     };
-    let format = if value("--log-format").as_deref() == Some("json") { cli::LogFormat::Json } else { cli::LogFormat::Text };
-    let _ = logging::init(value("--log").map(std::path::PathBuf::from).as_deref(), format, false);
+    let format = if value("--log-format").as_deref() == Some("json") {
+        cli::LogFormat::Json
+    } else {
+        cli::LogFormat::Text
+    };
+    let _ = logging::init(
+        value("--log").map(std::path::PathBuf::from).as_deref(),
+        format,
+        false,
+    );
     if e.kind() == ErrorKind::InvalidSubcommand {
-        let name = e.get(clap::error::ContextKind::InvalidSubcommand).map(ToString::to_string).unwrap_or_default();
+        let name = e
+            .get(clap::error::ContextKind::InvalidSubcommand)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         logging::fatal(&format!("No help topic for '{name}'"));
         return ExitCode::from(3);
     }
     let text = e.render().to_string();
-    eprintln!("Incorrect Usage.\n\n{}", text.lines().skip(1).collect::<Vec<_>>().join("\n").trim_start());
+    eprintln!(
+        "Incorrect Usage.\n\n{}",
+        text.lines()
+            .skip(1)
+            .collect::<Vec<_>>()
+            .join("\n")
+            .trim_start()
+    );
     logging::fatal(&usage_message(e, &args));
     ExitCode::FAILURE
 }
@@ -109,12 +137,19 @@ fn usage_message(e: &clap::Error, args: &[String]) -> String {
     let command = args.iter().skip(1).find(|a| COMMANDS.contains(&a.as_str()));
     match (e.kind(), command) {
         (ErrorKind::UnknownArgument, _) if invalid.starts_with('-') => {
-            format!("flag provided but not defined: -{}", invalid.trim_start_matches('-'))
+            format!(
+                "flag provided but not defined: -{}",
+                invalid.trim_start_matches('-')
+            )
         }
-        (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, Some(c)) if ["exec", "ps", "kill", "do"].contains(&c.as_str()) => {
+        (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, Some(c))
+            if ["exec", "ps", "kill", "do"].contains(&c.as_str()) =>
+        {
             format!("runsc-rs: \"{c}\" requires a minimum of 1 argument")
         }
-        (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, Some(c)) => format!("runsc-rs: \"{c}\" requires exactly 1 argument(s)"),
+        (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, Some(c)) => {
+            format!("runsc-rs: \"{c}\" requires exactly 1 argument(s)")
+        }
         _ => {
             let text = e.render().to_string();
             let first = text.lines().next().unwrap_or_default();
@@ -124,5 +159,7 @@ fn usage_message(e: &clap::Error, args: &[String]) -> String {
 }
 
 /// Commands that take arguments, to name the one that got the wrong number of them.
-const COMMANDS: [&str; 15] =
-    ["create", "run", "start", "state", "kill", "delete", "exec", "ps", "wait", "pause", "resume", "update", "events", "do", "debug"];
+const COMMANDS: [&str; 15] = [
+    "create", "run", "start", "state", "kill", "delete", "exec", "ps", "wait", "pause", "resume",
+    "update", "events", "do", "debug",
+];

@@ -56,12 +56,16 @@ pub struct Process {
 impl Process {
     /// The process that has this number now.
     pub fn of(pid: i32) -> Option<Process> {
-        Some(Process { pid, start: stat(pid)?.1 })
+        Some(Process {
+            pid,
+            start: stat(pid)?.1,
+        })
     }
 
     /// Whether it is still there and not a zombie.
     pub fn is_alive(self) -> bool {
-        stat(self.pid).is_some_and(|(state, start)| start == self.start && state != b'Z' && state != b'X')
+        stat(self.pid)
+            .is_some_and(|(state, start)| start == self.start && state != b'Z' && state != b'X')
     }
 }
 
@@ -129,7 +133,11 @@ impl State {
 
     /// The pid to show: 0 once it is stopped.
     pub fn pid(&self, status: Status) -> i32 {
-        if status == Status::Stopped { 0 } else { self.sandbox.map_or(0, |p| p.pid) }
+        if status == Status::Stopped {
+            0
+        } else {
+            self.sandbox.map_or(0, |p| p.pid)
+        }
     }
 
     /// What the OCI specification calls the state of a container: what `state` prints and hooks read.
@@ -225,7 +233,10 @@ impl Root {
                 Ok(s) => out.push(s),
                 // Being made or being deleted.
                 Err(e) if e.downcast_ref::<Error>().is_some() => {}
-                Err(e) => log::error!("load container {}: {e:#}", entry.file_name().to_string_lossy()),
+                Err(e) => log::error!(
+                    "load container {}: {e:#}",
+                    entry.file_name().to_string_lossy()
+                ),
             }
         }
         out.sort_by(|a: &State, b| a.id.cmp(&b.id));
@@ -237,10 +248,15 @@ fn load(dir: &Path) -> Result<State> {
     let path = dir.join("state.json");
     let text = match fs::read(&path) {
         Ok(t) => t,
-        Err(e) if e.kind() == io::ErrorKind::NotFound || e.kind() == io::ErrorKind::NotADirectory => return Err(Error::NotFound.into()),
+        Err(e)
+            if e.kind() == io::ErrorKind::NotFound || e.kind() == io::ErrorKind::NotADirectory =>
+        {
+            return Err(Error::NotFound.into());
+        }
         Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
     };
-    serde_json::from_slice(&text).with_context(|| format!("{}: not a state of this runtime", path.display()))
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{}: not a state of this runtime", path.display()))
 }
 
 /// One container's directory, locked until dropped.
@@ -251,11 +267,18 @@ pub struct Dir {
 
 impl Dir {
     fn open(path: PathBuf) -> Result<Dir> {
-        let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"));
+        let lock = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"));
         let lock: OwnedFd = match lock {
             Ok(f) => f.into(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound.into()),
-            Err(e) => return Err(e).with_context(|| format!("open {}", path.join("lock").display())),
+            Err(e) => {
+                return Err(e).with_context(|| format!("open {}", path.join("lock").display()));
+            }
         };
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).context("flock")?;
         // Its holder may have deleted the container while we waited.
@@ -274,8 +297,14 @@ impl Dir {
     pub fn save(&self, state: &State) -> Result<()> {
         let tmp = self.path.join(".state.json");
         let text = serde_json::to_vec(state)?;
-        let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&tmp)?;
-        io::Write::write_all(&mut file, &text).with_context(|| format!("write {}", tmp.display()))?;
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&tmp)?;
+        io::Write::write_all(&mut file, &text)
+            .with_context(|| format!("write {}", tmp.display()))?;
         fs::rename(&tmp, self.path.join("state.json")).context("rename state.json")
     }
 
@@ -307,7 +336,8 @@ mod tests {
     use super::*;
 
     fn root(name: &str) -> Root {
-        let dir = std::env::temp_dir().join(format!("runsc-rs-state-{name}-{}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("runsc-rs-state-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         Root(dir)
     }
@@ -346,19 +376,34 @@ mod tests {
         let root = root("life");
         assert!(root.list().unwrap().is_empty());
         let dir = root.create("x").unwrap();
-        assert_eq!(root.create("x").err().unwrap().to_string(), "container with given ID already exists");
+        assert_eq!(
+            root.create("x").err().unwrap().to_string(),
+            "container with given ID already exists"
+        );
         // Not yet saved: it does not show.
         assert!(root.list().unwrap().is_empty());
         dir.save(&state("x")).unwrap();
         assert_eq!(root.list().unwrap().len(), 1);
         let s = root.load("x").unwrap();
         assert_eq!(s.status(), Status::Created);
-        let dead = State { sandbox: s.sandbox.map(|p| Process { start: p.start + 1, ..p }), ..s };
+        let dead = State {
+            sandbox: s.sandbox.map(|p| Process {
+                start: p.start + 1,
+                ..p
+            }),
+            ..s
+        };
         assert_eq!(dead.status(), Status::Stopped);
         assert_eq!(dead.pid(Status::Stopped), 0);
         dir.remove().unwrap();
-        assert_eq!(root.load("x").err().unwrap().to_string(), "container does not exist");
-        assert_eq!(root.open("x").err().unwrap().to_string(), "container does not exist");
+        assert_eq!(
+            root.load("x").err().unwrap().to_string(),
+            "container does not exist"
+        );
+        assert_eq!(
+            root.open("x").err().unwrap().to_string(),
+            "container does not exist"
+        );
         fs::remove_dir_all(&root.0).unwrap();
     }
 }

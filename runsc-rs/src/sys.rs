@@ -51,7 +51,11 @@ pub fn clone_process(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<C
         flags: flags | libc::CLONE_PIDFD as u64,
         pidfd: (&raw mut pidfd) as u64,
         // A child of CLONE_PARENT inherits its sibling's signal.
-        exit_signal: if flags & libc::CLONE_PARENT as u64 != 0 { 0 } else { libc::SIGCHLD as u64 },
+        exit_signal: if flags & libc::CLONE_PARENT as u64 != 0 {
+            0
+        } else {
+            libc::SIGCHLD as u64
+        },
         ..CloneArgs::default()
     };
     if let Some(fd) = cgroup {
@@ -64,9 +68,15 @@ pub fn clone_process(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<C
     match r {
         0 => Ok(Cloned::Child),
         r if r > 0 => {
-            let pid = i32::try_from(r).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("clone3: bad pid"))?;
+            let pid = i32::try_from(r)
+                .ok()
+                .and_then(Pid::from_raw)
+                .ok_or_else(|| io::Error::other("clone3: bad pid"))?;
             // SAFETY: the kernel stored a new descriptor there that nobody else owns.
-            Ok(Cloned::Parent { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+            Ok(Cloned::Parent {
+                pid,
+                pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+            })
         }
         _ => Err(io::Error::last_os_error()),
     }
@@ -91,7 +101,11 @@ pub fn adopt_fd(fd: RawFd) -> io::Result<OwnedFd> {
 
 /// Closes every descriptor but `keep` and the standard three. For a fresh child that goes on with `keep` alone.
 pub fn close_all_but(keep: &[RawFd]) {
-    let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).filter(|&fd| fd > 2).collect();
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .filter_map(|&fd| u32::try_from(fd).ok())
+        .filter(|&fd| fd > 2)
+        .collect();
     keep.sort_unstable();
     keep.dedup();
     let mut from = 3u32;

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Now, since the epoch.
 pub fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// `2026-11-21T03:34:17Z`, or with nine digits of a second: `2026-11-21T03:34:17.367810801Z`.
@@ -14,7 +16,10 @@ pub fn rfc3339(t: Duration, nanos: bool) -> String {
     let (y, m, d) = civil(days);
     let (h, mi, s) = (rem / 3600, rem % 3600 / 60, rem % 60);
     if nanos {
-        format!("{y:04}-{m:02}-{d:02}T{h:02}:{mi:02}:{s:02}.{:09}Z", t.subsec_nanos())
+        format!(
+            "{y:04}-{m:02}-{d:02}T{h:02}:{mi:02}:{s:02}.{:09}Z",
+            t.subsec_nanos()
+        )
     } else {
         format!("{y:04}-{m:02}-{d:02}T{h:02}:{mi:02}:{s:02}Z")
     }
@@ -41,7 +46,13 @@ mod tests {
     #[test]
     fn known_times() {
         assert_eq!(rfc3339(Duration::new(0, 0), false), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(Duration::new(951_827_696, 5), true), "2000-02-29T12:34:56.000000005Z");
-        assert_eq!(rfc3339(Duration::new(1_795_232_057, 0), false), "2026-11-21T03:34:17Z");
+        assert_eq!(
+            rfc3339(Duration::new(951_827_696, 5), true),
+            "2000-02-29T12:34:56.000000005Z"
+        );
+        assert_eq!(
+            rfc3339(Duration::new(1_795_232_057, 0), false),
+            "2026-11-21T03:34:17Z"
+        );
     }
 }

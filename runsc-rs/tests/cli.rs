@@ -30,7 +30,10 @@ impl Scene {
         let out = self.run(args);
         let text = String::from_utf8(out.stderr).unwrap();
         let last = text.lines().last().unwrap_or_default();
-        let msg = last.split_once("msg=\"").map_or(last, |(_, m)| m.trim_end_matches('"')).replace("\\\"", "\"");
+        let msg = last
+            .split_once("msg=\"")
+            .map_or(last, |(_, m)| m.trim_end_matches('"'))
+            .replace("\\\"", "\"");
         (out.status.code().unwrap(), msg)
     }
 
@@ -52,31 +55,78 @@ fn stdout(out: &Output) -> String {
 #[test]
 fn containers_that_are_not_there() {
     let s = Scene::new("none");
-    for args in [&["state", "x"][..], &["start", "x"], &["kill", "x"], &["delete", "x"], &["ps", "x"], &["pause", "x"], &["events", "x"], &["wait", "x"]] {
-        assert_eq!(s.fails(args), (1, "container does not exist".into()), "{args:?}");
+    for args in [
+        &["state", "x"][..],
+        &["start", "x"],
+        &["kill", "x"],
+        &["delete", "x"],
+        &["ps", "x"],
+        &["pause", "x"],
+        &["events", "x"],
+        &["wait", "x"],
+    ] {
+        assert_eq!(
+            s.fails(args),
+            (1, "container does not exist".into()),
+            "{args:?}"
+        );
     }
-    assert_eq!(s.fails(&["exec", "x", "true"]), (255, "exec failed: container does not exist".into()));
+    assert_eq!(
+        s.fails(&["exec", "x", "true"]),
+        (255, "exec failed: container does not exist".into())
+    );
     assert_eq!(s.run(&["delete", "--force", "x"]).status.code(), Some(0));
-    assert_eq!(stdout(&s.run(&["list"])), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+    assert_eq!(
+        stdout(&s.run(&["list"])),
+        "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
+    );
     assert_eq!(stdout(&s.run(&["list", "--format", "json"])), "null\n");
-    assert_eq!(s.fails(&["list", "-f", "xml"]), (1, "invalid format option".into()));
+    assert_eq!(
+        s.fails(&["list", "-f", "xml"]),
+        (1, "invalid format option".into())
+    );
 }
 
 #[test]
 fn ids() {
     let s = Scene::new("ids");
     for bad in ["a/b", "..", "a b"] {
-        assert_eq!(s.fails(&["run", bad]), (1, "runsc-rs run failed: invalid container ID format".into()), "{bad}");
+        assert_eq!(
+            s.fails(&["run", bad]),
+            (1, "runsc-rs run failed: invalid container ID format".into()),
+            "{bad}"
+        );
     }
-    assert_eq!(s.fails(&["run", ""]), (1, "runsc-rs run failed: container id cannot be empty".into()));
+    assert_eq!(
+        s.fails(&["run", ""]),
+        (
+            1,
+            "runsc-rs run failed: container id cannot be empty".into()
+        )
+    );
 }
 
 #[test]
 fn usage() {
     let s = Scene::new("usage");
-    assert_eq!(s.fails(&["state"]), (1, "runsc-rs: \"state\" requires exactly 1 argument(s)".into()));
-    assert_eq!(s.fails(&["state", "a", "b"]), (1, "runsc-rs: \"state\" requires exactly 1 argument(s)".into()));
-    assert_eq!(s.fails(&["run", "--bogus", "x"]), (1, "flag provided but not defined: -bogus".into()));
+    assert_eq!(
+        s.fails(&["state"]),
+        (
+            1,
+            "runsc-rs: \"state\" requires exactly 1 argument(s)".into()
+        )
+    );
+    assert_eq!(
+        s.fails(&["state", "a", "b"]),
+        (
+            1,
+            "runsc-rs: \"state\" requires exactly 1 argument(s)".into()
+        )
+    );
+    assert_eq!(
+        s.fails(&["run", "--bogus", "x"]),
+        (1, "flag provided but not defined: -bogus".into())
+    );
     assert_eq!(s.fails(&["bogus"]), (3, "No help topic for 'bogus'".into()));
     assert!(stdout(&s.run(&["--version"])).starts_with("runsc-rs version "));
 }
@@ -91,33 +141,83 @@ fn configurations() {
         }
         s.fails(&["run", "x"])
     };
-    assert_eq!(run(None), (1, "runsc-rs run failed: JSON specification file config.json not found".into()));
-    assert_eq!(run(Some("{}")), (1, "runsc-rs run failed: process property must not be empty".into()));
-    assert!(run(Some("{")).1.starts_with("runsc-rs run failed: config.json: EOF"));
-    assert!(run(Some(r#"{"ociVersion": 5}"#)).1.starts_with("runsc-rs run failed: config.json: ociVersion: invalid type: integer `5`, expected a string"));
+    assert_eq!(
+        run(None),
+        (
+            1,
+            "runsc-rs run failed: JSON specification file config.json not found".into()
+        )
+    );
+    assert_eq!(
+        run(Some("{}")),
+        (
+            1,
+            "runsc-rs run failed: process property must not be empty".into()
+        )
+    );
+    assert!(
+        run(Some("{"))
+            .1
+            .starts_with("runsc-rs run failed: config.json: EOF")
+    );
+    assert!(run(Some(r#"{"ociVersion": 5}"#)).1.starts_with(
+        "runsc-rs run failed: config.json: ociVersion: invalid type: integer `5`, expected a string"
+    ));
     // A good one whose root is not there; nothing may be left of the attempt.
     fs::remove_file(s.0.join("bundle/config.json")).unwrap();
     assert!(s.run(&["spec"]).status.success());
-    let text = fs::read_to_string(s.0.join("bundle/config.json")).unwrap().replace("\"terminal\": true", "\"terminal\": false");
+    let text = fs::read_to_string(s.0.join("bundle/config.json"))
+        .unwrap()
+        .replace("\"terminal\": true", "\"terminal\": false");
     let (code, msg) = run(Some(&text));
     assert_eq!(code, 1);
-    assert!(msg.contains("invalid rootfs: stat ") && msg.ends_with("/bundle/rootfs: no such file or directory"), "{msg}");
-    assert_eq!(s.fails(&["spec"]), (1, "File config.json exists. Remove it first".into()));
-    assert_eq!(s.fails(&["run", "-d", "-b", "/nonexistent", "x"]), (1, "runsc-rs run failed: chdir /nonexistent: no such file or directory".into()));
+    assert!(
+        msg.contains("invalid rootfs: stat ")
+            && msg.ends_with("/bundle/rootfs: no such file or directory"),
+        "{msg}"
+    );
+    assert_eq!(
+        s.fails(&["spec"]),
+        (1, "File config.json exists. Remove it first".into())
+    );
+    assert_eq!(
+        s.fails(&["run", "-d", "-b", "/nonexistent", "x"]),
+        (
+            1,
+            "runsc-rs run failed: chdir /nonexistent: no such file or directory".into()
+        )
+    );
     assert_eq!(stdout(&s.run(&["list", "-q"])), "");
     // With a terminal and nobody to give it to.
     s.config(&text.replace("\"terminal\": false", "\"terminal\": true"));
-    assert!(s.fails(&["create", "x"]).1.ends_with("cannot allocate tty if runsc-rs will detach without setting console socket"));
+    assert!(
+        s.fails(&["create", "x"]).1.ends_with(
+            "cannot allocate tty if runsc-rs will detach without setting console socket"
+        )
+    );
 }
 
 #[test]
 fn the_log_file_is_for_engines() {
     let s = Scene::new("log");
     let log = s.0.join("log.json");
-    let out = s.run(&["--log", log.to_str().unwrap(), "--log-format", "json", "state", "x"]);
-    assert_eq!(String::from_utf8(out.stderr).unwrap(), "container does not exist\n");
+    let out = s.run(&[
+        "--log",
+        log.to_str().unwrap(),
+        "--log-format",
+        "json",
+        "state",
+        "x",
+    ]);
+    assert_eq!(
+        String::from_utf8(out.stderr).unwrap(),
+        "container does not exist\n"
+    );
     let line: serde_json::Value = serde_json::from_str(&fs::read_to_string(&log).unwrap()).unwrap();
-    assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("error"), Some("container does not exist")));
+    assert_eq!(
+        (line["level"].as_str(), line["msg"].as_str()),
+        (Some("error"), Some("container does not exist"))
+    );
     assert!(line["time"].as_str().unwrap().ends_with('Z'));
 }
 
@@ -127,6 +227,13 @@ fn features_and_listings() {
     let features: serde_json::Value = serde_json::from_slice(&s.run(&["features"]).stdout).unwrap();
     assert_eq!(features["hooks"].as_array().unwrap().len(), 6);
     assert_eq!(features["linux"]["cgroup"]["v2"], true);
-    let calls: serde_json::Value = serde_json::from_slice(&s.run(&["syscalls", "-f", "json"]).stdout).unwrap();
-    assert!(calls.as_array().unwrap().iter().any(|c| c["name"] == "read" && c["support"] == "full"));
+    let calls: serde_json::Value =
+        serde_json::from_slice(&s.run(&["syscalls", "-f", "json"]).stdout).unwrap();
+    assert!(
+        calls
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|c| c["name"] == "read" && c["support"] == "full")
+    );
 }

@@ -13,7 +13,12 @@ pub fn make(task: &Task, kind: &[u8], data: &[u8]) -> Result<Arc<dyn FileSystem>
 }
 
 /// The same for the processes of `ns`.
-pub fn make_for(kernel: &Arc<Kernel>, ns: &Arc<PidNamespace>, kind: &[u8], data: &[u8]) -> Result<Arc<dyn FileSystem>, Errno> {
+pub fn make_for(
+    kernel: &Arc<Kernel>,
+    ns: &Arc<PidNamespace>,
+    kind: &[u8],
+    data: &[u8],
+) -> Result<Arc<dyn FileSystem>, Errno> {
     let store = || crate::mm::Store::of(kernel);
     Ok(match kind {
         b"" => return Err(Errno::EINVAL),

@@ -19,7 +19,10 @@ pub struct Memory {
 pub fn memory() -> Memory {
     let info = rustix::system::sysinfo();
     let unit = u64::from(info.mem_unit).max(1);
-    Memory { total: info.totalram.saturating_mul(unit), free: info.freeram.saturating_mul(unit) }
+    Memory {
+        total: info.totalram.saturating_mul(unit),
+        free: info.freeram.saturating_mul(unit),
+    }
 }
 
 /// Processors that the sandbox may use; at least 1.
@@ -27,7 +30,9 @@ pub fn cpus() -> u32 {
     static KNOWN: AtomicU32 = AtomicU32::new(0);
     match KNOWN.load(Ordering::Relaxed) {
         0 => {
-            let count = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count()).max(1);
+            let count = rustix::thread::sched_getaffinity(None)
+                .map_or(1, |set| set.count())
+                .max(1);
             KNOWN.store(count, Ordering::Relaxed);
             count
         }

@@ -16,6 +16,6 @@ pub mod pseudo;
 pub mod socket;
 pub mod syscall;
 pub mod sysfs;
-pub mod vdso;
 pub mod time;
 pub mod tty;
+pub mod vdso;

@@ -77,7 +77,15 @@ pub trait Tracer: Send + Sync {
     /// Before a call.
     fn enter(&self, cx: &Cx, call: Option<&Syscall>, nr: u64, args: &[u64; 6]);
     /// After it; `ns` is what it took.
-    fn exit(&self, cx: &Cx, call: Option<&Syscall>, nr: u64, args: &[u64; 6], result: SysResult, ns: u64);
+    fn exit(
+        &self,
+        cx: &Cx,
+        call: Option<&Syscall>,
+        nr: u64,
+        args: &[u64; 6],
+        result: SysResult,
+        ns: u64,
+    );
     /// A signal is about to be delivered, or killed the group.
     fn signal(&self, cx: &Cx, info: &abi::signal::SigInfo);
     /// The task ends.

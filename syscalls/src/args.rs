@@ -1,8 +1,8 @@
 //! Typed arguments: from the raw register to what a handler takes, and to what a trace shows.
 
 use abi::Errno;
-pub use sentry::kernel::Fd;
 use sentry::kernel::Cx;
+pub use sentry::kernel::Fd;
 use sentry::syscall::SysResult;
 use std::fmt::Write;
 use std::marker::PhantomData;
@@ -110,7 +110,10 @@ impl<T> Copy for UserAddr<T> {}
 impl<T> UserAddr<T> {
     /// At this address.
     pub fn new(addr: u64) -> Self {
-        Self { addr, of: PhantomData }
+        Self {
+            addr,
+            of: PhantomData,
+        }
     }
     /// A null pointer.
     pub fn is_null(self) -> bool {
@@ -122,7 +125,10 @@ impl<T> UserAddr<T> {
     }
     /// The element `index` places further on.
     pub fn at(self, index: usize) -> Self {
-        Self::new(self.addr.wrapping_add((index as u64).wrapping_mul(size_of::<T>() as u64)))
+        Self::new(
+            self.addr
+                .wrapping_add((index as u64).wrapping_mul(size_of::<T>() as u64)),
+        )
     }
 }
 
@@ -143,7 +149,11 @@ impl<T: IntoBytes + Immutable> UserAddr<T> {
     }
     /// Copies it out unless the pointer is null.
     pub fn write_if_some(self, cx: &Cx, value: &T) -> Result<(), Errno> {
-        if self.is_null() { Ok(()) } else { self.write(cx, value) }
+        if self.is_null() {
+            Ok(())
+        } else {
+            self.write(cx, value)
+        }
     }
 }
 
@@ -208,7 +218,12 @@ impl FromArg for InBuf {
         Ok(Self(raw))
     }
     fn show(cx: &Cx, args: &[u64; 6], index: usize, _: Option<SysResult>, out: &mut String) {
-        show_buffer(cx, arg(args, index), arg(args, index.saturating_add(1)), out);
+        show_buffer(
+            cx,
+            arg(args, index),
+            arg(args, index.saturating_add(1)),
+            out,
+        );
     }
 }
 
@@ -227,7 +242,9 @@ impl FromArg for OutBuf {
 }
 
 fn show_buffer(cx: &Cx, addr: u64, len: u64, out: &mut String) {
-    let shown = usize::try_from(len).unwrap_or(usize::MAX).min(SHOWN.saturating_add(1));
+    let shown = usize::try_from(len)
+        .unwrap_or(usize::MAX)
+        .min(SHOWN.saturating_add(1));
     let mut bytes = vec![0; shown];
     match cx.mm().and_then(|mm| mm.read_bytes(addr, &mut bytes)) {
         Ok(()) => show_string(&bytes, SHOWN, out),
@@ -283,10 +300,15 @@ where
     B::Bits: FlagBits + std::fmt::LowerHex,
 {
     fn from_raw(raw: u64) -> Result<Self, Errno> {
-        B::from_bits(B::Bits::from_register(raw)).map(Self).ok_or(Errno::EINVAL)
+        B::from_bits(B::Bits::from_register(raw))
+            .map(Self)
+            .ok_or(Errno::EINVAL)
     }
     fn show(_: &Cx, args: &[u64; 6], index: usize, _: Option<SysResult>, out: &mut String) {
-        show_flags(B::from_bits_retain(B::Bits::from_register(arg(args, index))), out);
+        show_flags(
+            B::from_bits_retain(B::Bits::from_register(arg(args, index))),
+            out,
+        );
     }
 }
 
@@ -298,7 +320,10 @@ where
         Ok(Self(B::from_bits_truncate(B::Bits::from_register(raw))))
     }
     fn show(_: &Cx, args: &[u64; 6], index: usize, _: Option<SysResult>, out: &mut String) {
-        show_flags(B::from_bits_retain(B::Bits::from_register(arg(args, index))), out);
+        show_flags(
+            B::from_bits_retain(B::Bits::from_register(arg(args, index))),
+            out,
+        );
     }
 }
 
@@ -322,7 +347,11 @@ where
         if any {
             out.push('|');
         }
-        out.push_str(if any || rest_text != "0x0" { &rest_text } else { "0" });
+        out.push_str(if any || rest_text != "0x0" {
+            &rest_text
+        } else {
+            "0"
+        });
     }
 }
 
@@ -344,7 +373,9 @@ impl FromArg for SigArg {
     fn from_raw(raw: u64) -> Result<Self, Errno> {
         match raw as i32 {
             0 => Ok(Self(None)),
-            n => abi::signal::Signal::new(n).map(|s| Self(Some(s))).ok_or(Errno::EINVAL),
+            n => abi::signal::Signal::new(n)
+                .map(|s| Self(Some(s)))
+                .ok_or(Errno::EINVAL),
         }
     }
     fn show(_: &Cx, args: &[u64; 6], index: usize, _: Option<SysResult>, out: &mut String) {

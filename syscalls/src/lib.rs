@@ -15,7 +15,13 @@
 //! Dispatch, traces, `runsc-rs syscalls` and `docs/compatibility.md` all come from that line. Arguments are typed ([`args`]): converting the raw register is where bad
 //! descriptors, pointers and flags are refused.
 #![forbid(unsafe_code)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
 
 #[macro_use]
 mod table;
@@ -31,7 +37,7 @@ pub mod strace;
 pub mod system;
 pub mod time;
 
-pub use sentry::syscall::{SysResult, Support, Syscall, SyscallTable};
+pub use sentry::syscall::{Support, SysResult, Syscall, SyscallTable};
 
 /// Every family's list.
 pub static FAMILIES: &[&[Syscall]] = &[
@@ -57,7 +63,11 @@ mod tests {
     fn every_number_is_declared_once() {
         let mut seen = std::collections::HashMap::new();
         for call in super::FAMILIES.iter().flat_map(|f| f.iter()) {
-            assert!(seen.insert(call.nr, call.name).is_none(), "{} is declared twice", call.name);
+            assert!(
+                seen.insert(call.nr, call.name).is_none(),
+                "{} is declared twice",
+                call.name
+            );
         }
     }
 }

@@ -52,11 +52,13 @@ pub fn sandboxed(binary: &Path, platform: &str, spec: &Spec, limit: Duration) ->
         .args(args);
     let mut output = run(&mut command, &spec.input, limit)?;
     if let Ok(log) = std::fs::read(root.dir().join("log"))
-        && !log.is_empty() && output.end != crate::process::End::Code(0) {
-            output.stderr.extend_from_slice(b"\n-- runtime's log --\n");
-            output
-                .stderr
-                .extend_from_slice(log.get(log.len().saturating_sub(4000)..).unwrap_or(&log));
-        }
+        && !log.is_empty()
+        && output.end != crate::process::End::Code(0)
+    {
+        output.stderr.extend_from_slice(b"\n-- runtime's log --\n");
+        output
+            .stderr
+            .extend_from_slice(log.get(log.len().saturating_sub(4000)..).unwrap_or(&log));
+    }
     Ok(output)
 }

@@ -13,11 +13,13 @@ use platform::stub::HostVdso;
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use sentry::kernel::container::{Prepared, StartError};
 use sentry::kernel::limits::Limit;
-use sentry::kernel::{Container, Credentials, ExitStatus, HostClock, Kernel, ProcessSpec, ThreadGroup};
+use sentry::kernel::{
+    Container, Credentials, ExitStatus, HostClock, Kernel, ProcessSpec, ThreadGroup,
+};
 
+use super::mounts;
 use super::{BootSpec, Strace};
 use crate::cli::StraceFormat;
-use super::mounts;
 use crate::control::wire::ProcessRow;
 use crate::error;
 use crate::oci::process::Process;
@@ -33,7 +35,10 @@ pub struct HostInfo {
 impl HostInfo {
     /// Reads it.
     pub fn read() -> HostInfo {
-        HostInfo { cpuinfo: std::fs::read("/proc/cpuinfo").unwrap_or_default(), vdso: HostVdso::find() }
+        HostInfo {
+            cpuinfo: std::fs::read("/proc/cpuinfo").unwrap_or_default(),
+            vdso: HostVdso::find(),
+        }
     }
 }
 
@@ -95,20 +100,43 @@ pub fn errno(what: &str, e: Errno) -> anyhow::Error {
 
 impl Guest {
     /// Boots the kernel and makes the container, up to its program being loaded.
-    pub fn new(spec: BootSpec, platform: Arc<dyn Platform>, host: HostInfo, gofer: OwnedFd) -> Result<Guest> {
+    pub fn new(
+        spec: BootSpec,
+        platform: Arc<dyn Platform>,
+        host: HostInfo,
+        gofer: OwnedFd,
+    ) -> Result<Guest> {
         sentry::tty::register_devices();
-        let kernel = Kernel::new(platform, syscalls::table(), Arc::new(HostClock)).map_err(|e| errno("kernel", e))?;
-        let pids = spec.spec.linux().as_ref().and_then(|l| l.resources().as_ref()).and_then(|r| r.pids().as_ref()).map(|p| p.limit());
+        let kernel = Kernel::new(platform, syscalls::table(), Arc::new(HostClock))
+            .map_err(|e| errno("kernel", e))?;
+        let pids = spec
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.resources().as_ref())
+            .and_then(|r| r.pids().as_ref())
+            .map(|p| p.limit());
         if let Some(limit) = pids.and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0) {
-            kernel.tasks_max.fetch_min(limit, std::sync::atomic::Ordering::Relaxed);
+            kernel
+                .tasks_max
+                .fetch_min(limit, std::sync::atomic::Ordering::Relaxed);
         }
-        let (client, trees) = Client::connect(gofer, 4).map_err(|e| errno("the gofer does not answer", e))?;
-        sentry::procfs::set_host_text(sentry::procfs::HostText { cpuinfo: host.cpuinfo.into() });
+        let (client, trees) =
+            Client::connect(gofer, 4).map_err(|e| errno("the gofer does not answer", e))?;
+        sentry::procfs::set_host_text(sentry::procfs::HostText {
+            cpuinfo: host.cpuinfo.into(),
+        });
         let (namespace, root) = mounts::build(&kernel, &client, &trees, &spec)?;
         let hostname = spec.spec.hostname().clone().unwrap_or_default();
         let domainname = spec.spec.domainname().clone().unwrap_or_default();
         let container = kernel
-            .create_container(&spec.id, namespace, root, hostname.as_bytes(), domainname.as_bytes())
+            .create_container(
+                &spec.id,
+                namespace,
+                root,
+                hostname.as_bytes(),
+                domainname.as_bytes(),
+            )
             .map_err(|e| errno("container", e))?;
         let kick = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let mut guest = Guest {
@@ -118,7 +146,12 @@ impl Guest {
             init: None,
             broken: false,
             kick: Arc::new(Kick(kick)),
-            start_hooks: spec.spec.hooks().as_ref().and_then(|h| h.start_container().clone()).unwrap_or_default(),
+            start_hooks: spec
+                .spec
+                .hooks()
+                .as_ref()
+                .and_then(|h| h.start_container().clone())
+                .unwrap_or_default(),
             like: None,
             gofer: client,
             debug: spec.debug,
@@ -132,9 +165,13 @@ impl Guest {
         let fds = spec.stdio.into_iter().chain(spec.preserved).collect();
         guest.prepared = Some(match guest.prepare(&spec.process, fds) {
             Ok(p) => First::Ready(p),
-            Err(Failed::Start(StartError::Exec(path, Errno::ENOEXEC))) => {
-                First::Broken(format!("exec {}: exec format error\n", String::from_utf8_lossy(&path)), stderr)
-            }
+            Err(Failed::Start(StartError::Exec(path, Errno::ENOEXEC))) => First::Broken(
+                format!(
+                    "exec {}: exec format error\n",
+                    String::from_utf8_lossy(&path)
+                ),
+                stderr,
+            ),
             Err(e) => return Err(e.into()),
         });
         let tracer = guest.new_tracer()?;
@@ -165,7 +202,9 @@ impl Guest {
         let mut tty = None;
         let mut fds = fds.into_iter();
         if p.terminal {
-            let fd = fds.next().ok_or_else(|| anyhow!("a terminal was asked for and none was given"))?;
+            let fd = fds
+                .next()
+                .ok_or_else(|| anyhow!("a terminal was asked for and none was given"))?;
             let file = mounts::host_tty(&self.container, fd)?;
             files.extend((0..3).map(|n| (n, file.clone())));
             tty = Some(file);
@@ -183,7 +222,8 @@ impl Guest {
         groups.sort_unstable();
         groups.dedup();
         cred.groups = groups.into();
-        (cred.permitted, cred.effective, cred.inheritable) = (p.caps.permitted, p.caps.effective, p.caps.inheritable);
+        (cred.permitted, cred.effective, cred.inheritable) =
+            (p.caps.permitted, p.caps.effective, p.caps.inheritable);
         (cred.bounding, cred.ambient) = (p.caps.bounding, p.caps.ambient);
         cred.no_new_privs = p.no_new_privs;
         mounts::make_cwd(&self.container, &p.cwd);
@@ -201,7 +241,12 @@ impl Guest {
             limits: p
                 .rlimits
                 .iter()
-                .filter_map(|l| Some((usize::try_from(l.resource).ok()?, Limit::new(l.soft, l.hard))))
+                .filter_map(|l| {
+                    Some((
+                        usize::try_from(l.resource).ok()?,
+                        Limit::new(l.soft, l.hard),
+                    ))
+                })
                 .collect(),
             fds: files,
             tty,
@@ -212,7 +257,9 @@ impl Guest {
 
     fn launch(&self, prepared: Prepared) -> Result<Arc<ThreadGroup>> {
         let group = prepared.task().group().clone();
-        group.exit_events.register(self.kick.clone(), Events::IN | Events::HUP);
+        group
+            .exit_events
+            .register(self.kick.clone(), Events::IN | Events::HUP);
         prepared.start().map_err(|e| errno("start", e))
     }
 
@@ -223,7 +270,9 @@ impl Guest {
         if self.prepared.is_some() {
             self.run_start_hooks(states)?;
         }
-        let Some(first) = self.prepared.take() else { bail!("cannot start an already running container") };
+        let Some(first) = self.prepared.take() else {
+            bail!("cannot start an already running container")
+        };
         match first {
             First::Ready(prepared) => self.init = Some(self.launch(prepared)?),
             First::Broken(message, stderr) => {
@@ -240,7 +289,9 @@ impl Guest {
     fn run_start_hooks(&self, states: Vec<OwnedFd>) -> Result<()> {
         let mut states = states.into_iter();
         for (i, hook) in self.start_hooks.iter().enumerate() {
-            let (Some(stdin), Some(like)) = (states.next(), &self.like) else { bail!("startContainer hooks: no state was given") };
+            let (Some(stdin), Some(like)) = (states.next(), &self.like) else {
+                bail!("startContainer hooks: no state was given")
+            };
             // Descriptor 1 is /dev/null here.
             let null = || rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3);
             let path = hook.path().to_string_lossy().into_owned();
@@ -248,16 +299,29 @@ impl Guest {
             if let Some(first) = args.first_mut() {
                 *first = path;
             }
-            let process =
-                Process { args, env: hook.env().clone().unwrap_or_default(), cwd: "/".into(), terminal: false, ..like.clone() };
-            let group = self.exec(&process, vec![stdin, null()?, null()?]).map_err(|e| anyhow!("error running hook #{i}: {e:#}"))?;
-            let timeout = hook.timeout().and_then(|t| u64::try_from(t).ok()).map(std::time::Duration::from_secs);
+            let process = Process {
+                args,
+                env: hook.env().clone().unwrap_or_default(),
+                cwd: "/".into(),
+                terminal: false,
+                ..like.clone()
+            };
+            let group = self
+                .exec(&process, vec![stdin, null()?, null()?])
+                .map_err(|e| anyhow!("error running hook #{i}: {e:#}"))?;
+            let timeout = hook
+                .timeout()
+                .and_then(|t| u64::try_from(t).ok())
+                .map(std::time::Duration::from_secs);
             match self.wait_for(&group, timeout)? {
                 Some(0) => {}
                 Some(status) => bail!("error running hook #{i}: exit status {status}"),
                 None => {
                     self.kill(&group);
-                    bail!("error running hook #{i}: hook ran past specified timeout of {:.1}s", timeout.unwrap_or_default().as_secs_f64())
+                    bail!(
+                        "error running hook #{i}: hook ran past specified timeout of {:.1}s",
+                        timeout.unwrap_or_default().as_secs_f64()
+                    )
                 }
             }
         }
@@ -265,7 +329,11 @@ impl Guest {
     }
 
     /// Waits for a process that [`Guest::exec`] started.
-    fn wait_for(&self, group: &ThreadGroup, timeout: Option<std::time::Duration>) -> Result<Option<u8>> {
+    fn wait_for(
+        &self,
+        group: &ThreadGroup,
+        timeout: Option<std::time::Duration>,
+    ) -> Result<Option<u8>> {
         let deadline = timeout.map(|t| std::time::Instant::now() + t);
         loop {
             if let Some(status) = status_of(group) {
@@ -289,7 +357,11 @@ impl Guest {
 
     /// The init's status, once it has ended.
     pub fn ended(&self) -> Option<u8> {
-        if self.broken { Some(1) } else { self.init.as_ref().and_then(|g| status_of(g)) }
+        if self.broken {
+            Some(1)
+        } else {
+            self.init.as_ref().and_then(|g| status_of(g))
+        }
     }
 
     /// Starts another process.
@@ -300,12 +372,17 @@ impl Guest {
 
     /// A process of the container by its number.
     pub fn find(&self, pid: i32) -> Option<Arc<ThreadGroup>> {
-        self.container.processes().into_iter().find(|g| self.number(g) == pid)
+        self.container
+            .processes()
+            .into_iter()
+            .find(|g| self.number(g) == pid)
     }
 
     /// The number by which the container knows a process.
     pub fn number(&self, group: &ThreadGroup) -> i32 {
-        group.pid().nr_in(&self.container.namespaces().pid_for_children)
+        group
+            .pid()
+            .nr_in(&self.container.namespaces().pid_for_children)
     }
 
     /// Sends a signal.
@@ -320,7 +397,9 @@ impl Guest {
                     // Created and not started: there is no program yet that could handle it, so its default action is taken.
                     return self.signal_created(signal);
                 }
-                self.container.signal(signal, all).map_err(|e| errno("kill", e))
+                self.container
+                    .signal(signal, all)
+                    .map_err(|e| errno("kill", e))
             }
             Some(pid) => match self.find(pid) {
                 Some(group) => {
@@ -334,7 +413,12 @@ impl Guest {
 
     fn signal_created(&self, signal: Signal) -> Result<()> {
         // runc's `init` has no handlers either: what ends a process ends the container.
-        let ignored = [Signal::SIGCHLD, Signal::SIGURG, Signal::SIGWINCH, Signal::SIGCONT];
+        let ignored = [
+            Signal::SIGCHLD,
+            Signal::SIGURG,
+            Signal::SIGWINCH,
+            Signal::SIGCONT,
+        ];
         if !ignored.contains(&signal) {
             crate::sys::exit_now(128_i32.saturating_add(signal.raw()));
         }
@@ -356,12 +440,19 @@ impl Guest {
     /// For `ps`.
     pub fn processes(&self) -> Vec<ProcessRow> {
         let mut rows = Vec::new();
-        let boot_real = u64::try_from(self.kernel.boot_realtime.load(std::sync::atomic::Ordering::Relaxed)).unwrap_or(0);
+        let boot_real = u64::try_from(
+            self.kernel
+                .boot_realtime
+                .load(std::sync::atomic::Ordering::Relaxed),
+        )
+        .unwrap_or(0);
         for group in self.container.processes() {
             if group.is_zombie() {
                 continue;
             }
-            let Some(leader) = group.leader() else { continue };
+            let Some(leader) = group.leader() else {
+                continue;
+            };
             let since_boot = group.start_ns.saturating_sub(self.kernel.boot_monotonic);
             rows.push(ProcessRow {
                 uid: leader.cred().ruid,
@@ -382,7 +473,13 @@ impl Guest {
         for group in self.container.processes() {
             for task in group.tasks() {
                 let comm = String::from_utf8_lossy(&task.comm()).into_owned();
-                out.push_str(&format!("{:>7} {:>7} {} {}\n", task.tgid(), task.tid(), char::from(task.state()), comm));
+                out.push_str(&format!(
+                    "{:>7} {:>7} {} {}\n",
+                    task.tgid(),
+                    task.tid(),
+                    char::from(task.state()),
+                    comm
+                ));
             }
         }
         out
@@ -403,7 +500,11 @@ impl Guest {
     }
 
     fn set_tracer(&mut self, tracer: Option<Arc<syscalls::strace::Strace>>) {
-        self.kernel.set_tracer(tracer.clone().map(|t| t as Arc<dyn sentry::syscall::Tracer>));
+        self.kernel.set_tracer(
+            tracer
+                .clone()
+                .map(|t| t as Arc<dyn sentry::syscall::Tracer>),
+        );
         if let Some(old) = std::mem::replace(&mut self.tracer, tracer) {
             old.finish();
         }
@@ -434,8 +535,12 @@ impl Guest {
 
     /// The window of the terminal of a process (of the init) changed.
     pub fn resized(&self, group: Option<&ThreadGroup>) {
-        let Some(group) = group.or(self.init.as_deref()) else { return };
-        let Some(tty) = group.session().tty() else { return };
+        let Some(group) = group.or(self.init.as_deref()) else {
+            return;
+        };
+        let Some(tty) = group.session().tty() else {
+            return;
+        };
         if let Some(tty) = tty.as_any().downcast_ref::<sentry::tty::Tty>() {
             tty.host_resized();
         }
@@ -476,11 +581,22 @@ pub fn status_of(group: &ThreadGroup) -> Option<u8> {
 fn start_error(e: &StartError) -> anyhow::Error {
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
     match e {
-        StartError::NotFound(name) => anyhow!("exec: {:?}: executable file not found in $PATH", text(name)),
-        StartError::Exec(path, Errno::ENOENT) => anyhow!("exec: {0:?}: stat {0}: no such file or directory", text(path)),
-        StartError::Exec(path, Errno::EACCES) => anyhow!("exec: {:?}: permission denied", text(path)),
+        StartError::NotFound(name) => {
+            anyhow!("exec: {:?}: executable file not found in $PATH", text(name))
+        }
+        StartError::Exec(path, Errno::ENOENT) => anyhow!(
+            "exec: {0:?}: stat {0}: no such file or directory",
+            text(path)
+        ),
+        StartError::Exec(path, Errno::EACCES) => {
+            anyhow!("exec: {:?}: permission denied", text(path))
+        }
         StartError::Exec(path, e) => anyhow!("exec {}: {}", text(path), error::errno(e.raw())),
-        StartError::Cwd(path, e) => anyhow!("chdir to cwd ({:?}) set in config.json failed: {}", text(path), error::errno(e.raw())),
+        StartError::Cwd(path, e) => anyhow!(
+            "chdir to cwd ({:?}) set in config.json failed: {}",
+            text(path),
+            error::errno(e.raw())
+        ),
         StartError::Other(what, e) => anyhow!("{what}: {}", error::errno(e.raw())),
     }
 }

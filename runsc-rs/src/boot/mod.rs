@@ -84,12 +84,19 @@ impl BootSpec {
         preserved: Vec<OwnedFd>,
         detached: bool,
     ) -> Result<BootSpec> {
-        let Some(p) = spec.process() else { bail!("process property must not be empty") };
+        let Some(p) = spec.process() else {
+            bail!("process property must not be empty")
+        };
         let process = Process::from_oci(p)?;
         let file = match &global.strace_log {
             None => None,
             Some(path) => Some(
-                std::fs::OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("open {}", path.display()))?.into(),
+                std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(path)
+                    .with_context(|| format!("open {}", path.display()))?
+                    .into(),
             ),
         };
         Ok(BootSpec {
@@ -99,7 +106,12 @@ impl BootSpec {
             mounts,
             overlay: global.overlay2 == Overlay::RootMemory,
             platform: global.platform.clone(),
-            strace: Strace { on: global.strace, only: global.strace_syscalls.clone(), file, format: global.strace_format },
+            strace: Strace {
+                on: global.strace,
+                only: global.strace_syscalls.clone(),
+                file,
+                format: global.strace_format,
+            },
             stdio,
             preserved,
             detached,
@@ -115,7 +127,13 @@ pub fn main(spec: BootSpec, fds: Descriptors, groups: bool) -> ! {
         Ok(status) => status,
         Err(e) => {
             // The command may be gone; then there is nobody to tell.
-            let _ = client::send(fds.leash.as_fd(), &Reply::Error { message: format!("{e:#}") }, &[]);
+            let _ = client::send(
+                fds.leash.as_fd(),
+                &Reply::Error {
+                    message: format!("{e:#}"),
+                },
+                &[],
+            );
             log::debug!("sandbox: {e:#}");
             1
         }
@@ -127,9 +145,20 @@ pub fn main(spec: BootSpec, fds: Descriptors, groups: bool) -> ! {
 }
 
 fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
-    let mut keep: Vec<RawFd> = vec![fds.leash.as_raw_fd(), fds.listener.as_raw_fd(), fds.gofer.as_raw_fd(), fds.exit_file.as_raw_fd()];
+    let mut keep: Vec<RawFd> = vec![
+        fds.leash.as_raw_fd(),
+        fds.listener.as_raw_fd(),
+        fds.gofer.as_raw_fd(),
+        fds.exit_file.as_raw_fd(),
+    ];
     keep.push(logging::fd().as_raw_fd());
-    keep.extend(spec.stdio.iter().chain(&spec.preserved).chain(&spec.strace.file).map(AsRawFd::as_raw_fd));
+    keep.extend(
+        spec.stdio
+            .iter()
+            .chain(&spec.preserved)
+            .chain(&spec.strace.file)
+            .map(AsRawFd::as_raw_fd),
+    );
     sys::close_all_but(&keep);
     sys::reset_signals();
     sys::bound_allocator();
@@ -146,7 +175,8 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
         && let Some(tty) = spec.stdio.first()
     {
         // So that the host tells this process when the window changes. See `console`.
-        rustix::process::ioctl_tiocsctty(tty).context("make the console the controlling terminal")?;
+        rustix::process::ioctl_tiocsctty(tty)
+            .context("make the console the controlling terminal")?;
     }
     let host = guest::HostInfo::read();
     sentry::loader::ask_host();
@@ -157,7 +187,12 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
     let platform = guest::platform(&spec.platform, &host.vdso)?;
     let name = platform.name().to_owned();
     let without = spec.filter_without.clone();
-    let guest = guest::Guest::new(spec, platform, host, fds.gofer.try_clone().context("gofer")?)?;
+    let guest = guest::Guest::new(
+        spec,
+        platform,
+        host,
+        fds.gofer.try_clone().context("gofer")?,
+    )?;
     let server = server::Server::new(guest, fds, signals)?;
     filter::install(server.guest().debug(), &without)?;
     client::send(fds.leash.as_fd(), &Reply::Ready { platform: name }, &[]).context("leash")?;
@@ -169,7 +204,10 @@ fn on_panic(info: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let what = info.payload_as_str().unwrap_or("(no message)");
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    log::error!("sandbox panic in thread {}: {what} at {place}", thread.name().unwrap_or("main"));
+    log::error!(
+        "sandbox panic in thread {}: {what} at {place}",
+        thread.name().unwrap_or("main")
+    );
     // 128 + SIGABRT, which a pid namespace's init cannot send to itself.
     sys::exit_now(134)
 }

@@ -32,24 +32,56 @@ fn flags(f: Flags) -> MountFlags {
 
 fn tmpfs(kernel: &Kernel, data: &str) -> Result<Arc<TmpFs>, Errno> {
     let options = TmpOptions::parse(data.as_bytes())?;
-    Ok(TmpFs::new(Arc::new(Store(kernel.platform.memory_file().clone())), options))
+    Ok(TmpFs::new(
+        Arc::new(Store(kernel.platform.memory_file().clone())),
+        options,
+    ))
 }
 
 /// Builds the tree; the namespace and its root.
-pub fn build(kernel: &Arc<Kernel>, client: &Client, trees: &[Tree], spec: &BootSpec) -> Result<(Arc<MountNamespace>, Path)> {
-    let tree = |i: usize| trees.get(i).ok_or_else(|| anyhow!("the gofer serves no tree {i}"));
+pub fn build(
+    kernel: &Arc<Kernel>,
+    client: &Client,
+    trees: &[Tree],
+    spec: &BootSpec,
+) -> Result<(Arc<MountNamespace>, Path)> {
+    let tree = |i: usize| {
+        trees
+            .get(i)
+            .ok_or_else(|| anyhow!("the gofer serves no tree {i}"))
+    };
     let gofer_root = GoferFs::new(client, tree(0)?).map_err(|e| errno("root", e))?;
-    let readonly = spec.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false);
-    let root_flags = if readonly && !spec.overlay { MountFlags::RDONLY } else { MountFlags::empty() };
-    let root_fs: Arc<dyn FileSystem> = if spec.overlay { overlay(kernel, gofer_root)? } else { gofer_root };
+    let readonly = spec
+        .spec
+        .root()
+        .as_ref()
+        .and_then(|r| r.readonly())
+        .unwrap_or(false);
+    let root_flags = if readonly && !spec.overlay {
+        MountFlags::RDONLY
+    } else {
+        MountFlags::empty()
+    };
+    let root_fs: Arc<dyn FileSystem> = if spec.overlay {
+        overlay(kernel, gofer_root)?
+    } else {
+        gofer_root
+    };
     let namespace = MountNamespace::new(Mount::of_fs(root_fs, root_flags, b"none"));
     let root = namespace.root();
     let mut readonly_mounts = Vec::new();
     for m in &spec.mounts {
-        let what = || format!("error mounting \"{}\" to rootfs at \"{}\"", m.source, m.destination.display());
+        let what = || {
+            format!(
+                "error mounting \"{}\" to rootfs at \"{}\"",
+                m.source,
+                m.destination.display()
+            )
+        };
         let place = mount_point(&root, m).map_err(|e| errno(&what(), e))?;
         let fs: Arc<dyn FileSystem> = match m.kind {
-            Kind::Bind => GoferFs::new(client, tree(m.tree.unwrap_or(usize::MAX))?).map_err(|e| errno(&what(), e))?,
+            Kind::Bind => GoferFs::new(client, tree(m.tree.unwrap_or(usize::MAX))?)
+                .map_err(|e| errno(&what(), e))?,
             _ => filesystem(kernel, m).map_err(|e| errno(&what(), e))?,
         };
         // Mount points of later mounts may have to be made in this one: it becomes read-only at the end.
@@ -58,24 +90,39 @@ pub fn build(kernel: &Arc<Kernel>, client: &Client, trees: &[Tree], spec: &BootS
         if wanted.contains(MountFlags::RDONLY) {
             readonly_mounts.push(mount.clone());
         }
-        namespace.mount(&place, mount.clone()).map_err(|e| errno(&what(), e))?;
+        namespace
+            .mount(&place, mount.clone())
+            .map_err(|e| errno(&what(), e))?;
         if m.destination == std::path::Path::new("/dev") && m.kind == Kind::Tmpfs {
-            devices(&mount.root_path(), spec).map_err(|e| errno("error creating device nodes", e))?;
+            devices(&mount.root_path(), spec)
+                .map_err(|e| errno("error creating device nodes", e))?;
         }
     }
     for mount in readonly_mounts {
         mount.set_flags(mount.flags() | MountFlags::RDONLY);
     }
     let linux = spec.spec.linux().as_ref();
-    for path in linux.and_then(|l| l.readonly_paths().as_ref()).into_iter().flatten() {
-        readonly_path(&namespace, &root, path).map_err(|e| errno(&format!("readonly path {path}"), e))?;
+    for path in linux
+        .and_then(|l| l.readonly_paths().as_ref())
+        .into_iter()
+        .flatten()
+    {
+        readonly_path(&namespace, &root, path)
+            .map_err(|e| errno(&format!("readonly path {path}"), e))?;
     }
-    for path in linux.and_then(|l| l.masked_paths().as_ref()).into_iter().flatten() {
-        mask(kernel, &namespace, &root, path).map_err(|e| errno(&format!("can't mask path \"{path}\""), e))?;
+    for path in linux
+        .and_then(|l| l.masked_paths().as_ref())
+        .into_iter()
+        .flatten()
+    {
+        mask(kernel, &namespace, &root, path)
+            .map_err(|e| errno(&format!("can't mask path \"{path}\""), e))?;
     }
     if readonly && spec.overlay {
         let root = namespace.root();
-        namespace.remount(&root, MountFlags::RDONLY, true).map_err(|e| errno("read-only root", e))?;
+        namespace
+            .remount(&root, MountFlags::RDONLY, true)
+            .map_err(|e| errno("read-only root", e))?;
     }
     Ok((namespace, root))
 }
@@ -110,7 +157,10 @@ fn mount_point(root: &Path, m: &GuestMount) -> Result<Path, Errno> {
         r => return r,
     }
     let mut made = Vec::new();
-    let parts: Vec<&[u8]> = bytes.split(|&b| b == b'/').filter(|p| !p.is_empty()).collect();
+    let parts: Vec<&[u8]> = bytes
+        .split(|&b| b == b'/')
+        .filter(|p| !p.is_empty())
+        .collect();
     for (i, part) in parts.iter().enumerate() {
         made.push(b'/');
         made.extend_from_slice(part);
@@ -132,13 +182,26 @@ fn mount_point(root: &Path, m: &GuestMount) -> Result<Path, Errno> {
 fn devices(dev: &Path, spec: &BootSpec) -> Result<(), Errno> {
     fs::dev::register();
     fs::dev::populate(dev)?;
-    for d in spec.spec.linux().as_ref().and_then(|l| l.devices().as_ref()).into_iter().flatten() {
+    for d in spec
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.devices().as_ref())
+        .into_iter()
+        .flatten()
+    {
         // Each was checked to be one of the sandbox's own devices; what stands there already is the same.
-        let Ok(below) = d.path().strip_prefix("/dev") else { continue };
+        let Ok(below) = d.path().strip_prefix("/dev") else {
+            continue;
+        };
         let number = |n: i64| u32::try_from(n).map_err(|_| Errno::EINVAL);
         let rdev = abi::stat::makedev(number(d.major())?, number(d.minor())?);
         let mode = d.file_mode().unwrap_or(0o666) & 0o7777;
-        match at(dev, dev).with(LookupFlags::NOFOLLOW).mknod(below.as_os_str().as_encoded_bytes(), fs::NodeKind::CharDevice(rdev), mode) {
+        match at(dev, dev).with(LookupFlags::NOFOLLOW).mknod(
+            below.as_os_str().as_encoded_bytes(),
+            fs::NodeKind::CharDevice(rdev),
+            mode,
+        ) {
             Ok(_) | Err(Errno::EEXIST) => {}
             Err(e) => return Err(e),
         }
@@ -154,7 +217,11 @@ fn mask(kernel: &Kernel, namespace: &MountNamespace, root: &Path, path: &str) ->
         Err(e) => return Err(e),
     };
     if place.inode().kind() == fs::NodeKind::Directory {
-        let mount = Mount::of_fs(tmpfs(kernel, "size=0,mode=755")?, MountFlags::RDONLY, b"tmpfs");
+        let mount = Mount::of_fs(
+            tmpfs(kernel, "size=0,mode=755")?,
+            MountFlags::RDONLY,
+            b"tmpfs",
+        );
         return namespace.mount(&place, mount);
     }
     let null = at(root, root).resolve(b"/dev/null")?;
@@ -181,9 +248,19 @@ pub fn host_file(_kernel: &Arc<Kernel>, fd: OwnedFd) -> Result<Arc<File>> {
 
 /// A terminal of the guest's over a raw one of the host's.
 pub fn host_tty(container: &Arc<Container>, fd: OwnedFd) -> Result<Arc<File>> {
-    let size = rustix::termios::tcgetwinsize(&fd).map(|w| abi::ioctl::Winsize { ws_row: w.ws_row, ws_col: w.ws_col, ws_xpixel: w.ws_xpixel, ws_ypixel: w.ws_ypixel }).unwrap_or_default();
+    let size = rustix::termios::tcgetwinsize(&fd)
+        .map(|w| abi::ioctl::Winsize {
+            ws_row: w.ws_row,
+            ws_col: w.ws_col,
+            ws_xpixel: w.ws_xpixel,
+            ws_ypixel: w.ws_ypixel,
+        })
+        .unwrap_or_default();
     let root = container.root();
-    let path = at(root, root).resolve(b"/dev/console").or_else(|_| at(root, root).resolve(b"/dev/tty")).unwrap_or_else(|_| fs::anon::place("[console]"));
+    let path = at(root, root)
+        .resolve(b"/dev/console")
+        .or_else(|_| at(root, root).resolve(b"/dev/tty"))
+        .unwrap_or_else(|_| fs::anon::place("[console]"));
     sentry::tty::host_terminal(fd, size, path).map_err(|e| errno("terminal", e))
 }
 
@@ -207,8 +284,12 @@ pub fn home(container: &Arc<Container>, uid: u32) -> Vec<u8> {
     let root = container.root();
     let text = read_small(root, b"/etc/passwd").unwrap_or_default();
     let uid = uid.to_string();
-    let line = text.split(|&b| b == b'\n').find(|l| l.split(|&b| b == b':').nth(2) == Some(uid.as_bytes()));
-    line.and_then(|l| l.split(|&b| b == b':').nth(5)).filter(|h| !h.is_empty()).map_or_else(|| b"/".to_vec(), <[u8]>::to_vec)
+    let line = text
+        .split(|&b| b == b'\n')
+        .find(|l| l.split(|&b| b == b':').nth(2) == Some(uid.as_bytes()));
+    line.and_then(|l| l.split(|&b| b == b':').nth(5))
+        .filter(|h| !h.is_empty())
+        .map_or_else(|| b"/".to_vec(), <[u8]>::to_vec)
 }
 
 /// A small file of the container, read with the kernel's rights.

@@ -47,7 +47,14 @@ struct Connection {
 
 impl Connection {
     fn new(socket: OwnedFd, leash: bool) -> Connection {
-        Connection { socket, decoder: Decoder::default(), leash, process: None, waits: Vec::new(), waits_init: false }
+        Connection {
+            socket,
+            decoder: Decoder::default(),
+            leash,
+            process: None,
+            waits: Vec::new(),
+            waits_init: false,
+        }
     }
 
     /// Answers; somebody who does not listen is dropped at the next poll.
@@ -72,7 +79,12 @@ impl Server {
     pub fn new(guest: Guest, fds: &Descriptors, signals: OwnedFd) -> Result<Server> {
         let leash = fds.leash.try_clone().context("leash")?;
         let listener = fds.listener.try_clone().context("control socket")?;
-        Ok(Server { guest, listener, signals, connections: vec![Connection::new(leash, true)] })
+        Ok(Server {
+            guest,
+            listener,
+            signals,
+            connections: vec![Connection::new(leash, true)],
+        })
     }
 
     /// What it serves.
@@ -105,7 +117,11 @@ impl Server {
                 self.take_signals();
             }
             if is(3) {
-                let reason = self.guest.gofer().death().unwrap_or_else(|| "the gofer exited".to_owned());
+                let reason = self
+                    .guest
+                    .gofer()
+                    .death()
+                    .unwrap_or_else(|| "the gofer exited".to_owned());
                 log::error!("container stopped: {reason}");
                 self.guest.gofer().hung_up();
                 return 1;
@@ -146,7 +162,11 @@ impl Server {
             Some(w) => fds.push(PollFd::new(w, PollFlags::RDHUP)),
             None => return Err(anyhow!("the gofer's connection cannot be watched")),
         }
-        fds.extend(self.connections.iter().map(|c| PollFd::new(&c.socket, PollFlags::IN)));
+        fds.extend(
+            self.connections
+                .iter()
+                .map(|c| PollFd::new(&c.socket, PollFlags::IN)),
+        );
         loop {
             match rustix::event::poll(&mut fds, None) {
                 Ok(_) => return Ok(fds.iter().map(PollFd::revents).collect()),
@@ -167,7 +187,9 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        let Ok(socket) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) else { return };
+        let Ok(socket) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) else {
+            return;
+        };
         if self.connections.len() < MAX_CONNECTIONS {
             self.connections.push(Connection::new(socket, false));
         }
@@ -175,7 +197,9 @@ impl Server {
 
     /// Takes what a connection says; whether it goes on.
     fn serve(&mut self, index: usize) -> bool {
-        let Some(c) = self.connections.get_mut(index) else { return false };
+        let Some(c) = self.connections.get_mut(index) else {
+            return false;
+        };
         let mut buffer = [0; 16 << 10];
         let (n, fds) = match receive(c.socket.as_fd(), &mut buffer) {
             Ok((0, _)) => return false,
@@ -188,10 +212,16 @@ impl Server {
             return false;
         }
         loop {
-            let Some(c) = self.connections.get_mut(index) else { return false };
+            let Some(c) = self.connections.get_mut(index) else {
+                return false;
+            };
             match c.decoder.next::<Request>() {
                 Ok(Some((request, fds))) => {
-                    let reply = self.answer(index, request, fds).unwrap_or_else(|e| Some(Reply::Error { message: format!("{e:#}") }));
+                    let reply = self.answer(index, request, fds).unwrap_or_else(|e| {
+                        Some(Reply::Error {
+                            message: format!("{e:#}"),
+                        })
+                    });
                     if let (Some(reply), Some(c)) = (reply, self.connections.get(index)) {
                         c.reply(&reply);
                     }
@@ -206,8 +236,16 @@ impl Server {
     }
 
     /// Does what is asked. `None`: the answer comes later.
-    fn answer(&mut self, index: usize, request: Request, fds: Vec<OwnedFd>) -> Result<Option<Reply>> {
-        let connection = self.connections.get_mut(index).ok_or_else(|| anyhow!("no connection"))?;
+    fn answer(
+        &mut self,
+        index: usize,
+        request: Request,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Option<Reply>> {
+        let connection = self
+            .connections
+            .get_mut(index)
+            .ok_or_else(|| anyhow!("no connection"))?;
         Ok(Some(match request {
             Request::Start => {
                 self.guest.start(fds)?;
@@ -225,18 +263,25 @@ impl Server {
                 let group = self.guest.exec(&process, fds)?;
                 connection.process = Some(group.clone());
                 connection.waits.push(group.clone());
-                Reply::Started { pid: self.guest.number(&group) }
+                Reply::Started {
+                    pid: self.guest.number(&group),
+                }
             }
             Request::Wait { pid: None } => {
                 connection.waits_init = true;
                 return Ok(None);
             }
             Request::Wait { pid: Some(pid) } => {
-                let group = self.guest.find(pid).ok_or_else(|| anyhow!("no such process: {pid}"))?;
+                let group = self
+                    .guest
+                    .find(pid)
+                    .ok_or_else(|| anyhow!("no such process: {pid}"))?;
                 connection.waits.push(group);
                 return Ok(None);
             }
-            Request::Ps => Reply::Processes { list: self.guest.processes() },
+            Request::Ps => Reply::Processes {
+                list: self.guest.processes(),
+            },
             Request::Pause => {
                 self.guest.set_paused(true);
                 Reply::Ok
@@ -249,7 +294,9 @@ impl Server {
                 self.guest.strace(on)?;
                 Reply::Ok
             }
-            Request::Stacks => Reply::Text { text: self.guest.stacks() },
+            Request::Stacks => Reply::Text {
+                text: self.guest.stacks(),
+            },
             Request::Resized => {
                 self.guest.resized(connection.process.as_deref());
                 Reply::Ok

@@ -22,11 +22,19 @@ struct Files<'a> {
 impl Files<'_> {
     fn set(&self, file: &str, value: &str) -> Result<()> {
         let Some(dir) = self.dir else {
-            bail!("linux.resources.{}: this host has no {} controller", self.field, self.controller)
+            bail!(
+                "linux.resources.{}: this host has no {} controller",
+                self.field,
+                self.controller
+            )
         };
         let path = dir.join(file);
         if !path.exists() {
-            bail!("linux.resources.{}: this host's {} controller has no {file}", self.field, self.controller);
+            bail!(
+                "linux.resources.{}: this host's {} controller has no {file}",
+                self.field,
+                self.controller
+            );
         }
         write(&path, value)
     }
@@ -37,7 +45,11 @@ impl Files<'_> {
 }
 
 fn files<'a>(c: &'a Cgroup, controller: &'static str, field: &'static str) -> Files<'a> {
-    Files { dir: c.dir(controller), controller, field }
+    Files {
+        dir: c.dir(controller),
+        controller,
+        field,
+    }
 }
 
 /// What no cgroup version here can honour.
@@ -46,7 +58,8 @@ fn refuse(r: &LinuxResources, v2: bool) -> Result<()> {
         bail!("linux.resources.rdma: a sandbox has no RDMA devices");
     }
     if let Some(n) = r.network()
-        && (n.class_id().is_some_and(|c| c != 0) || n.priorities().as_ref().is_some_and(|p| !p.is_empty()))
+        && (n.class_id().is_some_and(|c| c != 0)
+            || n.priorities().as_ref().is_some_and(|p| !p.is_empty()))
     {
         bail!("linux.resources.network: a sandbox sends nothing on the host's network");
     }
@@ -57,7 +70,9 @@ fn refuse(r: &LinuxResources, v2: bool) -> Result<()> {
         // Deprecated by the kernel (kmem limits were removed in 6.x): runc ignores them as well.
         #[allow(deprecated)]
         if m.kernel().is_some_and(|k| k > 0) || m.kernel_tcp().is_some_and(|k| k > 0) {
-            log::warn!("linux.resources.memory.kernel and kernelTCP are ignored: the kernel has dropped these limits");
+            log::warn!(
+                "linux.resources.memory.kernel and kernelTCP are ignored: the kernel has dropped these limits"
+            );
         }
     }
     Ok(())
@@ -67,8 +82,15 @@ pub(super) fn v1(c: &Cgroup, r: &LinuxResources) -> Result<()> {
     refuse(r, false)?;
     if let Some(m) = r.memory() {
         let f = files(c, "memory", "memory");
-        memory_v1(&f, m.limit().filter(|l| *l != 0), m.swap().filter(|l| *l != 0))?;
-        f.set_some("memory.soft_limit_in_bytes", m.reservation().filter(|l| *l != 0))?;
+        memory_v1(
+            &f,
+            m.limit().filter(|l| *l != 0),
+            m.swap().filter(|l| *l != 0),
+        )?;
+        f.set_some(
+            "memory.soft_limit_in_bytes",
+            m.reservation().filter(|l| *l != 0),
+        )?;
         f.set_some("memory.swappiness", m.swappiness().filter(|s| *s <= 100))?;
         if m.disable_oom_killer() == Some(true) {
             f.set("memory.oom_control", "1")?;
@@ -80,8 +102,14 @@ pub(super) fn v1(c: &Cgroup, r: &LinuxResources) -> Result<()> {
         f.set_some("cpu.cfs_period_us", cpu.period().filter(|p| *p != 0))?;
         f.set_some("cpu.cfs_quota_us", cpu.quota().filter(|q| *q != 0))?;
         f.set_some("cpu.cfs_burst_us", cpu.burst())?;
-        f.set_some("cpu.rt_period_us", cpu.realtime_period().filter(|p| *p != 0))?;
-        f.set_some("cpu.rt_runtime_us", cpu.realtime_runtime().filter(|p| *p != 0))?;
+        f.set_some(
+            "cpu.rt_period_us",
+            cpu.realtime_period().filter(|p| *p != 0),
+        )?;
+        f.set_some(
+            "cpu.rt_runtime_us",
+            cpu.realtime_runtime().filter(|p| *p != 0),
+        )?;
         f.set_some("cpu.idle", cpu.idle())?;
         let f = files(c, "cpuset", "cpu");
         f.set_some("cpuset.cpus", cpu.cpus().clone().filter(|s| !s.is_empty()))?;
@@ -95,13 +123,29 @@ pub(super) fn v1(c: &Cgroup, r: &LinuxResources) -> Result<()> {
         f.set_some("blkio.weight", b.weight().filter(|w| *w != 0))?;
         f.set_some("blkio.leaf_weight", b.leaf_weight().filter(|w| *w != 0))?;
         for d in b.weight_device().iter().flatten() {
-            f.set_some("blkio.weight_device", d.weight().map(|w| format!("{}:{} {w}", d.major(), d.minor())))?;
+            f.set_some(
+                "blkio.weight_device",
+                d.weight()
+                    .map(|w| format!("{}:{} {w}", d.major(), d.minor())),
+            )?;
         }
         for (file, list) in [
-            ("blkio.throttle.read_bps_device", b.throttle_read_bps_device()),
-            ("blkio.throttle.write_bps_device", b.throttle_write_bps_device()),
-            ("blkio.throttle.read_iops_device", b.throttle_read_iops_device()),
-            ("blkio.throttle.write_iops_device", b.throttle_write_iops_device()),
+            (
+                "blkio.throttle.read_bps_device",
+                b.throttle_read_bps_device(),
+            ),
+            (
+                "blkio.throttle.write_bps_device",
+                b.throttle_write_bps_device(),
+            ),
+            (
+                "blkio.throttle.read_iops_device",
+                b.throttle_read_iops_device(),
+            ),
+            (
+                "blkio.throttle.write_iops_device",
+                b.throttle_write_iops_device(),
+            ),
         ] {
             for d in list.iter().flatten() {
                 f.set(file, &format!("{}:{} {}", d.major(), d.minor(), d.rate()))?;
@@ -109,7 +153,10 @@ pub(super) fn v1(c: &Cgroup, r: &LinuxResources) -> Result<()> {
         }
     }
     for h in r.hugepage_limits().iter().flatten() {
-        files(c, "hugetlb", "hugepageLimits").set(&format!("hugetlb.{}.limit_in_bytes", h.page_size()), &h.limit().to_string())?;
+        files(c, "hugetlb", "hugepageLimits").set(
+            &format!("hugetlb.{}.limit_in_bytes", h.page_size()),
+            &h.limit().to_string(),
+        )?;
     }
     if let Some(u) = r.unified().as_ref().filter(|u| !u.is_empty()) {
         let name = u.keys().next().cloned().unwrap_or_default();
@@ -121,16 +168,25 @@ pub(super) fn v1(c: &Cgroup, r: &LinuxResources) -> Result<()> {
 /// The swap limit (memory and swap together) may never be below the memory limit, so the order of the two writes matters.
 fn memory_v1(f: &Files<'_>, limit: Option<i64>, swap: Option<i64>) -> Result<()> {
     // Unlimited memory without a word about swap: swap too.
-    let swap = if limit == Some(-1) && swap.is_none() { Some(-1) } else { swap };
+    let swap = if limit == Some(-1) && swap.is_none() {
+        Some(-1)
+    } else {
+        swap
+    };
     let raise_first = match (limit, swap, f.dir) {
         (Some(limit), Some(_), Some(dir)) => {
-            let now = fs::read_to_string(dir.join("memory.memsw.limit_in_bytes")).ok().and_then(|s| s.trim().parse::<u64>().ok());
+            let now = fs::read_to_string(dir.join("memory.memsw.limit_in_bytes"))
+                .ok()
+                .and_then(|s| s.trim().parse::<u64>().ok());
             limit == -1 || now.is_some_and(|now| u64::try_from(limit).is_ok_and(|l| l > now))
         }
         _ => false,
     };
     // A kernel without swap accounting has no memsw file: memory alone is limited then, as with runc.
-    let swap = swap.filter(|_| f.dir.is_some_and(|d| d.join("memory.memsw.limit_in_bytes").exists()));
+    let swap = swap.filter(|_| {
+        f.dir
+            .is_some_and(|d| d.join("memory.memsw.limit_in_bytes").exists())
+    });
     if raise_first {
         f.set_some("memory.memsw.limit_in_bytes", swap)?;
         f.set_some("memory.limit_in_bytes", limit)
@@ -173,8 +229,12 @@ pub(super) fn v2(c: &Cgroup, r: &LinuxResources) -> Result<()> {
         let swap = match (m.swap().filter(|s| *s != 0), limit) {
             (Some(-1), _) => Some("max".to_owned()),
             (Some(s), Some(l)) if l > 0 && s >= l => Some((s - l).to_string()),
-            (Some(_), Some(l)) if l > 0 => bail!("linux.resources.memory.swap: memory+swap limit should be >= memory limit"),
-            (Some(_), _) => bail!("linux.resources.memory.swap: unable to set swap limit without memory limit"),
+            (Some(_), Some(l)) if l > 0 => {
+                bail!("linux.resources.memory.swap: memory+swap limit should be >= memory limit")
+            }
+            (Some(_), _) => {
+                bail!("linux.resources.memory.swap: unable to set swap limit without memory limit")
+            }
             (None, Some(-1)) => Some("max".to_owned()),
             (None, _) => None,
         };
@@ -184,19 +244,29 @@ pub(super) fn v2(c: &Cgroup, r: &LinuxResources) -> Result<()> {
             f.set_some("memory.swap.max", swap)?;
         }
         f.set_some("memory.max", limit.map(max_or))?;
-        f.set_some("memory.low", m.reservation().filter(|l| *l != 0).map(max_or))?;
+        f.set_some(
+            "memory.low",
+            m.reservation().filter(|l| *l != 0).map(max_or),
+        )?;
     }
     if let Some(cpu) = r.cpu() {
         let f = files(c, "cpu", "cpu");
         f.set_some("cpu.weight", cpu.shares().filter(|s| *s != 0).map(weight))?;
-        let (quota, period) = (cpu.quota().filter(|q| *q != 0), cpu.period().filter(|p| *p != 0));
+        let (quota, period) = (
+            cpu.quota().filter(|q| *q != 0),
+            cpu.period().filter(|p| *p != 0),
+        );
         if quota.is_some() || period.is_some() {
-            let quota = quota.filter(|q| *q > 0).map_or("max".to_owned(), |q| q.to_string());
+            let quota = quota
+                .filter(|q| *q > 0)
+                .map_or("max".to_owned(), |q| q.to_string());
             f.set("cpu.max", &format!("{quota} {}", period.unwrap_or(100_000)))?;
         }
         f.set_some("cpu.max.burst", cpu.burst())?;
         f.set_some("cpu.idle", cpu.idle())?;
-        if cpu.realtime_runtime().is_some_and(|v| v != 0) || cpu.realtime_period().is_some_and(|v| v != 0) {
+        if cpu.realtime_runtime().is_some_and(|v| v != 0)
+            || cpu.realtime_period().is_some_and(|v| v != 0)
+        {
             bail!("linux.resources.cpu.realtimeRuntime: cgroup v2 has no realtime limits");
         }
         let f = files(c, "cpuset", "cpu");
@@ -216,12 +286,18 @@ pub(super) fn v2(c: &Cgroup, r: &LinuxResources) -> Result<()> {
             ("wiops", b.throttle_write_iops_device()),
         ] {
             for d in list.iter().flatten() {
-                f.set("io.max", &format!("{}:{} {key}={}", d.major(), d.minor(), d.rate()))?;
+                f.set(
+                    "io.max",
+                    &format!("{}:{} {key}={}", d.major(), d.minor(), d.rate()),
+                )?;
             }
         }
     }
     for h in r.hugepage_limits().iter().flatten() {
-        files(c, "hugetlb", "hugepageLimits").set(&format!("hugetlb.{}.max", h.page_size()), &h.limit().to_string())?;
+        files(c, "hugetlb", "hugepageLimits").set(
+            &format!("hugetlb.{}.max", h.page_size()),
+            &h.limit().to_string(),
+        )?;
     }
     for (name, value) in r.unified().iter().flatten() {
         if name.contains('/') || !name.contains('.') {
@@ -240,7 +316,10 @@ mod tests {
     fn scales() {
         assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
         assert_eq!((io_weight(10), io_weight(1000)), (1, 10_000));
-        assert_eq!((pids_max(0), pids_max(-1), pids_max(5)), (None, Some("max".into()), Some("84".into())));
+        assert_eq!(
+            (pids_max(0), pids_max(-1), pids_max(5)),
+            (None, Some("max".into()), Some("84".into()))
+        );
     }
 
     /// A v2 group is a directory of files: any directory will do to see what is written.
@@ -248,18 +327,49 @@ mod tests {
     fn v2_files() {
         let dir = std::env::temp_dir().join(format!("runsc-rs-cg-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        for f in ["memory.max", "memory.swap.max", "memory.low", "cpu.weight", "cpu.max", "pids.max", "cpuset.cpus", "memory.high"] {
+        for f in [
+            "memory.max",
+            "memory.swap.max",
+            "memory.low",
+            "cpu.weight",
+            "cpu.max",
+            "pids.max",
+            "cpuset.cpus",
+            "memory.high",
+        ] {
             fs::write(dir.join(f), "").unwrap();
         }
-        let c = Cgroup { paths: [(String::new(), dir.clone())].into() };
+        let c = Cgroup {
+            paths: [(String::new(), dir.clone())].into(),
+        };
         let r: LinuxResources = serde_json::from_str(
             r#"{"memory":{"limit":1000,"swap":1500},"cpu":{"shares":1024,"quota":50000,"cpus":"0-1"},"pids":{"limit":7},"unified":{"memory.high":"5"}}"#,
         )
         .unwrap();
         v2(&c, &r).unwrap();
         let read = |f: &str| fs::read_to_string(dir.join(f)).unwrap();
-        assert_eq!((read("memory.max"), read("memory.swap.max"), read("memory.high")), ("1000".into(), "500".into(), "5".into()));
-        assert_eq!((read("cpu.weight"), read("cpu.max"), read("pids.max"), read("cpuset.cpus")), ("39".into(), "50000 100000".into(), "92".into(), "0-1".into()));
+        assert_eq!(
+            (
+                read("memory.max"),
+                read("memory.swap.max"),
+                read("memory.high")
+            ),
+            ("1000".into(), "500".into(), "5".into())
+        );
+        assert_eq!(
+            (
+                read("cpu.weight"),
+                read("cpu.max"),
+                read("pids.max"),
+                read("cpuset.cpus")
+            ),
+            (
+                "39".into(),
+                "50000 100000".into(),
+                "92".into(),
+                "0-1".into()
+            )
+        );
         let bad: LinuxResources = serde_json::from_str(r#"{"unified":{"../x.y":"1"}}"#).unwrap();
         assert!(v2(&c, &bad).is_err());
         fs::remove_dir_all(&dir).unwrap();

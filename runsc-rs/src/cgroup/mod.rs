@@ -39,20 +39,37 @@ struct Hierarchy {
 fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
     let mut out: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
         let mut left = left.split(' ');
-        let (Some(root), Some(mount)) = (left.nth(3), left.next()) else { continue };
+        let (Some(root), Some(mount)) = (left.nth(3), left.next()) else {
+            continue;
+        };
         let mut right = right.split(' ');
-        let (Some(fstype), Some(options)) = (right.next(), right.nth(1)) else { continue };
+        let (Some(fstype), Some(options)) = (right.next(), right.nth(1)) else {
+            continue;
+        };
         let controllers: Vec<String> = match fstype {
             "cgroup2" => vec![String::new()],
-            "cgroup" => options.split(',').filter(|o| !matches!(*o, "rw" | "ro" | "xattr" | "clone_children" | "noprefix")).map(str::to_owned).collect(),
+            "cgroup" => options
+                .split(',')
+                .filter(|o| !matches!(*o, "rw" | "ro" | "xattr" | "clone_children" | "noprefix"))
+                .map(str::to_owned)
+                .collect(),
             _ => continue,
         };
-        let controllers: Vec<String> = controllers.into_iter().filter(|c| !c.starts_with("release_agent=")).collect();
+        let controllers: Vec<String> = controllers
+            .into_iter()
+            .filter(|c| !c.starts_with("release_agent="))
+            .collect();
         // A hierarchy that is mounted twice counts once.
         if !out.iter().any(|h| h.controllers == controllers) {
-            out.push(Hierarchy { controllers, mount: mount.into(), root: root.into() });
+            out.push(Hierarchy {
+                controllers,
+                mount: mount.into(),
+                root: root.into(),
+            });
         }
     }
     out
@@ -63,7 +80,9 @@ fn own(text: &str) -> BTreeMap<String, PathBuf> {
     let mut out = BTreeMap::new();
     for line in text.lines() {
         let mut f = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (f.next(), f.next(), f.next()) else { continue };
+        let (Some(_), Some(controllers), Some(path)) = (f.next(), f.next(), f.next()) else {
+            continue;
+        };
         for c in controllers.split(',') {
             out.insert(c.to_owned(), PathBuf::from(path));
         }
@@ -87,21 +106,38 @@ fn clean(path: &Path) -> PathBuf {
 }
 
 /// Where a container's cgroups are.
-fn locate(hierarchies: &[Hierarchy], own: &BTreeMap<String, PathBuf>, cgroups_path: Option<&Path>, id: &str) -> BTreeMap<String, PathBuf> {
+fn locate(
+    hierarchies: &[Hierarchy],
+    own: &BTreeMap<String, PathBuf>,
+    cgroups_path: Option<&Path>,
+    id: &str,
+) -> BTreeMap<String, PathBuf> {
     let asked = cgroups_path.filter(|p| !p.as_os_str().is_empty());
     let absolute = asked.is_some_and(Path::is_absolute);
     let inner = clean(asked.unwrap_or(Path::new(id)));
     let only_unified = hierarchies.iter().all(|h| h.controllers == [""]);
     let mut out = BTreeMap::new();
     for h in hierarchies {
-        let Some(first) = h.controllers.first() else { continue };
+        let Some(first) = h.controllers.first() else {
+            continue;
+        };
         let base = if absolute {
             PathBuf::new()
         } else {
             let own = own.get(first).cloned().unwrap_or_default();
-            let below = own.strip_prefix(&h.root).map(Path::to_owned).unwrap_or_default();
+            let below = own
+                .strip_prefix(&h.root)
+                .map(Path::to_owned)
+                .unwrap_or_default();
             // On a pure v2 host the caller's own group holds processes, so it cannot have groups with controllers below it.
-            if only_unified { clean(&below).parent().map(Path::to_owned).unwrap_or_default() } else { clean(&below) }
+            if only_unified {
+                clean(&below)
+                    .parent()
+                    .map(Path::to_owned)
+                    .unwrap_or_default()
+            } else {
+                clean(&below)
+            }
         };
         let dir = h.mount.join(base).join(&inner);
         for c in &h.controllers {
@@ -114,12 +150,21 @@ fn locate(hierarchies: &[Hierarchy], own: &BTreeMap<String, PathBuf>, cgroups_pa
 impl Cgroup {
     /// Makes a container's cgroups. `lenient`: without permission (rootless) there are none, and that is fine.
     pub fn create(cgroups_path: Option<&Path>, id: &str, lenient: bool) -> Result<Cgroup> {
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+        let mountinfo =
+            fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
         let own = own(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
         let hierarchies = hierarchies(&mountinfo);
-        let mut cgroup = Cgroup { paths: locate(&hierarchies, &own, cgroups_path, id) };
-        let mounts: BTreeMap<&str, &Path> =
-            hierarchies.iter().flat_map(|h| h.controllers.iter().map(|c| (c.as_str(), h.mount.as_path()))).collect();
+        let mut cgroup = Cgroup {
+            paths: locate(&hierarchies, &own, cgroups_path, id),
+        };
+        let mounts: BTreeMap<&str, &Path> = hierarchies
+            .iter()
+            .flat_map(|h| {
+                h.controllers
+                    .iter()
+                    .map(|c| (c.as_str(), h.mount.as_path()))
+            })
+            .collect();
         let only_unified = cgroup.paths.keys().all(String::is_empty);
         let mut made: Vec<PathBuf> = Vec::new();
         let mut failed = None;
@@ -127,7 +172,10 @@ impl Cgroup {
             if made.contains(dir) {
                 continue;
             }
-            let mount = mounts.get(controller.as_str()).copied().unwrap_or(Path::new("/sys/fs/cgroup"));
+            let mount = mounts
+                .get(controller.as_str())
+                .copied()
+                .unwrap_or(Path::new("/sys/fs/cgroup"));
             if let Err(e) = make(dir, mount, controller, only_unified) {
                 failed = Some((dir.clone(), e));
                 break;
@@ -138,7 +186,10 @@ impl Cgroup {
             for dir in made.iter().rev() {
                 let _ = fs::remove_dir(dir);
             }
-            let permission = matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS));
+            let permission = matches!(
+                e.raw_os_error(),
+                Some(libc::EACCES | libc::EPERM | libc::EROFS)
+            );
             if !(lenient && permission) {
                 bail!("mkdir {}: {}", dir.display(), error::os(&e));
             }
@@ -155,7 +206,9 @@ impl Cgroup {
 
     /// The directory of a controller.
     pub fn dir(&self, controller: &str) -> Option<&Path> {
-        self.paths.get(if self.is_v2() { "" } else { controller }).map(PathBuf::as_path)
+        self.paths
+            .get(if self.is_v2() { "" } else { controller })
+            .map(PathBuf::as_path)
     }
 
     /// Each directory once.
@@ -168,7 +221,11 @@ impl Cgroup {
 
     /// Sets limits.
     pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
-        if self.is_v2() { limits::v2(self, resources) } else { limits::v1(self, resources) }
+        if self.is_v2() {
+            limits::v2(self, resources)
+        } else {
+            limits::v1(self, resources)
+        }
     }
 
     /// Puts a process (all its threads) into every one of them.
@@ -188,7 +245,10 @@ impl Cgroup {
                     Ok(()) => break,
                     Err(e) if e.kind() == io::ErrorKind::NotFound => break,
                     // The kernel empties a group a moment after its last process was reaped, and tells nobody on v1.
-                    Err(e) if e.raw_os_error() == Some(libc::EBUSY) && waited < Duration::from_secs(2) => {
+                    Err(e)
+                        if e.raw_os_error() == Some(libc::EBUSY)
+                            && waited < Duration::from_secs(2) =>
+                    {
                         let nap = Duration::from_micros(500).max(waited / 4);
                         std::thread::sleep(nap);
                         waited += nap;
@@ -205,7 +265,10 @@ impl Cgroup {
 fn remove(dir: &Path) -> io::Result<()> {
     match fs::remove_dir(dir) {
         Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
-            for entry in fs::read_dir(dir)?.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            for entry in fs::read_dir(dir)?
+                .flatten()
+                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+            {
                 remove(&entry.path())?;
             }
             fs::remove_dir(dir)
@@ -216,7 +279,9 @@ fn remove(dir: &Path) -> io::Result<()> {
 
 /// Makes a group and what it needs above it.
 fn make(dir: &Path, mount: &Path, controller: &str, only_unified: bool) -> io::Result<()> {
-    let Ok(below) = dir.strip_prefix(mount) else { return fs::create_dir_all(dir) };
+    let Ok(below) = dir.strip_prefix(mount) else {
+        return fs::create_dir_all(dir);
+    };
     let mut at = mount.to_owned();
     for part in below.components() {
         if only_unified {
@@ -250,9 +315,14 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
 
 /// Lets groups below a v2 group have its controllers. Those that cannot be enabled show when a limit is written.
 fn enable_controllers(dir: &Path) {
-    let Ok(have) = fs::read_to_string(dir.join("cgroup.controllers")) else { return };
+    let Ok(have) = fs::read_to_string(dir.join("cgroup.controllers")) else {
+        return;
+    };
     let on = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
-    for c in have.split_whitespace().filter(|c| !on.split_whitespace().any(|o| o == *c)) {
+    for c in have
+        .split_whitespace()
+        .filter(|c| !on.split_whitespace().any(|o| o == *c))
+    {
         let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{c}"));
     }
 }
@@ -261,7 +331,11 @@ fn enable_controllers(dir: &Path) {
 fn write(path: &Path, value: &str) -> Result<()> {
     match fs::write(path, value) {
         Ok(()) => Ok(()),
-        Err(e) => bail!("failed to write \"{value}\": write {}: {}", path.display(), error::os(&e)),
+        Err(e) => bail!(
+            "failed to write \"{value}\": write {}: {}",
+            path.display(),
+            error::os(&e)
+        ),
     }
 }
 
@@ -281,13 +355,31 @@ mod tests {
     #[test]
     fn hybrid_paths() {
         let h = hierarchies(HYBRID);
-        assert_eq!(h.iter().map(|h| h.controllers.join("+")).collect::<Vec<_>>(), ["cpu+cpuacct", "memory", "name=systemd", ""]);
+        assert_eq!(
+            h.iter()
+                .map(|h| h.controllers.join("+"))
+                .collect::<Vec<_>>(),
+            ["cpu+cpuacct", "memory", "name=systemd", ""]
+        );
         let own = own("4:memory:/a/b\n3:cpu,cpuacct:/\n2:name=systemd:/\n0::/\n");
-        let at = |path: Option<&str>, c: &str| locate(&h, &own, path.map(Path::new), "x").remove(c).unwrap();
+        let at = |path: Option<&str>, c: &str| {
+            locate(&h, &own, path.map(Path::new), "x")
+                .remove(c)
+                .unwrap()
+        };
         assert_eq!(at(None, "memory"), Path::new("/sys/fs/cgroup/memory/a/b/x"));
-        assert_eq!(at(Some("/p/q"), "memory"), Path::new("/sys/fs/cgroup/memory/p/q"));
-        assert_eq!(at(Some("/p/q"), "cpuacct"), Path::new("/sys/fs/cgroup/cpu,cpuacct/p/q"));
-        assert_eq!(at(Some("../../../x"), "memory"), Path::new("/sys/fs/cgroup/memory/a/b/x"));
+        assert_eq!(
+            at(Some("/p/q"), "memory"),
+            Path::new("/sys/fs/cgroup/memory/p/q")
+        );
+        assert_eq!(
+            at(Some("/p/q"), "cpuacct"),
+            Path::new("/sys/fs/cgroup/cpu,cpuacct/p/q")
+        );
+        assert_eq!(
+            at(Some("../../../x"), "memory"),
+            Path::new("/sys/fs/cgroup/memory/a/b/x")
+        );
         assert_eq!(at(Some("/p"), ""), Path::new("/sys/fs/cgroup/unified/p"));
     }
 
@@ -295,8 +387,13 @@ mod tests {
     fn v2_paths() {
         let h = hierarchies("30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
         let own = own("0::/user.slice/session.scope\n");
-        let c = Cgroup { paths: locate(&h, &own, None, "x") };
+        let c = Cgroup {
+            paths: locate(&h, &own, None, "x"),
+        };
         assert!(c.is_v2());
-        assert_eq!(c.dir("memory").unwrap(), Path::new("/sys/fs/cgroup/user.slice/x"));
+        assert_eq!(
+            c.dir("memory").unwrap(),
+            Path::new("/sys/fs/cgroup/user.slice/x")
+        );
     }
 }

@@ -23,14 +23,23 @@ fn number(dir: Option<&Path>, file: &str) -> Option<u64> {
 
 /// `name value` lines.
 fn table(dir: Option<&Path>, file: &str) -> BTreeMap<String, u64> {
-    let text = dir.and_then(|d| fs::read_to_string(d.join(file)).ok()).unwrap_or_default();
-    text.lines().filter_map(|l| l.split_once(' ')).filter_map(|(k, v)| Some((k.to_owned(), v.trim().parse().ok()?))).collect()
+    let text = dir
+        .and_then(|d| fs::read_to_string(d.join(file)).ok())
+        .unwrap_or_default();
+    text.lines()
+        .filter_map(|l| l.split_once(' '))
+        .filter_map(|(k, v)| Some((k.to_owned(), v.trim().parse().ok()?)))
+        .collect()
 }
 
 /// Numbers separated by spaces.
 fn row(dir: Option<&Path>, file: &str) -> Vec<u64> {
-    let text = dir.and_then(|d| fs::read_to_string(d.join(file)).ok()).unwrap_or_default();
-    text.split_whitespace().filter_map(|n| n.parse().ok()).collect()
+    let text = dir
+        .and_then(|d| fs::read_to_string(d.join(file)).ok())
+        .unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|n| n.parse().ok())
+        .collect()
 }
 
 /// `0-2,5` as a list.
@@ -47,7 +56,12 @@ fn cpu_list(text: &str) -> Vec<u64> {
 
 fn memory_entry(dir: Option<&Path>, prefix: &str) -> Value {
     let mut m = Map::new();
-    for (key, file) in [("limit", "limit_in_bytes"), ("usage", "usage_in_bytes"), ("max", "max_usage_in_bytes"), ("failcnt", "failcnt")] {
+    for (key, file) in [
+        ("limit", "limit_in_bytes"),
+        ("usage", "usage_in_bytes"),
+        ("max", "max_usage_in_bytes"),
+        ("failcnt", "failcnt"),
+    ] {
         if let Some(n) = number(dir, &format!("{prefix}.{file}")) {
             // `failcnt` is printed even when 0; Go leaves the others out then.
             if n != 0 || key == "failcnt" || key == "limit" {
@@ -75,12 +89,29 @@ fn v1(c: &Cgroup) -> Value {
     let (acct, memory, cpu) = (c.dir("cpuacct"), c.dir("memory"), c.dir("cpu"));
     let ticks = table(acct, "cpuacct.stat");
     // USER_HZ is 100 on every Linux there is.
-    let tick = |name: &str| ticks.get(name).copied().unwrap_or(0).saturating_mul(10_000_000);
-    let all = acct.and_then(|d| fs::read_to_string(d.join("cpuacct.usage_all")).ok()).unwrap_or_default();
-    let column = |n: usize| -> Vec<u64> { all.lines().skip(1).filter_map(|l| l.split(' ').nth(n)?.parse().ok()).collect() };
+    let tick = |name: &str| {
+        ticks
+            .get(name)
+            .copied()
+            .unwrap_or(0)
+            .saturating_mul(10_000_000)
+    };
+    let all = acct
+        .and_then(|d| fs::read_to_string(d.join("cpuacct.usage_all")).ok())
+        .unwrap_or_default();
+    let column = |n: usize| -> Vec<u64> {
+        all.lines()
+            .skip(1)
+            .filter_map(|l| l.split(' ').nth(n)?.parse().ok())
+            .collect()
+    };
     let throttled = table(cpu, "cpu.stat");
     let mut throttling = Map::new();
-    for (key, name) in [("periods", "nr_periods"), ("throttledPeriods", "nr_throttled"), ("throttledTime", "throttled_time")] {
+    for (key, name) in [
+        ("periods", "nr_periods"),
+        ("throttledPeriods", "nr_throttled"),
+        ("throttledTime", "throttled_time"),
+    ] {
         if let Some(n) = throttled.get(name).filter(|n| **n != 0) {
             throttling.insert(key.into(), (*n).into());
         }
@@ -90,13 +121,27 @@ fn v1(c: &Cgroup) -> Value {
     if let Some(n) = raw.get("cache").filter(|n| **n != 0) {
         mem.insert("cache".into(), (*n).into());
     }
-    for (key, prefix) in [("usage", "memory"), ("swap", "memory.memsw"), ("kernel", "memory.kmem"), ("kernelTCP", "memory.kmem.tcp")] {
+    for (key, prefix) in [
+        ("usage", "memory"),
+        ("swap", "memory.memsw"),
+        ("kernel", "memory.kmem"),
+        ("kernelTCP", "memory.kmem.tcp"),
+    ] {
         mem.insert(key.into(), memory_entry(memory, prefix));
     }
     mem.insert("raw".into(), json!(raw));
     let set = c.dir("cpuset");
-    let list = |f: &str| cpu_list(&set.and_then(|d| fs::read_to_string(d.join(f)).ok()).unwrap_or_default());
-    let flag = |f: &str| set.and_then(|d| fs::read_to_string(d.join(f)).ok()).and_then(|s| s.trim().parse::<i64>().ok()).unwrap_or(0);
+    let list = |f: &str| {
+        cpu_list(
+            &set.and_then(|d| fs::read_to_string(d.join(f)).ok())
+                .unwrap_or_default(),
+        )
+    };
+    let flag = |f: &str| {
+        set.and_then(|d| fs::read_to_string(d.join(f)).ok())
+            .and_then(|s| s.trim().parse::<i64>().ok())
+            .unwrap_or(0)
+    };
     json!({
         "cpu": {
             "usage": {
@@ -135,10 +180,19 @@ fn v1(c: &Cgroup) -> Value {
 fn blkio(c: &Cgroup) -> Value {
     let mut out = Map::new();
     for (key, file) in [
-        ("ioServiceBytesRecursive", "blkio.throttle.io_service_bytes_recursive"),
-        ("ioServicedRecursive", "blkio.throttle.io_serviced_recursive"),
+        (
+            "ioServiceBytesRecursive",
+            "blkio.throttle.io_service_bytes_recursive",
+        ),
+        (
+            "ioServicedRecursive",
+            "blkio.throttle.io_serviced_recursive",
+        ),
     ] {
-        let text = c.dir("blkio").and_then(|d| fs::read_to_string(d.join(file)).ok()).unwrap_or_default();
+        let text = c
+            .dir("blkio")
+            .and_then(|d| fs::read_to_string(d.join(file)).ok())
+            .unwrap_or_default();
         let rows: Vec<Value> = text
             .lines()
             .filter_map(|l| {
@@ -189,8 +243,15 @@ fn v2(c: &Cgroup) -> Value {
 
 /// How often the kernel's OOM killer had to act in this cgroup.
 pub fn oom_kills(c: &Cgroup) -> u64 {
-    let file = if c.is_v2() { "memory.events" } else { "memory.oom_control" };
-    table(c.dir("memory"), file).get("oom_kill").copied().unwrap_or(0)
+    let file = if c.is_v2() {
+        "memory.events"
+    } else {
+        "memory.oom_control"
+    };
+    table(c.dir("memory"), file)
+        .get("oom_kill")
+        .copied()
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -16,12 +16,19 @@ use crate::state::Root;
 /// `do`
 pub fn do_(root: &Root, global: &Global, args: &cli::Do) -> Result<ExitCode> {
     let began = Instant::now();
-    let words: Vec<String> = args.args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = args
+        .args
+        .iter()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
     let dir = std::fs::canonicalize(&args.root)?;
     let cwd = match &args.cwd {
         Some(c) => c.clone(),
         // The directory it was called in, if that is in the container too.
-        None => std::env::current_dir().ok().filter(|_| dir == Path::new("/")).unwrap_or_else(|| "/".into()),
+        None => std::env::current_dir()
+            .ok()
+            .filter(|_| dir == Path::new("/"))
+            .unwrap_or_else(|| "/".into()),
     };
     let (uid, gid) = match &args.user {
         Some(u) => parse_user(u)?,
@@ -51,12 +58,20 @@ pub fn do_(root: &Root, global: &Global, args: &cli::Do) -> Result<ExitCode> {
     if words.is_empty() {
         bail!("args must not be empty");
     }
-    let global = Global { overlay2: Overlay::RootMemory, ..global.clone() };
+    let global = Global {
+        overlay2: Overlay::RootMemory,
+        ..global.clone()
+    };
     let id = format!("do-{}", std::process::id());
     let status = life::run_spec(root, &global, &id, Path::new("/"), spec, |state| {
         if args.report {
             let ms = began.elapsed().as_secs_f64() * 1e3;
-            eprintln!("runsc-rs: {} on platform {}, root {} (read-only, overlay in memory), started in {ms:.1} ms", words.join(" "), state.platform, dir.display());
+            eprintln!(
+                "runsc-rs: {} on platform {}, root {} (read-only, overlay in memory), started in {ms:.1} ms",
+                words.join(" "),
+                state.platform,
+                dir.display()
+            );
         }
     })?;
     Ok(status)

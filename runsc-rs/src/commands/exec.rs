@@ -24,7 +24,8 @@ use crate::{logging, oci};
 /// The process that the arguments describe.
 fn process(args: &cli::Exec, state: &State) -> Result<Process> {
     if let Some(path) = &args.process {
-        let text = std::fs::read(path).map_err(|e| anyhow!("open {}: {}", path.display(), os(&e)))?;
+        let text =
+            std::fs::read(path).map_err(|e| anyhow!("open {}: {}", path.display(), os(&e)))?;
         let p: oci_rt::Process = oci::parse_as(&text, &path.display().to_string())?;
         oci::validate_process(&p, "process")?;
         return Process::from_oci(&p);
@@ -32,7 +33,10 @@ fn process(args: &cli::Exec, state: &State) -> Result<Process> {
     if args.args.is_empty() {
         bail!("process args cannot be empty");
     }
-    let base = state.process.as_ref().ok_or_else(|| anyhow!("process property must not be empty"))?;
+    let base = state
+        .process
+        .as_ref()
+        .ok_or_else(|| anyhow!("process property must not be empty"))?;
     let mut p = Process::from_oci(base)?;
     p.args = args.args.clone();
     p.env.extend(args.env.iter().cloned());
@@ -103,8 +107,13 @@ pub fn exec(root: &Root, args: &cli::Exec, preserved: Vec<OwnedFd>) -> Result<Ex
     };
     let mut sandbox = connect(root, &args.id)?.ok_or(Error::ExecStopped)?;
     let borrowed: Vec<_> = fds.iter().chain(&preserved).map(AsFd::as_fd).collect();
-    let request = Request::Exec { process: Box::new(process) };
-    let pid = match sandbox.call(&request, &borrowed).map_err(|e| anyhow!("unable to start container process: {e:#}"))? {
+    let request = Request::Exec {
+        process: Box::new(process),
+    };
+    let pid = match sandbox
+        .call(&request, &borrowed)
+        .map_err(|e| anyhow!("unable to start container process: {e:#}"))?
+    {
         Reply::Started { pid } => pid,
         other => bail!("the sandbox answered {other:?}"),
     };
@@ -160,15 +169,36 @@ fn keeper(mut sandbox: Connection, slave: Option<OwnedFd>, pid: i32) -> ! {
 }
 
 /// Waits for the guest's process, handing on signals and terminal bytes; its status.
-fn watch(sandbox: &mut Connection, signals: OwnedFd, mut relay: Option<&mut Relay>, pid: i32) -> u8 {
+fn watch(
+    sandbox: &mut Connection,
+    signals: OwnedFd,
+    mut relay: Option<&mut Relay>,
+    pid: i32,
+) -> u8 {
     loop {
-        let Ok(done) = sandbox.as_fd().try_clone_to_owned() else { return 1 };
+        let Ok(done) = sandbox.as_fd().try_clone_to_owned() else {
+            return 1;
+        };
         let forward = |sandbox: &&mut Connection, signal: i32| {
-            let request = if signal == libc::SIGWINCH { Request::Resized } else { Request::Signal { signal, all: false, pid: Some(pid) } };
+            let request = if signal == libc::SIGWINCH {
+                Request::Resized
+            } else {
+                Request::Signal {
+                    signal,
+                    all: false,
+                    pid: Some(pid),
+                }
+            };
             let _ = sandbox.send(&request, &[]);
         };
         let reply = match sandbox.received() {
-            Ok(None) => match attend(&sandbox, done.as_fd(), signals.as_fd(), relay.as_deref_mut(), forward) {
+            Ok(None) => match attend(
+                &sandbox,
+                done.as_fd(),
+                signals.as_fd(),
+                relay.as_deref_mut(),
+                forward,
+            ) {
                 Ok(()) => sandbox.receive(),
                 Err(e) => Err(e),
             },

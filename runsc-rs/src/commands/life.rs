@@ -23,16 +23,23 @@ pub fn bundle(given: Option<&Path>) -> Result<PathBuf> {
     let dir = given.unwrap_or(Path::new("."));
     match std::fs::canonicalize(dir) {
         Ok(p) if p.is_dir() => Ok(p),
-        Ok(_) => bail!("chdir {}: {}", dir.display(), crate::error::errno(libc::ENOTDIR)),
+        Ok(_) => bail!(
+            "chdir {}: {}",
+            dir.display(),
+            crate::error::errno(libc::ENOTDIR)
+        ),
         Err(e) => bail!("chdir {}: {}", dir.display(), os(&e)),
     }
 }
 
 /// Writes a pid file, whole or not at all.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| anyhow!("pid file {}: not a file name", path.display()))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| anyhow!("pid file {}: not a file name", path.display()))?;
     let tmp = path.with_file_name(format!(".{}", name.to_string_lossy()));
-    std::fs::write(&tmp, pid.to_string()).map_err(|e| anyhow!("open {}: {}", tmp.display(), os(&e)))?;
+    std::fs::write(&tmp, pid.to_string())
+        .map_err(|e| anyhow!("open {}: {}", tmp.display(), os(&e)))?;
     std::fs::rename(&tmp, path).map_err(|e| anyhow!("rename {}: {}", path.display(), os(&e)))
 }
 
@@ -42,7 +49,13 @@ struct Made {
     master: Option<OwnedFd>,
 }
 
-fn make(root: &Root, global: &Global, args: &cli::Create, preserved: Vec<OwnedFd>, detached: bool) -> Result<Made> {
+fn make(
+    root: &Root,
+    global: &Global,
+    args: &cli::Create,
+    preserved: Vec<OwnedFd>,
+    detached: bool,
+) -> Result<Made> {
     crate::state::check_id(&args.id)?;
     let bundle = bundle(args.bundle.as_deref())?;
     let spec = oci::load(&bundle)?;
@@ -64,10 +77,12 @@ fn make_from(
     console::check(terminal, detached, socket)?;
     let mut master = None;
     let stdio = if terminal {
-        let size = process.and_then(oci_spec::runtime::Process::console_size).map(|b| {
-            let n = |v: u64| u16::try_from(v).unwrap_or(u16::MAX);
-            (n(b.height()), n(b.width()))
-        });
+        let size = process
+            .and_then(oci_spec::runtime::Process::console_size)
+            .map(|b| {
+                let n = |v: u64| u16::try_from(v).unwrap_or(u16::MAX);
+                (n(b.height()), n(b.width()))
+            });
         let pty = Pty::open(size)?;
         match socket {
             Some(path) => pty.send_master(path)?,
@@ -80,7 +95,15 @@ fn make_from(
     } else {
         launch::own_stdio()?
     };
-    let request = launch::Request { global, id: &args.id, bundle, spec, stdio, preserved, detached };
+    let request = launch::Request {
+        global,
+        id: &args.id,
+        bundle,
+        spec,
+        stdio,
+        preserved,
+        detached,
+    };
     let created = launch::create(root, request)?;
     if let Some(path) = &args.console.pid_file
         && let Err(e) = write_pid_file(path, created.state.pid(Status::Created))
@@ -94,7 +117,12 @@ fn make_from(
 }
 
 /// `create`
-pub fn create(root: &Root, global: &Global, args: &cli::Create, preserved: Vec<OwnedFd>) -> Result<()> {
+pub fn create(
+    root: &Root,
+    global: &Global,
+    args: &cli::Create,
+    preserved: Vec<OwnedFd>,
+) -> Result<()> {
     let mut made = make(root, global, args, preserved, true)?;
     made.created.leash.call(&Request::Detach, &[])?;
     Ok(())
@@ -104,7 +132,10 @@ pub fn create(root: &Root, global: &Global, args: &cli::Create, preserved: Vec<O
 fn start_created(created: &mut Created) -> Result<()> {
     let states = hook_states(&created.state)?;
     let fds: Vec<_> = states.iter().map(AsFd::as_fd).collect();
-    created.leash.call(&Request::Start, &fds).map_err(|e| anyhow!("unable to start container process: {e:#}"))?;
+    created
+        .leash
+        .call(&Request::Start, &fds)
+        .map_err(|e| anyhow!("unable to start container process: {e:#}"))?;
     created.state.last = Status::Running;
     created.dir.save(&created.state)?;
     poststart(&created.state);
@@ -113,14 +144,21 @@ fn start_created(created: &mut Created) -> Result<()> {
 
 /// For each startContainer hook a pipe that holds the container's state.
 fn hook_states(state: &State) -> Result<Vec<OwnedFd>> {
-    let count = state.hooks.as_ref().and_then(|h| h.start_container().as_ref()).map_or(0, Vec::len);
+    let count = state
+        .hooks
+        .as_ref()
+        .and_then(|h| h.start_container().as_ref())
+        .map_or(0, Vec::len);
     let text = serde_json::to_vec(&state.oci(Status::Created))?;
     let mut fds = Vec::new();
     for _ in 0..count {
         let (reader, mut writer) = std::io::pipe()?;
         // Annotations may make it longer than a pipe holds; then it could only be written while somebody reads.
         if text.len() > 60_000 {
-            bail!("startContainer hooks: the state is {} bytes long, more than a hook can be handed", text.len());
+            bail!(
+                "startContainer hooks: the state is {} bytes long, more than a hook can be handed",
+                text.len()
+            );
         }
         std::io::Write::write_all(&mut writer, &text)?;
         fds.push(reader.into());
@@ -129,29 +167,53 @@ fn hook_states(state: &State) -> Result<Vec<OwnedFd>> {
 }
 
 fn poststart(state: &State) {
-    let Some(list) = state.hooks.as_ref().and_then(|h| h.poststart().as_ref()) else { return };
+    let Some(list) = state.hooks.as_ref().and_then(|h| h.poststart().as_ref()) else {
+        return;
+    };
     let text = serde_json::to_vec(&state.oci(Status::Running)).unwrap_or_default();
     hooks::run_logged("poststart", list, &text);
 }
 
 /// `run`
-pub fn run(root: &Root, global: &Global, args: &cli::Run, preserved: Vec<OwnedFd>) -> Result<ExitCode> {
+pub fn run(
+    root: &Root,
+    global: &Global,
+    args: &cli::Run,
+    preserved: Vec<OwnedFd>,
+) -> Result<ExitCode> {
     let made = make(root, global, &args.create, preserved, args.detach)?;
     finish_run(made, args.detach, args.keep, root)
 }
 
 /// `run` of a configuration that is in no file (`do`).
-pub fn run_spec(root: &Root, global: &Global, id: &str, bundle: &Path, spec: oci_spec::runtime::Spec, on_start: impl FnOnce(&State)) -> Result<ExitCode> {
-    let args = cli::Create { id: id.to_owned(), ..cli::Create::default() };
+pub fn run_spec(
+    root: &Root,
+    global: &Global,
+    id: &str,
+    bundle: &Path,
+    spec: oci_spec::runtime::Spec,
+    on_start: impl FnOnce(&State),
+) -> Result<ExitCode> {
+    let args = cli::Create {
+        id: id.to_owned(),
+        ..cli::Create::default()
+    };
     let made = make_from(root, global, &args, bundle, spec, Vec::new(), false)?;
     on_start(&made.created.state);
     finish_run(made, false, false, root)
 }
 
 fn finish_run(made: Made, detach: bool, keep: bool, root: &Root) -> Result<ExitCode> {
-    let Made { mut created, master } = made;
+    let Made {
+        mut created,
+        master,
+    } = made;
     // Signals are the container's from here on; none is lost between its start and the wait.
-    let signals = if detach { None } else { Some(sys::signal_fd(&forwarded()).context("signalfd")?) };
+    let signals = if detach {
+        None
+    } else {
+        Some(sys::signal_fd(&forwarded()).context("signalfd")?)
+    };
     if let Err(e) = start_created(&mut created) {
         destroy(&created.state)?;
         created.dir.remove()?;
@@ -161,17 +223,38 @@ fn finish_run(made: Made, detach: bool, keep: bool, root: &Root) -> Result<ExitC
         created.leash.call(&Request::Detach, &[])?;
         return Ok(ExitCode::SUCCESS);
     };
-    let Created { dir, state, leash, pidfd } = created;
+    let Created {
+        dir,
+        state,
+        leash,
+        pidfd,
+    } = created;
     // Other commands may want it while this one waits.
     drop(dir);
     let raw = master.as_ref().map(|_| Raw::stdin());
     let mut relay = master.map(Relay::new);
-    attend(&leash, pidfd.as_fd(), signals.as_fd(), relay.as_mut(), |leash, signal| {
-        let _ = leash.send(&Request::Signal { signal, all: false, pid: None }, &[]);
-    })?;
+    attend(
+        &leash,
+        pidfd.as_fd(),
+        signals.as_fd(),
+        relay.as_mut(),
+        |leash, signal| {
+            let _ = leash.send(
+                &Request::Signal {
+                    signal,
+                    all: false,
+                    pid: None,
+                },
+                &[],
+            );
+        },
+    )?;
     let pid = state.sandbox.and_then(|p| Pid::from_raw(p.pid));
     let status = match rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()) {
-        Ok(Some((_, s))) => s.exit_status().or(s.terminating_signal().map(|n| n.saturating_add(128))).unwrap_or(1),
+        Ok(Some((_, s))) => s
+            .exit_status()
+            .or(s.terminating_signal().map(|n| n.saturating_add(128)))
+            .unwrap_or(1),
         _ => 1,
     };
     if let Some(relay) = &mut relay {
@@ -191,7 +274,22 @@ fn finish_run(made: Made, detach: bool, keep: bool, root: &Root) -> Result<ExitC
 
 /// Signals that a waiting command hands on: all that can be caught, but for those that tell of itself.
 pub fn forwarded() -> Vec<i32> {
-    let own = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD, libc::SIGPIPE, libc::SIGURG, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS, 32, 33];
+    let own = [
+        libc::SIGKILL,
+        libc::SIGSTOP,
+        libc::SIGCHLD,
+        libc::SIGPIPE,
+        libc::SIGURG,
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGABRT,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+        32,
+        33,
+    ];
     (1..=64).filter(|s| !own.contains(s)).collect()
 }
 
@@ -205,7 +303,10 @@ pub fn attend<T>(
 ) -> Result<()> {
     loop {
         let ready: Vec<PollFlags> = {
-            let mut fds = vec![PollFd::from_borrowed_fd(done, PollFlags::IN), PollFd::from_borrowed_fd(signals, PollFlags::IN)];
+            let mut fds = vec![
+                PollFd::from_borrowed_fd(done, PollFlags::IN),
+                PollFd::from_borrowed_fd(signals, PollFlags::IN),
+            ];
             if let Some(r) = relay.as_deref() {
                 fds.extend(r.poll_fds());
             }
@@ -260,21 +361,35 @@ pub fn connect(root: &Root, id: &str) -> Result<Option<Connection>> {
 /// `kill`
 pub fn kill(root: &Root, args: &cli::Kill) -> Result<()> {
     let state = root.load(&args.id)?;
-    let signal = super::signals::parse(&args.signal).ok_or_else(|| anyhow!("unknown signal {:?}", args.signal))?;
+    let signal = super::signals::parse(&args.signal)
+        .ok_or_else(|| anyhow!("unknown signal {:?}", args.signal))?;
     let status = state.status();
     if status == Status::Stopped {
         // runc's `kill --all` is content with a container that has stopped.
-        return if args.all { Ok(()) } else { Err(Error::NotRunning.into()) };
+        return if args.all {
+            Ok(())
+        } else {
+            Err(Error::NotRunning.into())
+        };
     }
     // SIGKILL for the whole container needs no cooperation of its kernel, which may be paused or stuck.
-    if signal == libc::SIGKILL && args.pid.is_none() && !args.all
+    if signal == libc::SIGKILL
+        && args.pid.is_none()
+        && !args.all
         && let Some(p) = state.sandbox
     {
         note_exit(root, &args.id, 137);
         return kill_process(p);
     }
     let mut sandbox = connect(root, &args.id)?.ok_or(Error::NotRunning)?;
-    sandbox.call(&Request::Signal { signal, all: args.all, pid: args.pid }, &[])?;
+    sandbox.call(
+        &Request::Signal {
+            signal,
+            all: args.all,
+            pid: args.pid,
+        },
+        &[],
+    )?;
     Ok(())
 }
 
@@ -294,7 +409,9 @@ fn kill_process(p: Process) -> Result<()> {
 
 /// A descriptor of a process that is still the one that was noted.
 fn pidfd(p: Process) -> Result<Option<OwnedFd>> {
-    let Some(pid) = Pid::from_raw(p.pid) else { return Ok(None) };
+    let Some(pid) = Pid::from_raw(p.pid) else {
+        return Ok(None);
+    };
     match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         // It was open before it was asked, so what it names cannot have changed in between.
         Ok(fd) if p.is_alive() => Ok(Some(fd)),
@@ -310,7 +427,10 @@ fn destroy(state: &State) -> Result<()> {
         let Some(fd) = pidfd(p)? else { continue };
         let _ = rustix::process::pidfd_send_signal(&fd, Signal::KILL);
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        let limit = rustix::event::Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
         if matches!(rustix::event::poll(&mut fds, Some(&limit)), Ok(0)) {
             bail!("process {} does not end", p.pid);
         }
@@ -319,11 +439,16 @@ fn destroy(state: &State) -> Result<()> {
             let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
         }
     }
-    Cgroup { paths: state.cgroups.clone() }.delete()
+    Cgroup {
+        paths: state.cgroups.clone(),
+    }
+    .delete()
 }
 
 fn poststop(state: &State) {
-    let Some(list) = state.hooks.as_ref().and_then(|h| h.poststop().as_ref()) else { return };
+    let Some(list) = state.hooks.as_ref().and_then(|h| h.poststop().as_ref()) else {
+        return;
+    };
     let text = serde_json::to_vec(&state.oci(Status::Stopped)).unwrap_or_default();
     hooks::run_logged("poststop", list, &text);
 }
@@ -346,7 +471,11 @@ pub fn delete(root: &Root, args: &cli::Delete) -> Result<()> {
     let status = state.status();
     // What was created and never started may go, as with runc.
     if !args.force && !matches!(status, Status::Stopped | Status::Created) {
-        return Err(Error::NotStopped { id: state.id, status: status.as_str() }.into());
+        return Err(Error::NotStopped {
+            id: state.id,
+            status: status.as_str(),
+        }
+        .into());
     }
     destroy(&state)?;
     dir.remove()?;
@@ -364,14 +493,26 @@ pub fn pause(root: &Root, id: &str, pause: bool) -> Result<()> {
         (false, _) => return Err(Error::NotPaused.into()),
     }
     let mut sandbox = connect(root, id)?.ok_or(Error::NotRunning)?;
-    sandbox.call(if pause { &Request::Pause } else { &Request::Resume }, &[])?;
+    sandbox.call(
+        if pause {
+            &Request::Pause
+        } else {
+            &Request::Resume
+        },
+        &[],
+    )?;
     state.paused = pause;
     dir.save(&state)
 }
 
 /// `wait`: prints what `$?` would be.
 pub fn wait(root: &Root, args: &cli::Wait) -> Result<()> {
-    let status = |code: u8| super::query::print(&format!("{}\n", serde_json::json!({"id": args.id, "exitStatus": code})));
+    let status = |code: u8| {
+        super::query::print(&format!(
+            "{}\n",
+            serde_json::json!({"id": args.id, "exitStatus": code})
+        ))
+    };
     root.load(&args.id)?;
     if let Some(mut sandbox) = connect(root, &args.id)? {
         sandbox.send(&Request::Wait { pid: args.pid }, &[])?;

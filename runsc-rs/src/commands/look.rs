@@ -28,16 +28,31 @@ pub fn ps(root: &Root, args: &cli::Ps) -> Result<()> {
     match args.format.as_str() {
         // Engines take these for pids of the host (`docker top` looks them up there), so it is the host's view: the sandbox.
         "json" => {
-            let pids: Vec<i32> = if rows.is_empty() { Vec::new() } else { vec![state.pid(state.status())] };
+            let pids: Vec<i32> = if rows.is_empty() {
+                Vec::new()
+            } else {
+                vec![state.pid(state.status())]
+            };
             print(&format!("{}\n", serde_json::to_string(&pids)?))
         }
         "table" => {
-            match args.args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            match args
+                .args
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .as_slice()
+            {
                 [] | ["-ef"] | ["aux"] | ["-e" | "-f" | "-A"] => {}
                 ["-o", "pid"] | ["-eo", "pid"] | ["-o", "pid="] => {
-                    return print(&rows.iter().fold("    PID\n".to_owned(), |s, r| s + &format!("{:>7}\n", r.pid)));
+                    return print(&rows.iter().fold("    PID\n".to_owned(), |s, r| {
+                        s + &format!("{:>7}\n", r.pid)
+                    }));
                 }
-                other => bail!("ps: options {:?} are not supported: the processes are not the host's to show (-ef, -o pid)", other.join(" ")),
+                other => bail!(
+                    "ps: options {:?} are not supported: the processes are not the host's to show (-ef, -o pid)",
+                    other.join(" ")
+                ),
             }
             print(&table(&rows))
         }
@@ -49,12 +64,19 @@ pub fn ps(root: &Root, args: &cli::Ps) -> Result<()> {
 fn table(rows: &[ProcessRow]) -> String {
     let mut out = "UID          PID    PPID  C STIME TTY          TIME CMD\n".to_owned();
     for r in rows {
-        let user = if r.uid == 0 { "root".to_owned() } else { r.uid.to_string() };
+        let user = if r.uid == 0 {
+            "root".to_owned()
+        } else {
+            r.uid.to_string()
+        };
         let seconds = r.time_ms / 1000;
         let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         let at = time::rfc3339(Duration::from_secs(r.start), false);
         let hm = at.get(11..16).unwrap_or("?");
-        out.push_str(&format!("{user:<8} {:>7} {:>7}  0 {hm} {:<8} {h:02}:{m:02}:{s:02} {}\n", r.pid, r.ppid, r.tty, r.cmd));
+        out.push_str(&format!(
+            "{user:<8} {:>7} {:>7}  0 {hm} {:<8} {h:02}:{m:02}:{s:02} {}\n",
+            r.pid, r.ppid, r.tty, r.cmd
+        ));
     }
     out
 }
@@ -66,7 +88,9 @@ fn duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(digits);
-        let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let unit = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit);
         let scale = match unit {
             "h" => 3600.0,
@@ -85,12 +109,16 @@ fn duration(text: &str) -> Option<Duration> {
 
 /// `events`
 pub fn events(root: &Root, args: &cli::Events) -> Result<()> {
-    let Some(interval) = duration(&args.interval) else { bail!("duration interval must be greater than 0") };
+    let Some(interval) = duration(&args.interval) else {
+        bail!("duration interval must be greater than 0")
+    };
     let state = root.load(&args.id)?;
     if state.status() == Status::Stopped {
         bail!("container with id {} is not running", args.id);
     }
-    let cgroup = Cgroup { paths: state.cgroups.clone() };
+    let cgroup = Cgroup {
+        paths: state.cgroups.clone(),
+    };
     let line = |kind: &str, data: serde_json::Value| {
         let mut event = json!({"type": kind, "id": args.id});
         if !data.is_null() {
@@ -101,9 +129,12 @@ pub fn events(root: &Root, args: &cli::Events) -> Result<()> {
     if args.stats {
         return line("stats", stats::stats(&cgroup));
     }
-    let Some(sandbox) = connect(root, &args.id)? else { bail!("container with id {} is not running", args.id) };
+    let Some(sandbox) = connect(root, &args.id)? else {
+        bail!("container with id {} is not running", args.id)
+    };
     let mut ooms = stats::oom_kills(&cgroup);
-    let limit = rustix::event::Timespec::try_from(interval).map_err(|_| anyhow!("interval is too long"))?;
+    let limit =
+        rustix::event::Timespec::try_from(interval).map_err(|_| anyhow!("interval is too long"))?;
     loop {
         line("stats", stats::stats(&cgroup))?;
         // The end of the connection is the end of the sandbox; nothing else comes over it.
@@ -131,7 +162,12 @@ pub fn debug(root: &Root, args: &cli::Debug) -> Result<()> {
         bail!("nothing to do: --strace=on|off, --stacks");
     }
     if let Some(switch) = args.strace {
-        sandbox.call(&Request::Strace { on: switch == cli::Switch::On }, &[])?;
+        sandbox.call(
+            &Request::Strace {
+                on: switch == cli::Switch::On,
+            },
+            &[],
+        )?;
     }
     if args.stacks
         && let Reply::Text { text } = sandbox.call(&Request::Stacks, &[])?
@@ -148,7 +184,9 @@ pub fn platforms() -> Result<()> {
     let mut out = String::new();
     for f in &found {
         let note = match &f.usable {
-            Ok(()) if chosen == Some(f.name) => "works (self-test passed); auto chooses it".to_owned(),
+            Ok(()) if chosen == Some(f.name) => {
+                "works (self-test passed); auto chooses it".to_owned()
+            }
             Ok(()) => "works (self-test passed)".to_owned(),
             Err(why) => format!("does not work here: {why}"),
         };
@@ -181,7 +219,10 @@ pub fn syscalls(args: &cli::Syscalls) -> Result<()> {
     match args.format.as_str() {
         "table" => {
             for (nr, name, arguments, support) in rows {
-                out.push_str(&format!("{nr:>4}  {:<58}  {support}\n", format!("{name}({arguments})")));
+                out.push_str(&format!(
+                    "{nr:>4}  {:<58}  {support}\n",
+                    format!("{name}({arguments})")
+                ));
             }
         }
         "json" => {
@@ -212,14 +253,19 @@ pub fn update(root: &Root, args: &cli::Update) -> Result<()> {
             std::io::Read::read_to_end(&mut std::io::stdin(), &mut text)?;
             text
         }
-        Some(path) => std::fs::read(path).map_err(|e| anyhow!("open {}: {}", path.display(), os(&e)))?,
+        Some(path) => {
+            std::fs::read(path).map_err(|e| anyhow!("open {}: {}", path.display(), os(&e)))?
+        }
         None => serde_json::to_vec(&from_flags(args)?)?,
     };
     let resources: oci_spec::runtime::LinuxResources = oci::parse_as(&text, "resources")?;
     if state.cgroups.is_empty() {
         bail!("the container has no cgroup");
     }
-    Cgroup { paths: state.cgroups }.limit(&resources)
+    Cgroup {
+        paths: state.cgroups,
+    }
+    .limit(&resources)
 }
 
 /// `linux.resources` as the flags have it.
@@ -230,8 +276,11 @@ fn from_flags(a: &cli::Update) -> Result<serde_json::Value> {
             return Ok(Some(-1));
         }
         let lower = t.to_ascii_lowercase();
-        let bytes = oci::mounts::size(lower.strip_suffix('b').unwrap_or(&lower)).and_then(|n| i64::try_from(n).ok());
-        bytes.map(Some).ok_or_else(|| anyhow!("invalid value for {name}: {t}"))
+        let bytes = oci::mounts::size(lower.strip_suffix('b').unwrap_or(&lower))
+            .and_then(|n| i64::try_from(n).ok());
+        bytes
+            .map(Some)
+            .ok_or_else(|| anyhow!("invalid value for {name}: {t}"))
     };
     let mut out = json!({});
     let mut put = |group: &str, key: &str, value: serde_json::Value| {
@@ -240,8 +289,16 @@ fn from_flags(a: &cli::Update) -> Result<serde_json::Value> {
         }
     };
     put("memory", "limit", json!(size("memory", &a.memory)?));
-    put("memory", "reservation", json!(size("memory-reservation", &a.memory_reservation)?));
-    put("memory", "swap", json!(size("memory-swap", &a.memory_swap)?));
+    put(
+        "memory",
+        "reservation",
+        json!(size("memory-reservation", &a.memory_reservation)?),
+    );
+    put(
+        "memory",
+        "swap",
+        json!(size("memory-swap", &a.memory_swap)?),
+    );
     put("cpu", "period", json!(a.cpu_period));
     put("cpu", "quota", json!(a.cpu_quota));
     put("cpu", "shares", json!(a.cpu_share));
@@ -270,7 +327,16 @@ mod tests {
 
     #[test]
     fn flags_become_resources() {
-        let a = cli::Update { memory: Some("64m".into()), memory_swap: Some("-1".into()), pids_limit: Some(7), id: "x".into(), ..Default::default() };
-        assert_eq!(from_flags(&a).unwrap(), json!({"memory": {"limit": 64 << 20, "swap": -1}, "pids": {"limit": 7}}));
+        let a = cli::Update {
+            memory: Some("64m".into()),
+            memory_swap: Some("-1".into()),
+            pids_limit: Some(7),
+            id: "x".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            from_flags(&a).unwrap(),
+            json!({"memory": {"limit": 64 << 20, "swap": -1}, "pids": {"limit": 7}})
+        );
     }
 }

@@ -14,14 +14,19 @@ use crate::state::{OciState, Root, State};
 
 /// Writes to stdout; a reader that went away is an error, not a panic.
 pub fn print(text: &str) -> Result<()> {
-    std::io::stdout().lock().write_all(text.as_bytes()).context("write to stdout")
+    std::io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .context("write to stdout")
 }
 
 /// JSON indented as Go's encoder does it.
 pub fn indented<T: Serialize>(value: &T, indent: &[u8]) -> Result<String> {
     let mut out = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(indent);
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut out, formatter,
+    ))?;
     Ok(String::from_utf8(out)?)
 }
 
@@ -50,18 +55,38 @@ fn owner(root: &Root, s: &State) -> String {
 pub fn list(root: &Root, args: &List) -> Result<()> {
     let states = root.list()?;
     if args.quiet {
-        return print(&states.iter().map(|s| format!("{}\n", s.id)).collect::<String>());
+        return print(
+            &states
+                .iter()
+                .map(|s| format!("{}\n", s.id))
+                .collect::<String>(),
+        );
     }
     let owners: Vec<String> = states.iter().map(|s| owner(root, s)).collect();
-    let rows: Vec<OciState<'_>> = states.iter().zip(&owners).map(|(s, o)| OciState { owner: o, ..s.oci(s.status()) }).collect();
+    let rows: Vec<OciState<'_>> = states
+        .iter()
+        .zip(&owners)
+        .map(|(s, o)| OciState {
+            owner: o,
+            ..s.oci(s.status())
+        })
+        .collect();
     match args.format.as_str() {
         "json" if rows.is_empty() => print("null\n"),
         "json" => print(&format!("{}\n", serde_json::to_string(&rows)?)),
         "table" => {
-            let mut table = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+            let mut table =
+                vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
             for r in rows {
                 let bundle = r.bundle.display().to_string();
-                table.push([r.id.into(), r.pid.to_string(), r.status.into(), bundle, r.created.into(), r.owner.into()]);
+                table.push([
+                    r.id.into(),
+                    r.pid.to_string(),
+                    r.status.into(),
+                    bundle,
+                    r.created.into(),
+                    r.owner.into(),
+                ]);
             }
             print(&columns(&table, 12, 3))
         }
@@ -92,7 +117,10 @@ fn columns<const N: usize>(rows: &[[String; N]], min: usize, pad: usize) -> Stri
 
 /// `features`
 pub fn features() -> Result<()> {
-    print(&format!("{}\n", indented(&oci::features::features(), b"    ")?))
+    print(&format!(
+        "{}\n",
+        indented(&oci::features::features(), b"    ")?
+    ))
 }
 
 /// `spec`
@@ -102,13 +130,19 @@ pub fn spec(args: &SpecArgs) -> Result<()> {
         bail!("chdir {}: {}", dir.display(), error::errno(libc::ENOENT));
     }
     let path = dir.join("config.json");
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path);
     let mut file = match file {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => bail!("File config.json exists. Remove it first"),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("File config.json exists. Remove it first")
+        }
         f => f.with_context(|| format!("create {}", path.display()))?,
     };
     let text = indented(&oci::default::config(args.rootless), b"\t")?;
-    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -118,11 +152,24 @@ mod tests {
     #[test]
     fn table_as_runc_prints_it() {
         let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
-        assert_eq!(columns(&[head.clone()], 12, 3), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
-        let row = ["x1", "6621", "created", "/tmp/rt/b", "2026-11-21T03:34:19.367810801Z", "root"].map(str::to_owned);
+        assert_eq!(
+            columns(&[head.clone()], 12, 3),
+            "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
+        );
+        let row = [
+            "x1",
+            "6621",
+            "created",
+            "/tmp/rt/b",
+            "2026-11-21T03:34:19.367810801Z",
+            "root",
+        ]
+        .map(str::to_owned);
         assert_eq!(
             columns(&[head, row], 12, 3).lines().nth(1),
-            Some("x1          6621        created     /tmp/rt/b   2026-11-21T03:34:19.367810801Z   root")
+            Some(
+                "x1          6621        created     /tmp/rt/b   2026-11-21T03:34:19.367810801Z   root"
+            )
         );
     }
 }

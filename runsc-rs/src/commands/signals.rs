@@ -2,8 +2,9 @@
 
 /// Names by number, from 1 on.
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT",
-    "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3`.
@@ -16,7 +17,13 @@ pub fn parse(text: &str) -> Option<i32> {
     if let Some(i) = NAMES.iter().position(|n| *n == name) {
         return i32::try_from(i + 1).ok();
     }
-    let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest.parse::<i32>().ok() };
+    let offset = |rest: &str| {
+        if rest.is_empty() {
+            Some(0)
+        } else {
+            rest.parse::<i32>().ok()
+        }
+    };
     let n = match name {
         "CLD" => 17,
         "POLL" => 29,
@@ -39,7 +46,15 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        for (text, n) in [("9", 9), ("KILL", 9), ("sigterm", 15), ("SIGRTMIN+1", 35), ("RTMAX-1", 63), ("WINCH", 28), ("0", 0)] {
+        for (text, n) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("sigterm", 15),
+            ("SIGRTMIN+1", 35),
+            ("RTMAX-1", 63),
+            ("WINCH", 28),
+            ("0", 0),
+        ] {
             assert_eq!(parse(text), Some(n), "{text}");
         }
         for bad in ["BOGUS", "65", "-1", "", "RTMIN+99"] {

@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use serde::Serialize;
 
@@ -26,11 +26,20 @@ fn address(dir: &OwnedFd) -> rustix::io::Result<SocketAddrUnix> {
 
 fn open_dir(dir: &Path) -> rustix::io::Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags};
-    rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::open(
+        dir,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 fn socket() -> rustix::io::Result<OwnedFd> {
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+    rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
 }
 
 /// Makes the socket that the sandbox will listen on.
@@ -47,15 +56,28 @@ pub fn listen(dir: &Path) -> Result<OwnedFd> {
 
 /// Two ends of a connection: the leash between a command and the sandbox that it makes.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .map_err(|e| anyhow::anyhow!("socketpair: {}", rx(e)))
+    rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|e| anyhow::anyhow!("socketpair: {}", rx(e)))
 }
 
 /// Receives bytes and descriptors; no bytes: the end.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
+pub fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let got = rustix::net::recvmsg(
+        socket,
+        &mut [IoSliceMut::new(buffer)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(list) = message {
@@ -66,7 +88,11 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> rustix::io::Result<
 }
 
 /// Sends all of a frame, descriptors with its first byte.
-pub fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, fds: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+pub fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> rustix::io::Result<()> {
     let frame = encode(message);
     let mut rest = frame.as_slice();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
@@ -76,7 +102,12 @@ pub fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, fds: &[BorrowedFd
         if first && !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Errno::TOOMANYREFS);
         }
-        match rustix::net::sendmsg(socket, &[IoSlice::new(rest)], &mut control, SendFlags::NOSIGNAL) {
+        match rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(rest)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        ) {
             Ok(n) => {
                 rest = rest.get(n..).unwrap_or_default();
                 first = false;
@@ -118,12 +149,16 @@ impl Connection {
 
     /// Over a socket that is connected already.
     pub fn new(socket: OwnedFd) -> Connection {
-        Connection { socket, decoder: Decoder::default() }
+        Connection {
+            socket,
+            decoder: Decoder::default(),
+        }
     }
 
     /// Sends a request.
     pub fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<()> {
-        send(self.socket.as_fd(), request, fds).map_err(|e| anyhow::anyhow!("the sandbox does not take requests: {}", rx(e)))
+        send(self.socket.as_fd(), request, fds)
+            .map_err(|e| anyhow::anyhow!("the sandbox does not take requests: {}", rx(e)))
     }
 
     /// A reply that has come already, with an earlier one. Look before a poll: it would wait for what is here.

@@ -149,7 +149,11 @@ pub struct Decoder {
 
 impl Decoder {
     /// Takes what was received.
-    pub fn push(&mut self, bytes: &[u8], fds: impl IntoIterator<Item = OwnedFd>) -> Result<(), Bad> {
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        fds: impl IntoIterator<Item = OwnedFd>,
+    ) -> Result<(), Bad> {
         self.bytes.extend_from_slice(bytes);
         self.fds.extend(fds);
         if self.fds.len() > MAX_FDS {
@@ -167,11 +171,15 @@ impl Decoder {
 
     /// The next whole message and the descriptors that came so far.
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, Bad> {
-        let Some(len) = self.length() else { return Ok(None) };
+        let Some(len) = self.length() else {
+            return Ok(None);
+        };
         if len > MAX_FRAME {
             return Err(Bad::Long(len));
         }
-        let Some(body) = self.bytes.get(4..4 + len) else { return Ok(None) };
+        let Some(body) = self.bytes.get(4..4 + len) else {
+            return Ok(None);
+        };
         let message = serde_json::from_slice(body).map_err(|e| Bad::Json(e.to_string()))?;
         self.bytes.drain(..4 + len);
         Ok(Some((message, std::mem::take(&mut self.fds))))
@@ -184,7 +192,11 @@ mod tests {
 
     #[test]
     fn frames_in_any_portions() {
-        let mut stream = encode(&Request::Signal { signal: 9, all: false, pid: None });
+        let mut stream = encode(&Request::Signal {
+            signal: 9,
+            all: false,
+            pid: None,
+        });
         stream.extend(encode(&Request::Ps));
         for portion in [1, 3, 7, stream.len()] {
             let mut d = Decoder::default();
@@ -202,7 +214,10 @@ mod tests {
     #[test]
     fn bad_frames() {
         let mut d = Decoder::default();
-        assert_eq!(d.push(&u32::MAX.to_le_bytes(), []), Err(Bad::Long(u32::MAX as usize)));
+        assert_eq!(
+            d.push(&u32::MAX.to_le_bytes(), []),
+            Err(Bad::Long(u32::MAX as usize))
+        );
         let mut d = Decoder::default();
         d.push(b"\x02\0\0\0{}", []).unwrap();
         assert!(matches!(d.next::<Request>(), Err(Bad::Json(_))));

@@ -14,16 +14,28 @@ pub fn config(rootless: bool) -> Value {
         json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]}),
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}),
     ];
-    let mut namespaces = vec![json!({"type": "pid"}), json!({"type": "network"}), json!({"type": "ipc"}), json!({"type": "uts"}), json!({"type": "mount"})];
+    let mut namespaces = vec![
+        json!({"type": "pid"}),
+        json!({"type": "network"}),
+        json!({"type": "ipc"}),
+        json!({"type": "uts"}),
+        json!({"type": "mount"}),
+    ];
     if rootless {
         // A user cannot give files to another group, nor limit its cgroup.
-        if let Some(m) = mounts.get_mut(2).and_then(|m| m.get_mut("options")).and_then(Value::as_array_mut) {
+        if let Some(m) = mounts
+            .get_mut(2)
+            .and_then(|m| m.get_mut("options"))
+            .and_then(Value::as_array_mut)
+        {
             m.retain(|o| o != "gid=5");
         }
         namespaces.push(json!({"type": "user"}));
     } else {
-        mounts.push(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-                           "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}));
+        mounts.push(
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                           "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}),
+        );
     }
     let mut linux = json!({
         "namespaces": namespaces,

@@ -26,7 +26,9 @@ pub fn load(bundle: &Path) -> Result<Spec> {
     let path = bundle.join("config.json");
     let len = match fs::metadata(&path) {
         Ok(m) => m.len(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => bail!("JSON specification file config.json not found"),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            bail!("JSON specification file config.json not found")
+        }
         Err(e) => return Err(e).context("config.json"),
     };
     if len > MAX_CONFIG {
@@ -49,7 +51,11 @@ pub fn parse_as<T: serde::de::DeserializeOwned>(text: &[u8], what: &str) -> Resu
     let value = serde_path_to_error::deserialize(&mut de).map_err(|e| {
         let path = e.path().to_string();
         // Where the text itself ends early or is no JSON, there is no field to name.
-        if path == "." || path.contains('?') { anyhow::anyhow!("{what}: {}", e.into_inner()) } else { anyhow::anyhow!("{what}: {path}: {}", e.into_inner()) }
+        if path == "." || path.contains('?') {
+            anyhow::anyhow!("{what}: {}", e.into_inner())
+        } else {
+            anyhow::anyhow!("{what}: {path}: {}", e.into_inner())
+        }
     })?;
     de.end().map_err(|e| anyhow::anyhow!("{what}: {e}"))?;
     Ok(value)
@@ -62,8 +68,14 @@ mod tests {
     #[test]
     fn errors_name_the_field() {
         for (text, want) in [
-            ("{", "config.json: EOF while parsing an object at line 1 column 1"),
-            (r#"{"ociVersion": 5}"#, "config.json: ociVersion: invalid type: integer `5`, expected a string at line 1 column 16"),
+            (
+                "{",
+                "config.json: EOF while parsing an object at line 1 column 1",
+            ),
+            (
+                r#"{"ociVersion": 5}"#,
+                "config.json: ociVersion: invalid type: integer `5`, expected a string at line 1 column 16",
+            ),
             (
                 r#"{"ociVersion":"1.2.0","process":{"user":{"uid":"x","gid":0},"cwd":"/"}}"#,
                 "config.json: process.user.uid: invalid type: string \"x\", expected u32 at line 1 column 50",

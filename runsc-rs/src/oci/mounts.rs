@@ -141,12 +141,18 @@ pub fn option_names() -> Vec<&'static str> {
 pub fn parse_options(options: &[String], where_: &str) -> Result<Options> {
     let mut out = Options::default();
     for o in options {
-        match OPTIONS.binary_search_by(|(n, _)| n.cmp(&o.as_str())).ok().and_then(|i| OPTIONS.get(i)) {
+        match OPTIONS
+            .binary_search_by(|(n, _)| n.cmp(&o.as_str()))
+            .ok()
+            .and_then(|i| OPTIONS.get(i))
+        {
             Some((_, Set(f))) => out.flags |= *f,
             Some((_, Clear(f))) => out.flags &= !*f,
             // A guest's own mounts stay in the sandbox, whatever it does: the host cannot see them.
             Some((_, Propagate(Propagation::Shared))) => {
-                bail!("{where_}: option \"{o}\" cannot be honoured: mounts made in a sandbox do not reach the host")
+                bail!(
+                    "{where_}: option \"{o}\" cannot be honoured: mounts made in a sandbox do not reach the host"
+                )
             }
             Some((_, Propagate(p))) => out.propagation = Some(*p),
             Some((_, Bind { recursive })) => {
@@ -156,7 +162,8 @@ pub fn parse_options(options: &[String], where_: &str) -> Result<Options> {
             Some((_, CopyUp)) => out.copy_up = true,
             Some((_, Nothing)) => {}
             None => match o.as_str() {
-                "remount" | "acl" | "noacl" | "iversion" | "noiversion" | "mand" | "lazytime" | "idmap" | "ridmap" => {
+                "remount" | "acl" | "noacl" | "iversion" | "noiversion" | "mand" | "lazytime"
+                | "idmap" | "ridmap" => {
                     bail!("{where_}: option \"{o}\" cannot be honoured by a sandbox's filesystems")
                 }
                 _ => out.data.push(o.clone()),
@@ -201,7 +208,9 @@ pub fn kind(m: &oci_spec::runtime::Mount, index: usize) -> Result<(Kind, Options
         "devpts" => Kind::Devpts,
         "mqueue" => Kind::Mqueue,
         "cgroup" | "cgroup2" => Kind::Cgroup,
-        t => bail!("{where_}: type \"{t}\" is not one that a sandbox has (bind, tmpfs, proc, sysfs, devpts, mqueue, cgroup)"),
+        t => bail!(
+            "{where_}: type \"{t}\" is not one that a sandbox has (bind, tmpfs, proc, sysfs, devpts, mqueue, cgroup)"
+        ),
     };
     if kind == Kind::Bind && m.source().is_none() {
         bail!("{where_}: source must be specified for a bind mount");
@@ -214,7 +223,9 @@ pub fn kind(m: &oci_spec::runtime::Mount, index: usize) -> Result<(Kind, Options
 
 /// Whether a filesystem knows an option of its own.
 fn data_ok(kind: Kind, option: &str) -> bool {
-    let (name, value) = option.split_once('=').map_or((option, None), |(n, v)| (n, Some(v)));
+    let (name, value) = option
+        .split_once('=')
+        .map_or((option, None), |(n, v)| (n, Some(v)));
     match kind {
         // Engines pass what they pass to any bind mount; there is no filesystem that could mind.
         Kind::Bind => false,
@@ -231,7 +242,10 @@ fn data_ok(kind: Kind, option: &str) -> bool {
             "gid" | "uid" | "max" => value.is_some_and(|v| v.parse::<u32>().is_ok()),
             _ => false,
         },
-        Kind::Proc => matches!((name, value), ("hidepid", Some("0" | "off")) | ("subset", Some("all"))),
+        Kind::Proc => matches!(
+            (name, value),
+            ("hidepid", Some("0" | "off")) | ("subset", Some("all"))
+        ),
         Kind::Sysfs | Kind::Mqueue => false,
         Kind::Cgroup => true,
     }
@@ -246,7 +260,10 @@ pub fn size(v: &str) -> Option<u64> {
         b'%' => {
             let percent = v.get(..v.len() - 1)?.parse::<u64>().ok()?;
             let total = rustix::system::sysinfo();
-            return (total.totalram as u64).checked_mul(u64::from(total.mem_unit))?.checked_mul(percent)?.checked_div(100);
+            return (total.totalram as u64)
+                .checked_mul(u64::from(total.mem_unit))?
+                .checked_mul(percent)?
+                .checked_div(100);
         }
         _ => (v, 0),
     };
@@ -258,7 +275,10 @@ mod tests {
     use super::*;
 
     fn opts(list: &[&str]) -> Result<Options> {
-        parse_options(&list.iter().map(|s| s.to_string()).collect::<Vec<_>>(), "mounts[0] (/x)")
+        parse_options(
+            &list.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
+            "mounts[0] (/x)",
+        )
     }
 
     #[test]
@@ -274,7 +294,12 @@ mod tests {
         assert_eq!(o.propagation, Some(Propagation::Private));
         let o = opts(&["size=64k", "mode=755", "noexec"]).unwrap();
         assert_eq!(o.data, ["size=64k", "mode=755"]);
-        assert!(opts(&["rshared"]).unwrap_err().to_string().starts_with("mounts[0] (/x): option \"rshared\""));
+        assert!(
+            opts(&["rshared"])
+                .unwrap_err()
+                .to_string()
+                .starts_with("mounts[0] (/x): option \"rshared\"")
+        );
     }
 
     #[test]

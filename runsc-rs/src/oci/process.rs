@@ -51,8 +51,15 @@ pub const CAPABILITIES: [&str; 41] = [
 /// Number of a capability, with or without `CAP_`, in any case.
 pub fn capability(name: &str) -> Option<u32> {
     let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    CAPABILITIES.iter().position(|&c| c == full).and_then(|n| u32::try_from(n).ok())
+    let full = if upper.starts_with("CAP_") {
+        upper
+    } else {
+        format!("CAP_{upper}")
+    };
+    CAPABILITIES
+        .iter()
+        .position(|&c| c == full)
+        .and_then(|n| u32::try_from(n).ok())
 }
 
 /// The five sets of a process, as bit masks.
@@ -69,9 +76,14 @@ pub struct Caps {
 impl Caps {
     /// From a configuration; without `capabilities` a process has none.
     pub fn from_oci(caps: Option<&oci::LinuxCapabilities>) -> Caps {
-        let Some(c) = caps else { return Caps::default() };
+        let Some(c) = caps else {
+            return Caps::default();
+        };
         let set = |s: &Option<oci::Capabilities>| {
-            s.iter().flatten().filter_map(|c| capability(&c.to_string())).fold(0u64, |m, n| m | 1 << n)
+            s.iter()
+                .flatten()
+                .filter_map(|c| capability(&c.to_string()))
+                .fold(0u64, |m, n| m | 1 << n)
         };
         let mut caps = Caps {
             bounding: set(c.bounding()),
@@ -122,9 +134,18 @@ impl Process {
     pub fn from_oci(p: &oci::Process) -> Result<Process> {
         let mut rlimits = Vec::new();
         for r in p.rlimits().iter().flatten() {
-            let l = Rlimit { resource: rlimit_number(r.typ()), soft: r.soft(), hard: r.hard() };
+            let l = Rlimit {
+                resource: rlimit_number(r.typ()),
+                soft: r.soft(),
+                hard: r.hard(),
+            };
             if l.soft > l.hard {
-                bail!("process.rlimits: {}: soft limit {} is above the hard limit {}", r.typ(), l.soft, l.hard);
+                bail!(
+                    "process.rlimits: {}: soft limit {} is above the hard limit {}",
+                    r.typ(),
+                    l.soft,
+                    l.hard
+                );
             }
             // As with runc, the last of two wins.
             rlimits.retain(|o: &Rlimit| o.resource != l.resource);
@@ -144,7 +165,9 @@ impl Process {
             no_new_privs: p.no_new_privileges().unwrap_or(false),
             oom_score_adj: p.oom_score_adj(),
             terminal: p.terminal().unwrap_or(false),
-            console_size: p.console_size().map(|b| (size(b.height()), size(b.width()))),
+            console_size: p
+                .console_size()
+                .map(|b| (size(b.height()), size(b.width()))),
         })
     }
 }
@@ -174,7 +197,10 @@ fn rlimit_number(t: PosixRlimitType) -> u32 {
 /// `UID[:GID]` of `exec --user`.
 pub fn parse_user(s: &str) -> Result<(u32, Option<u32>)> {
     let (u, g) = s.split_once(':').map_or((s, None), |(u, g)| (u, Some(g)));
-    let id = |what: &str, v: &str| v.parse::<u32>().map_err(|_| anyhow::anyhow!("parsing {v} as int for {what} failed: expected a number"));
+    let id = |what: &str, v: &str| {
+        v.parse::<u32>()
+            .map_err(|_| anyhow::anyhow!("parsing {v} as int for {what} failed: expected a number"))
+    };
     Ok((id("uid", u)?, g.map(|g| id("gid", g)).transpose()?))
 }
 

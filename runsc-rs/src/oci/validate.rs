@@ -10,7 +10,9 @@ use super::{mounts, process};
 /// Checks a whole configuration.
 pub fn validate(spec: &Spec) -> Result<()> {
     version(spec.version())?;
-    let Some(p) = spec.process() else { bail!("process property must not be empty") };
+    let Some(p) = spec.process() else {
+        bail!("process property must not be empty")
+    };
     process_(p, "process")?;
     match spec.root() {
         None => bail!("root must be specified"),
@@ -45,12 +47,19 @@ pub fn validate(spec: &Spec) -> Result<()> {
 
 /// runc takes any version; a number that is no version at all is a mistake worth naming.
 fn version(v: &str) -> Result<()> {
-    let numeric = |s: Option<&str>| s.is_some_and(|s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit()));
+    let numeric =
+        |s: Option<&str>| s.is_some_and(|s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit()));
     let core = v.split(['-', '+']).next().unwrap_or_default();
     let mut parts = core.split('.');
-    let good = numeric(parts.next()) && numeric(parts.next()) && numeric(parts.next()) && parts.next().is_none();
+    let good = numeric(parts.next())
+        && numeric(parts.next())
+        && numeric(parts.next())
+        && parts.next().is_none();
     if !v.is_empty() && !good {
-        bail!("ociVersion: \"{v}\" is not a version (expected three numbers, as {})", super::VERSION);
+        bail!(
+            "ociVersion: \"{v}\" is not a version (expected three numbers, as {})",
+            super::VERSION
+        );
     }
     Ok(())
 }
@@ -76,8 +85,14 @@ pub fn process_(p: &oci::Process, at: &str) -> Result<()> {
         bail!("{at}.selinuxLabel: guests have no SELinux");
     }
     // Engines on an AppArmor host pass a profile always; it would confine host processes, and a guest's are none.
-    if let Some(a) = p.apparmor_profile().as_ref().filter(|a| !a.is_empty() && *a != "unconfined") {
-        log::debug!("{at}.apparmorProfile: {a} is not applied: guest processes are no host processes");
+    if let Some(a) = p
+        .apparmor_profile()
+        .as_ref()
+        .filter(|a| !a.is_empty() && *a != "unconfined")
+    {
+        log::debug!(
+            "{at}.apparmorProfile: {a} is not applied: guest processes are no host processes"
+        );
     }
     if p.scheduler().is_some() {
         bail!("{at}.scheduler: not supported");
@@ -88,7 +103,9 @@ pub fn process_(p: &oci::Process, at: &str) -> Result<()> {
     if p.exec_cpu_affinity().is_some() {
         bail!("{at}.execCPUAffinity: not supported");
     }
-    if p.oom_score_adj().is_some_and(|a| !(-1000..=1000).contains(&a)) {
+    if p.oom_score_adj()
+        .is_some_and(|a| !(-1000..=1000).contains(&a))
+    {
         bail!("{at}.oomScoreAdj: expected -1000 to 1000");
     }
     Ok(())
@@ -109,7 +126,10 @@ fn hooks(spec: &Spec) -> Result<()> {
     for (kind, list) in kinds {
         for (i, hook) in list.iter().flatten().enumerate() {
             if !hook.path().is_absolute() {
-                bail!("hooks.{kind}[{i}].path: \"{}\" must be an absolute path", hook.path().display());
+                bail!(
+                    "hooks.{kind}[{i}].path: \"{}\" must be an absolute path",
+                    hook.path().display()
+                );
             }
             if hook.timeout().is_some_and(|t| t <= 0) {
                 bail!("hooks.{kind}[{i}].timeout: expected a number of seconds above 0");
@@ -124,15 +144,24 @@ fn linux(l: &oci::Linux) -> Result<()> {
     for n in l.namespaces().iter().flatten() {
         let name = n.typ().to_string();
         if !seen.insert(name.clone()) {
-            let path = n.path().as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+            let path = n
+                .path()
+                .as_ref()
+                .map(|p| p.display().to_string())
+                .unwrap_or_default();
             bail!("malformed spec file: duplicated ns {{\"{name}\" \"{path}\"}}");
         }
         match (n.typ(), n.path()) {
-            (LinuxNamespaceType::Time, _) => bail!("linux.namespaces: time namespaces are not supported"),
+            (LinuxNamespaceType::Time, _) => {
+                bail!("linux.namespaces: time namespaces are not supported")
+            }
             // The network's is kept for the network stack to come; a user namespace is the sandbox's own in any case.
             (LinuxNamespaceType::Network | LinuxNamespaceType::User, _) => {}
             (_, Some(p)) if !p.as_os_str().is_empty() => {
-                bail!("linux.namespaces: cannot join the {name} namespace {}: a sandbox has namespaces of its own", p.display())
+                bail!(
+                    "linux.namespaces: cannot join the {name} namespace {}: a sandbox has namespaces of its own",
+                    p.display()
+                )
             }
             _ => {}
         }
@@ -142,7 +171,10 @@ fn linux(l: &oci::Linux) -> Result<()> {
             bail!("sysctl \"{name}\" is not in a separate kernel namespace");
         }
     }
-    if l.seccomp().as_ref().is_some_and(|s| s.listener_path().is_some()) {
+    if l.seccomp()
+        .as_ref()
+        .is_some_and(|s| s.listener_path().is_some())
+    {
         bail!("linux.seccomp.listenerPath: user notification is not supported");
     }
     if l.seccomp().is_some() {
@@ -167,13 +199,27 @@ fn linux(l: &oci::Linux) -> Result<()> {
         bail!("linux.timeOffsets: time namespaces are not supported");
     }
     if let Some(p) = l.rootfs_propagation()
-        && !["", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable"].contains(&p.as_str())
+        && ![
+            "",
+            "private",
+            "rprivate",
+            "slave",
+            "rslave",
+            "unbindable",
+            "runbindable",
+        ]
+        .contains(&p.as_str())
     {
-        bail!("linux.rootfsPropagation: \"{p}\" cannot be honoured: mounts made in a sandbox do not reach the host");
+        bail!(
+            "linux.rootfsPropagation: \"{p}\" cannot be honoured: mounts made in a sandbox do not reach the host"
+        );
     }
     for (i, d) in l.devices().iter().flatten().enumerate() {
         if !d.path().is_absolute() {
-            bail!("linux.devices[{i}].path: \"{}\" must be an absolute path", d.path().display());
+            bail!(
+                "linux.devices[{i}].path: \"{}\" must be an absolute path",
+                d.path().display()
+            );
         }
         if !device_ok(d) {
             bail!(
@@ -192,8 +238,16 @@ fn sysctl_ok(name: &str) -> bool {
     let name = name.replace('/', ".");
     name.starts_with("net.")
         || name.starts_with("fs.mqueue.")
-        || ["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni"]
-            .contains(&name.as_str())
+        || [
+            "kernel.msgmax",
+            "kernel.msgmnb",
+            "kernel.msgmni",
+            "kernel.sem",
+            "kernel.shmall",
+            "kernel.shmmax",
+            "kernel.shmmni",
+        ]
+        .contains(&name.as_str())
         || ["kernel.shm_rmid_forced", "kernel.domainname"].contains(&name.as_str())
 }
 
@@ -210,7 +264,8 @@ mod tests {
     fn check(edit: impl FnOnce(&mut Value)) -> String {
         let mut c = crate::oci::default::config(false);
         edit(&mut c);
-        match crate::oci::parse(&serde_json::to_vec(&c).unwrap()).and_then(|s| super::validate(&s)) {
+        match crate::oci::parse(&serde_json::to_vec(&c).unwrap()).and_then(|s| super::validate(&s))
+        {
             Ok(()) => "ok".into(),
             Err(e) => format!("{e:#}"),
         }
@@ -219,24 +274,58 @@ mod tests {
     #[test]
     fn refusals_name_the_field() {
         assert_eq!(check(|_| ()), "ok");
-        assert_eq!(check(|c| c["process"] = Value::Null), "process property must not be empty");
-        assert_eq!(check(|c| c["root"] = Value::Null), "root must be specified");
-        assert_eq!(check(|c| c["process"]["cwd"] = json!("rel")), "Cwd must be an absolute path");
-        assert_eq!(check(|c| c["process"]["args"] = json!([])), "args must not be empty");
         assert_eq!(
-            check(|c| c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "pid"}))),
+            check(|c| c["process"] = Value::Null),
+            "process property must not be empty"
+        );
+        assert_eq!(check(|c| c["root"] = Value::Null), "root must be specified");
+        assert_eq!(
+            check(|c| c["process"]["cwd"] = json!("rel")),
+            "Cwd must be an absolute path"
+        );
+        assert_eq!(
+            check(|c| c["process"]["args"] = json!([])),
+            "args must not be empty"
+        );
+        assert_eq!(
+            check(|c| c["linux"]["namespaces"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"type": "pid"}))),
             "malformed spec file: duplicated ns {\"pid\" \"\"}"
         );
         assert_eq!(
             check(|c| c["linux"]["sysctl"] = json!({"kernel.foo": "1"})),
             "sysctl \"kernel.foo\" is not in a separate kernel namespace"
         );
-        assert!(check(|c| c["linux"]["namespaces"][0]["type"] = json!("foo")).starts_with("config.json: linux.namespaces[0].type: unknown variant `foo`"));
-        assert!(check(|c| c["process"]["rlimits"][0]["type"] = json!("RLIMIT_X")).starts_with("config.json: process.rlimits[0].type: unknown variant"));
-        assert!(check(|c| c["mounts"][1]["options"] = json!(["foo"])).starts_with("mounts[1] (/dev): unknown option \"foo\""));
-        assert!(check(|c| c["mounts"][1]["type"] = json!("ext4")).starts_with("mounts[1] (/dev): type \"ext4\" is not one"));
-        assert!(check(|c| c["hooks"] = json!({"prestart": [{"path": "rel"}]})).starts_with("hooks.prestart[0].path"));
-        assert!(check(|c| c["ociVersion"] = json!("x")).starts_with("ociVersion: \"x\" is not a version"));
-        assert!(check(|c| c["linux"]["devices"] = json!([{"path": "/dev/kvm", "type": "c", "major": 10, "minor": 232}])).starts_with("linux.devices[0]"));
+        assert!(
+            check(|c| c["linux"]["namespaces"][0]["type"] = json!("foo"))
+                .starts_with("config.json: linux.namespaces[0].type: unknown variant `foo`")
+        );
+        assert!(
+            check(|c| c["process"]["rlimits"][0]["type"] = json!("RLIMIT_X"))
+                .starts_with("config.json: process.rlimits[0].type: unknown variant")
+        );
+        assert!(
+            check(|c| c["mounts"][1]["options"] = json!(["foo"]))
+                .starts_with("mounts[1] (/dev): unknown option \"foo\"")
+        );
+        assert!(
+            check(|c| c["mounts"][1]["type"] = json!("ext4"))
+                .starts_with("mounts[1] (/dev): type \"ext4\" is not one")
+        );
+        assert!(
+            check(|c| c["hooks"] = json!({"prestart": [{"path": "rel"}]}))
+                .starts_with("hooks.prestart[0].path")
+        );
+        assert!(
+            check(|c| c["ociVersion"] = json!("x"))
+                .starts_with("ociVersion: \"x\" is not a version")
+        );
+        assert!(
+            check(|c| c["linux"]["devices"] =
+                json!([{"path": "/dev/kvm", "type": "c", "major": 10, "minor": 232}]))
+            .starts_with("linux.devices[0]")
+        );
     }
 }

@@ -51,28 +51,38 @@ pub const CALLS: &[(&str, i64, &str)] = calls! {
 
 /// Everything that is allowed, once each.
 pub fn allowed() -> BTreeMap<i64, (&'static str, &'static str)> {
-    let own = CALLS.iter().map(|(name, nr, reason)| (*nr, (*name, *reason)));
-    let platform = platform::SENTRY_CALLS.iter().map(|c| (c.nr, (c.name, c.reason)));
+    let own = CALLS
+        .iter()
+        .map(|(name, nr, reason)| (*nr, (*name, *reason)));
+    let platform = platform::SENTRY_CALLS
+        .iter()
+        .map(|c| (c.nr, (c.name, c.reason)));
     own.chain(platform).collect()
 }
 
 fn program(debug: bool, without: &[String]) -> Result<BpfProgram> {
     // With --debug a forbidden call is an entry in the host's audit log and an error in the sentry, so that one run shows them all.
-    let default = if debug { SeccompAction::Log } else { SeccompAction::KillProcess };
+    let default = if debug {
+        SeccompAction::Log
+    } else {
+        SeccompAction::KillProcess
+    };
     let rules = allowed()
         .into_iter()
         // Only where the default is to log: a hole in a filter that kills would be no more than a way to die.
         .filter(|(_, (name, _))| !(debug && without.iter().any(|w| w == name)))
         .map(|(nr, _)| (nr, Vec::new()))
         .collect();
-    let filter = SeccompFilter::new(rules, default, SeccompAction::Allow, TargetArch::x86_64).map_err(|e| anyhow!("filter: {e}"))?;
+    let filter = SeccompFilter::new(rules, default, SeccompAction::Allow, TargetArch::x86_64)
+        .map_err(|e| anyhow!("filter: {e}"))?;
     filter.try_into().map_err(|e| anyhow!("filter: {e}"))
 }
 
 /// Puts it on every thread there is and will be.
 pub fn install(debug: bool, without: &[String]) -> Result<()> {
     sync::thread::settle_allocator().map_err(|e| anyhow!("filter: {e}"))?;
-    seccompiler::apply_filter_all_threads(&program(debug, without)?).map_err(|e| anyhow!("filter: {e}"))
+    seccompiler::apply_filter_all_threads(&program(debug, without)?)
+        .map_err(|e| anyhow!("filter: {e}"))
 }
 
 #[cfg(test)]
@@ -80,11 +90,22 @@ mod tests {
     #[test]
     fn within_its_budget() {
         let allowed = super::allowed();
-        assert!(allowed.len() <= 55, "{} calls: {:?}", allowed.len(), allowed.values().map(|v| v.0).collect::<Vec<_>>());
+        assert!(
+            allowed.len() <= 55,
+            "{} calls: {:?}",
+            allowed.len(),
+            allowed.values().map(|v| v.0).collect::<Vec<_>>()
+        );
         assert!(allowed.values().all(|(_, reason)| !reason.is_empty()));
         // What would open, execute or connect is never on it (§8 of the design).
-        for forbidden in ["open", "openat", "openat2", "execve", "execveat", "connect", "socket", "bind", "mount", "setns", "unshare", "fork", "vfork"] {
-            assert!(!allowed.values().any(|(name, _)| *name == forbidden), "{forbidden}");
+        for forbidden in [
+            "open", "openat", "openat2", "execve", "execveat", "connect", "socket", "bind",
+            "mount", "setns", "unshare", "fork", "vfork",
+        ] {
+            assert!(
+                !allowed.values().any(|(name, _)| *name == forbidden),
+                "{forbidden}"
+            );
         }
     }
 }

@@ -11,7 +11,8 @@ use anyhow::{Result, anyhow};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    UnmountFlags,
 };
 use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -28,12 +29,18 @@ pub fn enter(groups: bool) -> Result<()> {
     if groups {
         rustix::thread::set_thread_groups(&[]).map_err(context("drop groups"))?;
     }
-    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).map_err(context("set group id"))?;
-    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).map_err(context("set user id"))?;
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
+        .map_err(context("set group id"))?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+        .map_err(context("set user id"))?;
     // A change of identity makes a process undumpable, and then it could not trace its own stubs. Nobody outside gains by it:
     // its user namespace belongs to whoever made the sandbox.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(context("set dumpable"))?;
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+        .map_err(context("set dumpable"))?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     rustix::process::setrlimit(Resource::Core, none).map_err(context("limit core dumps"))?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(context("make mounts private"))?;
@@ -42,18 +49,30 @@ pub fn enter(groups: bool) -> Result<()> {
 
 /// Makes an empty tmpfs the root and lets go of the old one.
 fn empty_root() -> Result<()> {
-    let fs = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(context("open a tmpfs"))?;
+    let fs = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(context("open a tmpfs"))?;
     for (key, value) in [("size", "4k"), ("nr_inodes", "2"), ("mode", "0555")] {
         rustix::mount::fsconfig_set_string(&fs, key, value).map_err(context("tmpfs option"))?;
     }
     rustix::mount::fsconfig_create(&fs).map_err(context("make a tmpfs"))?;
-    let attrs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let root = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attrs).map_err(context("mount a tmpfs"))?;
+    let attrs = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let root = rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attrs)
+        .map_err(context("mount a tmpfs"))?;
     // Any directory will do to attach it to.
-    rustix::mount::move_mount(&root, "", CWD, "/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(context("attach the new root"))?;
+    rustix::mount::move_mount(
+        &root,
+        "",
+        CWD,
+        "/proc",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(context("attach the new root"))?;
     rustix::process::fchdir(&root).map_err(context("change to the new root"))?;
     match rustix::process::pivot_root(".", ".") {
-        Ok(()) => rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(context("let go of the old root"))?,
+        Ok(()) => rustix::mount::unmount(".", UnmountFlags::DETACH)
+            .map_err(context("let go of the old root"))?,
         // The root of an initramfs cannot be pivoted away: move over it.
         Err(Errno::INVAL) => {
             rustix::mount::mount_move(".", "/").map_err(context("move the new root"))?;
@@ -62,7 +81,11 @@ fn empty_root() -> Result<()> {
         Err(e) => return Err(context("pivot to the new root")(e)),
     }
     rustix::process::chdir("/").map_err(context("change to the new root"))?;
-    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let flags = MountFlags::BIND
+        | MountFlags::RDONLY
+        | MountFlags::NOSUID
+        | MountFlags::NODEV
+        | MountFlags::NOEXEC;
     rustix::mount::mount_remount("/", flags, "").map_err(context("make the root read-only"))
 }
 
@@ -81,7 +104,11 @@ pub fn drop_capabilities() -> Result<()> {
         }
     }
     let _ = rustix::thread::clear_ambient_capability_set();
-    let sets = CapabilitySets { effective: KEPT, permitted: KEPT, inheritable: KEPT };
+    let sets = CapabilitySets {
+        effective: KEPT,
+        permitted: KEPT,
+        inheritable: KEPT,
+    };
     rustix::thread::set_capabilities(None, sets).map_err(context("drop capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(context("set no_new_privs"))
 }

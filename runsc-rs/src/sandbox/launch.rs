@@ -77,7 +77,15 @@ impl Drop for Undo {
 
 /// Makes a container.
 pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
-    let Request { global, id, bundle, spec, stdio, preserved, detached } = request;
+    let Request {
+        global,
+        id,
+        bundle,
+        spec,
+        stdio,
+        preserved,
+        detached,
+    } = request;
     if global.systemd_cgroup {
         bail!("--systemd-cgroup: the systemd driver is not supported, cgroupfs is");
     }
@@ -87,15 +95,28 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         Rootless::Auto => !rustix::process::geteuid().is_root(),
     };
     let rootfs = trees::rootfs(bundle, &spec)?;
-    let trees = trees::plan(bundle, &rootfs, &spec, global.overlay2 == Overlay::RootMemory)?;
+    let trees = trees::plan(
+        bundle,
+        &rootfs,
+        &spec,
+        global.overlay2 == Overlay::RootMemory,
+    )?;
     let mut state = new_state(id, bundle, &rootfs, &spec);
 
     let dir = root.create(id)?;
-    let mut undo = Undo { dir: Some(dir), cgroup: Cgroup::default(), processes: Vec::new() };
+    let mut undo = Undo {
+        dir: Some(dir),
+        cgroup: Cgroup::default(),
+        processes: Vec::new(),
+    };
     let dir_path = root.0.join(id);
     trees::make_mount_points(&rootfs, &trees.mounts)?;
     let linux = spec.linux().as_ref();
-    undo.cgroup = Cgroup::create(linux.and_then(|l| l.cgroups_path().as_deref()), id, rootless)?;
+    undo.cgroup = Cgroup::create(
+        linux.and_then(|l| l.cgroups_path().as_deref()),
+        id,
+        rootless,
+    )?;
     state.cgroups = undo.cgroup.paths.clone();
     if let Some(r) = linux.and_then(|l| l.resources().as_ref())
         && !undo.cgroup.paths.is_empty()
@@ -105,20 +126,42 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
 
     let (leash, boot_leash) = client::pair()?;
     let (gofer_go, gofer_go_child) = client::pair()?;
-    let seqpacket = || rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let seqpacket = || {
+        rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+    };
     let (gofer_client, gofer_server) = seqpacket().map_err(|e| anyhow!("socketpair: {}", rx(e)))?;
     let listener = client::listen(&dir_path)?;
     let exit_file = fs::File::create(dir_path.join("exit")).context("exit file")?;
     let hooks = spec.hooks().clone().unwrap_or_default();
     let oom = spec.process().as_ref().and_then(|p| p.oom_score_adj());
-    let Trees { gofer: gofer_trees, mounts } = trees;
+    let Trees {
+        gofer: gofer_trees,
+        mounts,
+    } = trees;
     let boot_spec = BootSpec::new(global, id, spec, mounts, stdio, preserved, detached)?;
 
     // The sandbox.
-    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
-    let (boot, boot_fd) = match sys::clone_process(flags as u64, None).map_err(|e| anyhow!("clone the sandbox: {}", os(&e)))? {
+    let flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWNET;
+    let (boot, boot_fd) = match sys::clone_process(flags as u64, None)
+        .map_err(|e| anyhow!("clone the sandbox: {}", os(&e)))?
+    {
         Cloned::Child => {
-            let fds = boot::Descriptors { leash: boot_leash, listener, gofer: gofer_client, exit_file: exit_file.into() };
+            let fds = boot::Descriptors {
+                leash: boot_leash,
+                listener,
+                gofer: gofer_client,
+                exit_file: exit_file.into(),
+            };
             boot::main(boot_spec, fds, !rootless)
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
@@ -129,11 +172,23 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
     let sandbox = boot_fd.try_clone()?;
     let mut gofer_ns = if rootless { libc::CLONE_NEWUSER } else { 0 } | libc::CLONE_NEWPID;
     // What createContainer hooks mount must be the container's alone. (The jail makes a namespace of its own from this one.)
-    if hooks.create_container().as_ref().is_some_and(|h| !h.is_empty()) {
+    if hooks
+        .create_container()
+        .as_ref()
+        .is_some_and(|h| !h.is_empty())
+    {
         gofer_ns |= libc::CLONE_NEWNS;
     }
-    let gofer = match sys::clone_process(gofer_ns as u64, None).map_err(|e| anyhow!("clone the gofer: {}", os(&e)))? {
-        Cloned::Child => gofer_role::main(gofer_role::Args { trees: gofer_trees, channel: gofer_server, go: gofer_go_child, sandbox, detached }),
+    let gofer = match sys::clone_process(gofer_ns as u64, None)
+        .map_err(|e| anyhow!("clone the gofer: {}", os(&e)))?
+    {
+        Cloned::Child => gofer_role::main(gofer_role::Args {
+            trees: gofer_trees,
+            channel: gofer_server,
+            go: gofer_go_child,
+            sandbox,
+            detached,
+        }),
         Cloned::Parent { pid, pidfd } => {
             undo.processes.push((pid, pidfd));
             pid
@@ -151,7 +206,11 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
     // (that takes CAP_SYS_RESOURCE) offers the stubs up instead.
     let base = oom.unwrap_or_else(|| read_oom(boot));
     let spared = base.saturating_sub(600).max(-999);
-    let (guests, own) = if set_oom(boot, spared) { (base, spared) } else { (base.saturating_add(500).min(1000), base) };
+    let (guests, own) = if set_oom(boot, spared) {
+        (base, spared)
+    } else {
+        (base.saturating_add(500).min(1000), base)
+    };
     set_oom(boot, guests);
     undo.cgroup.join(boot.as_raw_nonzero().get())?;
     undo.cgroup.join(gofer.as_raw_nonzero().get())?;
@@ -161,15 +220,27 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
     let mut leash = Connection::new(leash);
     go(leash.as_fd(), "sandbox")?;
 
-    let oci_state = |state: &State, status: Status| serde_json::to_vec(&state.oci(status)).unwrap_or_default();
+    let oci_state =
+        |state: &State, status: Status| serde_json::to_vec(&state.oci(status)).unwrap_or_default();
     #[allow(deprecated)]
     let prestart = hooks.prestart().as_deref().unwrap_or_default();
-    let during = |r: Result<()>| r.map_err(|e| anyhow!("unable to start container process: error during container init: {e:#}"));
+    let during = |r: Result<()>| {
+        r.map_err(|e| {
+            anyhow!("unable to start container process: error during container init: {e:#}")
+        })
+    };
     during(hooks::run(prestart, &oci_state(&state, Status::Creating)))?;
-    during(hooks::run(hooks.create_runtime().as_deref().unwrap_or_default(), &oci_state(&state, Status::Creating)))?;
+    during(hooks::run(
+        hooks.create_runtime().as_deref().unwrap_or_default(),
+        &oci_state(&state, Status::Creating),
+    ))?;
     let in_container = hooks.create_container().as_deref().unwrap_or_default();
     if !in_container.is_empty() {
-        during(in_namespaces_of(gofer, in_container, &oci_state(&state, Status::Creating)))?;
+        during(in_namespaces_of(
+            gofer,
+            in_container,
+            &oci_state(&state, Status::Creating),
+        ))?;
     }
     go(gofer_go.as_fd(), "gofer")?;
 
@@ -177,22 +248,36 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         Some(Reply::Ready { platform }) => state.platform = platform,
         Some(Reply::Error { message }) => bail!("unable to start container process: {message}"),
         Some(other) => bail!("the sandbox answered {other:?}"),
-        None => bail!("unable to start container process: the sandbox ended before it was ready{}", fate(boot)),
+        None => bail!(
+            "unable to start container process: the sandbox ended before it was ready{}",
+            fate(boot)
+        ),
     }
     set_oom(boot, own);
     set_oom(gofer, own);
     state.last = Status::Created;
-    let Some(dir) = undo.dir.take() else { bail!("the container's directory is gone") };
+    let Some(dir) = undo.dir.take() else {
+        bail!("the container's directory is gone")
+    };
     if let Err(e) = dir.save(&state) {
         undo.dir = Some(dir);
         return Err(e);
     }
-    Ok(Created { dir, state, leash, pidfd: boot_fd })
+    Ok(Created {
+        dir,
+        state,
+        leash,
+        pidfd: boot_fd,
+    })
 }
 
 fn new_state(id: &str, bundle: &Path, rootfs: &Path, spec: &Spec) -> State {
     State {
-        oci_version: if spec.version().is_empty() { oci::VERSION.to_owned() } else { spec.version().clone() },
+        oci_version: if spec.version().is_empty() {
+            oci::VERSION.to_owned()
+        } else {
+            spec.version().clone()
+        },
         id: id.to_owned(),
         bundle: bundle.to_owned(),
         rootfs: rootfs.to_owned(),
@@ -202,7 +287,12 @@ fn new_state(id: &str, bundle: &Path, rootfs: &Path, spec: &Spec) -> State {
         sandbox: None,
         gofer: None,
         cgroups: Default::default(),
-        annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
+        annotations: spec
+            .annotations()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
         hooks: spec.hooks().clone(),
         process: spec.process().clone(),
         platform: String::new(),
@@ -221,8 +311,16 @@ fn identity(pid: Pid, rootless: bool) -> Result<()> {
 
 fn identity_rootless(pid: Pid) -> Result<()> {
     write_map(pid, "setgroups", "deny")?;
-    write_map(pid, "uid_map", &format!("0 {} 1", rustix::process::geteuid().as_raw()))?;
-    write_map(pid, "gid_map", &format!("0 {} 1", rustix::process::getegid().as_raw()))
+    write_map(
+        pid,
+        "uid_map",
+        &format!("0 {} 1", rustix::process::geteuid().as_raw()),
+    )?;
+    write_map(
+        pid,
+        "gid_map",
+        &format!("0 {} 1", rustix::process::getegid().as_raw()),
+    )
 }
 
 fn write_map(pid: Pid, file: &str, value: &str) -> Result<()> {
@@ -233,27 +331,54 @@ fn write_map(pid: Pid, file: &str, value: &str) -> Result<()> {
 /// Limits that a sandbox with many guests would hit. As far as this user may raise them.
 fn limits(pid: Pid) {
     let most = |r: Resource, n: u64| {
-        let limit = Rlimit { current: Some(n), maximum: Some(n) };
+        let limit = Rlimit {
+            current: Some(n),
+            maximum: Some(n),
+        };
         if rustix::process::prlimit(Some(pid), r, limit).is_err() {
             let hard = rustix::process::getrlimit(r).maximum;
-            let _ = rustix::process::prlimit(Some(pid), r, Rlimit { current: hard, maximum: hard });
+            let _ = rustix::process::prlimit(
+                Some(pid),
+                r,
+                Rlimit {
+                    current: hard,
+                    maximum: hard,
+                },
+            );
         }
     };
-    let nr_open = fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|t| t.trim().parse().ok()).unwrap_or(1 << 20);
+    let nr_open = fs::read_to_string("/proc/sys/fs/nr_open")
+        .ok()
+        .and_then(|t| t.trim().parse().ok())
+        .unwrap_or(1 << 20);
     most(Resource::Nofile, nr_open);
-    let infinite = Rlimit { current: None, maximum: None };
-    for r in [Resource::Nproc, Resource::Memlock, Resource::As, Resource::Data, Resource::Fsize] {
+    let infinite = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    for r in [
+        Resource::Nproc,
+        Resource::Memlock,
+        Resource::As,
+        Resource::Data,
+        Resource::Fsize,
+    ] {
         let _ = rustix::process::prlimit(Some(pid), r, infinite);
     }
 }
 
 /// Whether it could be set: not everybody may lower it.
 fn set_oom(pid: Pid, adj: i32) -> bool {
-    fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()), adj.to_string()).is_ok()
+    fs::write(
+        format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()),
+        adj.to_string(),
+    )
+    .is_ok()
 }
 
 fn read_oom(pid: Pid) -> i32 {
-    let text = fs::read_to_string(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero())).unwrap_or_default();
+    let text = fs::read_to_string(format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()))
+        .unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }
 
@@ -279,18 +404,26 @@ fn fate(pid: Pid) -> String {
 
 /// Runs createContainer hooks in the gofer's mount namespace, where the trees are still to be taken.
 fn in_namespaces_of(gofer: Pid, list: &[Hook], state: &[u8]) -> Result<()> {
-    let ns = rustix::process::pidfd_open(gofer, rustix::process::PidfdFlags::empty()).map_err(|e| anyhow!("pidfd: {}", rx(e)))?;
+    let ns = rustix::process::pidfd_open(gofer, rustix::process::PidfdFlags::empty())
+        .map_err(|e| anyhow!("pidfd: {}", rx(e)))?;
     let (mut ours, theirs) = std::io::pipe()?;
     let (pid, _fd) = match sys::clone_process(0, None)? {
         Cloned::Child => {
             let mut theirs = theirs;
-            let result = match rustix::thread::move_into_link_name_space(ns.as_fd(), Some(LinkNameSpaceType::Mount)) {
+            let result = match rustix::thread::move_into_link_name_space(
+                ns.as_fd(),
+                Some(LinkNameSpaceType::Mount),
+            ) {
                 Ok(()) => {
                     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-                    let private = rustix::mount::mount_change("/", slave).map_err(|e| format!("createContainer hooks: mount: {}", rx(e)));
+                    let private = rustix::mount::mount_change("/", slave)
+                        .map_err(|e| format!("createContainer hooks: mount: {}", rx(e)));
                     private.and_then(|()| hooks::run(list, state).map_err(|e| format!("{e:#}")))
                 }
-                Err(e) => Err(format!("createContainer hooks: enter the mount namespace: {}", rx(e))),
+                Err(e) => Err(format!(
+                    "createContainer hooks: enter the mount namespace: {}",
+                    rx(e)
+                )),
             };
             if let Err(e) = result {
                 let _ = std::io::Write::write_all(&mut theirs, e.as_bytes());
@@ -303,32 +436,52 @@ fn in_namespaces_of(gofer: Pid, list: &[Hook], state: &[u8]) -> Result<()> {
     let mut message = String::new();
     std::io::Read::read_to_string(&mut ours, &mut message)?;
     let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-    if message.is_empty() { Ok(()) } else { bail!("{message}") }
+    if message.is_empty() {
+        Ok(())
+    } else {
+        bail!("{message}")
+    }
 }
 
 /// The command's own stdio, for a container without a terminal.
 pub fn own_stdio() -> Result<Vec<OwnedFd>> {
     let dup = |fd: BorrowedFd<'_>| match rustix::io::fcntl_dupfd_cloexec(fd, 3) {
         // A closed descriptor is /dev/null to the container.
-        Err(rustix::io::Errno::BADF) => {
-            rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        }
+        Err(rustix::io::Errno::BADF) => rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        ),
         r => r,
     };
-    [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
-        .into_iter()
-        .map(|fd| dup(fd).map_err(|e| anyhow!("stdio: {}", rx(e))))
-        .collect()
+    [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ]
+    .into_iter()
+    .map(|fd| dup(fd).map_err(|e| anyhow!("stdio: {}", rx(e))))
+    .collect()
 }
 
 /// The descriptors of `--preserve-fds` and $LISTEN_FDS: from 3 on.
 pub fn preserved(count: u32) -> Result<Vec<OwnedFd>> {
-    let listen = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    let listen = std::env::var("LISTEN_FDS")
+        .ok()
+        .and_then(|n| n.parse::<u32>().ok())
+        .unwrap_or(0);
     let total = count.saturating_add(listen);
     let mut fds = Vec::new();
     for n in 0..total {
-        let number = i32::try_from(n.saturating_add(3)).map_err(|_| anyhow!("preserve-fds: {total} is too many"))?;
-        fds.push(sys::adopt_fd(number).map_err(|e| anyhow!("please check that preserved-fd {} (of {total}) is present: {}", n, os(&e)))?);
+        let number = i32::try_from(n.saturating_add(3))
+            .map_err(|_| anyhow!("preserve-fds: {total} is too many"))?;
+        fds.push(sys::adopt_fd(number).map_err(|e| {
+            anyhow!(
+                "please check that preserved-fd {} (of {total}) is present: {}",
+                n,
+                os(&e)
+            )
+        })?);
     }
     Ok(fds)
 }

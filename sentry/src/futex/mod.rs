@@ -12,7 +12,7 @@
 mod ops;
 mod robust;
 
-pub use ops::{cmp_requeue, wait, wake, wake_op, wake_one_at};
+pub use ops::{cmp_requeue, wait, wake, wake_one_at, wake_op};
 pub use robust::exit_robust_list;
 
 use crate::kernel::task::Waker;
@@ -50,7 +50,10 @@ pub struct FutexTable {
 
 impl Default for FutexTable {
     fn default() -> Self {
-        Self { buckets: (0..BUCKETS).map(|_| Mutex::new(VecDeque::new())).collect(), hasher: RandomState::new() }
+        Self {
+            buckets: (0..BUCKETS).map(|_| Mutex::new(VecDeque::new())).collect(),
+            hasher: RandomState::new(),
+        }
     }
 }
 
@@ -65,7 +68,10 @@ impl FutexTable {
 
     fn enqueue(&self, waiter: &Arc<Waiter>) {
         let key = *waiter.key.lock();
-        self.bucket(self.index(&key)).lock().push_back(Queued { key, waiter: waiter.clone() });
+        self.bucket(self.index(&key)).lock().push_back(Queued {
+            key,
+            waiter: waiter.clone(),
+        });
     }
 
     /// Takes the waiter out, wherever requeues have brought it; false when a wake did already.
@@ -98,7 +104,13 @@ impl FutexTable {
     }
 
     /// Wakes `wake` waiters of `from` and moves `requeue` more to `to`; how many of each.
-    fn requeue(&self, from: &FutexKey, to: &FutexKey, wake: usize, requeue: usize) -> (usize, usize) {
+    fn requeue(
+        &self,
+        from: &FutexKey,
+        to: &FutexKey,
+        wake: usize,
+        requeue: usize,
+    ) -> (usize, usize) {
         let (a, b) = (self.index(from), self.index(to));
         let mut woken = Vec::new();
         let mut moved = 0usize;
@@ -137,7 +149,13 @@ impl FutexTable {
     }
 }
 
-fn take(queue: &mut VecDeque<Queued>, key: &FutexKey, count: usize, bitset: u32, out: &mut Vec<Arc<Waiter>>) {
+fn take(
+    queue: &mut VecDeque<Queued>,
+    key: &FutexKey,
+    count: usize,
+    bitset: u32,
+    out: &mut Vec<Arc<Waiter>>,
+) {
     let mut at = 0usize;
     let goal = out.len().saturating_add(count);
     while out.len() < goal {

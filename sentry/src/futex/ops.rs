@@ -13,14 +13,26 @@ fn table(kernel: &Kernel) -> Arc<FutexTable> {
 }
 
 /// `FUTEX_WAIT`, `FUTEX_WAIT_BITSET`: sleeps while the word is `expected`. `EAGAIN` when it is not, `ETIMEDOUT` at `deadline` (monotonic), `ERESTARTSYS` for a signal.
-pub fn wait(cx: &Cx, addr: u64, shared: bool, expected: u32, deadline: Option<u64>, bitset: u32) -> Result<(), Errno> {
+pub fn wait(
+    cx: &Cx,
+    addr: u64,
+    shared: bool,
+    expected: u32,
+    deadline: Option<u64>,
+    bitset: u32,
+) -> Result<(), Errno> {
     if bitset == 0 {
         return Err(Errno::EINVAL);
     }
     let mm = cx.mm()?;
     let key = mm.futex_key(addr, shared)?;
     let table = table(cx.kernel());
-    let waiter = Arc::new(Waiter { waker: cx.waker().clone(), bitset, woken: AtomicBool::new(false), key: Mutex::new(key) });
+    let waiter = Arc::new(Waiter {
+        waker: cx.waker().clone(),
+        bitset,
+        woken: AtomicBool::new(false),
+        key: Mutex::new(key),
+    });
     table.enqueue(&waiter);
     let found = match mm.load_u32(addr) {
         Ok(value) => value,
@@ -31,7 +43,11 @@ pub fn wait(cx: &Cx, addr: u64, shared: bool, expected: u32, deadline: Option<u6
     };
     if found != expected {
         // A wake that took us meanwhile was meant for a sleeper: it counts as one.
-        return if table.dequeue(&waiter) { Err(Errno::EAGAIN) } else { Ok(()) };
+        return if table.dequeue(&waiter) {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(())
+        };
     }
     loop {
         if waiter.woken.load(Ordering::SeqCst) {
@@ -43,7 +59,11 @@ pub fn wait(cx: &Cx, addr: u64, shared: bool, expected: u32, deadline: Option<u6
                 if !table.dequeue(&waiter) {
                     return Ok(());
                 }
-                return Err(if why == Woken::TimedOut { Errno::ETIMEDOUT } else { Errno::ERESTARTSYS });
+                return Err(if why == Woken::TimedOut {
+                    Errno::ETIMEDOUT
+                } else {
+                    Errno::ERESTARTSYS
+                });
             }
         }
     }
@@ -71,10 +91,21 @@ pub fn wake_one_at(kernel: &Arc<crate::kernel::Kernel>, mm: &Arc<MemoryManager>,
 }
 
 /// `FUTEX_REQUEUE` (`expected` is `None`) and `FUTEX_CMP_REQUEUE`: woken plus moved, or only the woken for plain requeue, as Linux counts.
-pub fn cmp_requeue(cx: &Cx, addr: u64, addr2: u64, shared: bool, wake: i32, requeue: i32, expected: Option<u32>) -> Result<u64, Errno> {
-    let (Ok(wake), Ok(requeue)) = (usize::try_from(wake), usize::try_from(requeue)) else { return Err(Errno::EINVAL) };
+pub fn cmp_requeue(
+    cx: &Cx,
+    addr: u64,
+    addr2: u64,
+    shared: bool,
+    wake: i32,
+    requeue: i32,
+    expected: Option<u32>,
+) -> Result<u64, Errno> {
+    let (Ok(wake), Ok(requeue)) = (usize::try_from(wake), usize::try_from(requeue)) else {
+        return Err(Errno::EINVAL);
+    };
     let mm = cx.mm()?;
-    let (from, to): (FutexKey, FutexKey) = (mm.futex_key(addr, shared)?, mm.futex_key(addr2, shared)?);
+    let (from, to): (FutexKey, FutexKey) =
+        (mm.futex_key(addr, shared)?, mm.futex_key(addr2, shared)?);
     if let Some(expected) = expected
         && mm.load_u32(addr)? != expected
     {
@@ -85,7 +116,15 @@ pub fn cmp_requeue(cx: &Cx, addr: u64, addr2: u64, shared: bool, wake: i32, requ
 }
 
 /// `FUTEX_WAKE_OP`: changes the word at `addr2` atomically, wakes at `addr`, and at `addr2` when the old value compares.
-pub fn wake_op(cx: &Cx, addr: u64, addr2: u64, shared: bool, wake: i32, wake2: i32, encoded: u32) -> Result<u64, Errno> {
+pub fn wake_op(
+    cx: &Cx,
+    addr: u64,
+    addr2: u64,
+    shared: bool,
+    wake: i32,
+    wake2: i32,
+    encoded: u32,
+) -> Result<u64, Errno> {
     let mm = cx.mm()?;
     let (key, key2) = (mm.futex_key(addr, shared)?, mm.futex_key(addr2, shared)?);
     let sign_extend = |v: u32| (((v & 0xfff) << 20) as i32) >> 20;

@@ -33,7 +33,12 @@ fn walk(cx: &Cx, head: u64) -> Result<(), Errno> {
         entry = next?;
     }
     if pending & !1 != 0 {
-        mark_dead(cx, (pending & !1).wrapping_add(offset), pending & 1 != 0, true)?;
+        mark_dead(
+            cx,
+            (pending & !1).wrapping_add(offset),
+            pending & 1 != 0,
+            true,
+        )?;
     }
     Ok(())
 }
@@ -54,7 +59,10 @@ fn mark_dead(cx: &Cx, addr: u64, pi: bool, pending: bool) -> Result<(), Errno> {
         if value & TID_MASK != tid {
             return Ok(());
         }
-        if mm.compare_exchange_u32(addr, value, (value & WAITERS) | OWNER_DIED)?.is_ok() {
+        if mm
+            .compare_exchange_u32(addr, value, (value & WAITERS) | OWNER_DIED)?
+            .is_ok()
+        {
             if !pi && value & WAITERS != 0 {
                 super::wake_one_at(cx.kernel(), &mm, addr);
             }

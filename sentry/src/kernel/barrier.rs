@@ -1,13 +1,17 @@
 //! A barrier over guest threads (`membarrier(2)`).
 
-use super::task::{Task, work};
 use super::Cx;
+use super::task::{Task, work};
 use std::sync::Arc;
 
 impl Cx {
     /// Returns when each of `tasks` has been outside guest code since the call: every store of it before is seen by everybody, and what it loads next is fresh.
     pub fn barrier(&self, tasks: &[Arc<Task>]) {
-        let inside: Vec<_> = tasks.iter().filter(|t| !Arc::ptr_eq(t, self.task()) && t.is_in_guest()).map(|t| (t, t.entries())).collect();
+        let inside: Vec<_> = tasks
+            .iter()
+            .filter(|t| !Arc::ptr_eq(t, self.task()) && t.is_in_guest())
+            .map(|t| (t, t.entries()))
+            .collect();
         for (task, _) in &inside {
             task.kick(work::SIGNAL);
         }

@@ -28,26 +28,42 @@ pub trait Clock: Send + Sync {
 pub struct HostClock;
 
 fn nanos(ts: rustix::time::Timespec) -> i64 {
-    ts.tv_sec.saturating_mul(1_000_000_000).saturating_add(ts.tv_nsec)
+    ts.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(ts.tv_nsec)
 }
 
 impl Clock for HostClock {
     fn monotonic(&self) -> u64 {
-        u64::try_from(nanos(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))).unwrap_or(0)
+        u64::try_from(nanos(rustix::time::clock_gettime(
+            rustix::time::ClockId::Monotonic,
+        )))
+        .unwrap_or(0)
     }
     fn realtime(&self) -> i64 {
         nanos(rustix::time::clock_gettime(rustix::time::ClockId::Realtime))
     }
     fn realtime_coarse(&self) -> i64 {
-        nanos(rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse))
+        nanos(rustix::time::clock_gettime(
+            rustix::time::ClockId::RealtimeCoarse,
+        ))
     }
     fn monotonic_raw(&self) -> u64 {
-        u64::try_from(nanos(rustix::time::clock_gettime(rustix::time::ClockId::MonotonicRaw))).unwrap_or(0)
+        u64::try_from(nanos(rustix::time::clock_gettime(
+            rustix::time::ClockId::MonotonicRaw,
+        )))
+        .unwrap_or(0)
     }
     fn monotonic_coarse(&self) -> u64 {
-        u64::try_from(nanos(rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse))).unwrap_or(0)
+        u64::try_from(nanos(rustix::time::clock_gettime(
+            rustix::time::ClockId::MonotonicCoarse,
+        )))
+        .unwrap_or(0)
     }
     fn boottime(&self) -> u64 {
-        u64::try_from(nanos(rustix::time::clock_gettime(rustix::time::ClockId::Boottime))).unwrap_or(0)
+        u64::try_from(nanos(rustix::time::clock_gettime(
+            rustix::time::ClockId::Boottime,
+        )))
+        .unwrap_or(0)
     }
 }

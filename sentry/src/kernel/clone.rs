@@ -74,10 +74,16 @@ fn check(flags: CloneFlags, cx: &Cx) -> Result<(), Errno> {
 }
 
 /// The namespaces after `flags` of clone or unshare; `fs_context` (the one that goes with them) follows into new mounts. `EPERM` without the capability.
-pub fn new_namespaces(cx: &Cx, flags: CloneFlags, fs_context: &super::FsContext) -> Result<Arc<Namespaces>, Errno> {
+pub fn new_namespaces(
+    cx: &Cx,
+    flags: CloneFlags,
+    fs_context: &super::FsContext,
+) -> Result<Arc<Namespaces>, Errno> {
     use CloneFlags as F;
     let old = cx.ns();
-    let wanted = flags.intersection(F::CLONE_NEWNS | F::CLONE_NEWUTS | F::CLONE_NEWIPC | F::CLONE_NEWNET | F::CLONE_NEWPID);
+    let wanted = flags.intersection(
+        F::CLONE_NEWNS | F::CLONE_NEWUTS | F::CLONE_NEWIPC | F::CLONE_NEWNET | F::CLONE_NEWPID,
+    );
     if flags.intersects(F::CLONE_NEWUSER | F::CLONE_NEWCGROUP | F::CLONE_NEWTIME) {
         return Err(Errno::EINVAL);
     }
@@ -134,12 +140,28 @@ impl Cx {
         let group = parent.group().clone();
         let thread = flags.contains(F::CLONE_THREAD);
 
-        let fs = if flags.contains(F::CLONE_FS) { parent.fs()? } else { Arc::new(parent.fs()?.fork()) };
+        let fs = if flags.contains(F::CLONE_FS) {
+            parent.fs()?
+        } else {
+            Arc::new(parent.fs()?.fork())
+        };
         let ns = new_namespaces(self, flags, &fs)?;
         // Memory first: it is what most likely fails.
-        let mm: Arc<MemoryManager> = if flags.contains(F::CLONE_VM) { parent.mm()? } else { parent.mm()?.fork()? };
-        let files = if flags.contains(F::CLONE_FILES) { parent.files()? } else { Arc::new(parent.files()?.fork()) };
-        let pid_ns = if thread { parent.pid_ns() } else { ns.pid_for_children.clone() };
+        let mm: Arc<MemoryManager> = if flags.contains(F::CLONE_VM) {
+            parent.mm()?
+        } else {
+            parent.mm()?.fork()?
+        };
+        let files = if flags.contains(F::CLONE_FILES) {
+            parent.files()?
+        } else {
+            Arc::new(parent.files()?.fork())
+        };
+        let pid_ns = if thread {
+            parent.pid_ns()
+        } else {
+            ns.pid_for_children.clone()
+        };
         let pid = Pid::new(&pid_ns, &args.set_tid)?;
 
         let fp = self.fp_state()?;
@@ -157,7 +179,10 @@ impl Cx {
         if !flags.contains(F::CLONE_VM) || flags.contains(F::CLONE_VFORK) {
             state.altstack = self.state.altstack;
         } else {
-            state.altstack = StackT { ss_flags: abi::ucontext::SS_DISABLE, ..StackT::default() };
+            state.altstack = StackT {
+                ss_flags: abi::ucontext::SS_DISABLE,
+                ..StackT::default()
+            };
         }
         if !flags.contains(F::CLONE_VM) {
             state.rseq = self.state.rseq;
@@ -165,7 +190,9 @@ impl Cx {
         if flags.contains(F::CLONE_CHILD_CLEARTID) {
             state.clear_child_tid = args.child_tid;
         }
-        let vfork = flags.contains(F::CLONE_VFORK).then(|| Arc::new(VforkDone::default()));
+        let vfork = flags
+            .contains(F::CLONE_VFORK)
+            .then(|| Arc::new(VforkDone::default()));
         state.vfork_done = vfork.clone();
 
         let child_group = if thread {
@@ -187,19 +214,48 @@ impl Cx {
                 (Some(Arc::downgrade(&group)), args.exit_signal)
             };
             let pgrp = group.process_group();
-            let family = Family { parent: parent_group, children: Vec::new(), pgrp, exit_signal };
-            let child = ThreadGroup::new(&kernel, pid.clone(), family, handlers, group.limits.fork(), group.container.clone());
-            child.oom_score_adj.store(group.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+            let family = Family {
+                parent: parent_group,
+                children: Vec::new(),
+                pgrp,
+                exit_signal,
+            };
+            let child = ThreadGroup::new(
+                &kernel,
+                pid.clone(),
+                family,
+                handlers,
+                group.limits.fork(),
+                group.container.clone(),
+            );
+            child.oom_score_adj.store(
+                group.oom_score_adj.load(Ordering::Relaxed),
+                Ordering::Relaxed,
+            );
             child
         };
         let blocked: SigSet = parent.signals.lock().blocked;
-        let new = NewTask { pid: pid.clone(), group: child_group.clone(), mm: mm.clone(), files, fs, cred: parent.cred(), ns, blocked, comm: parent.comm_raw() };
+        let new = NewTask {
+            pid: pid.clone(),
+            group: child_group.clone(),
+            mm: mm.clone(),
+            files,
+            fs,
+            cred: parent.cred(),
+            ns,
+            blocked,
+            comm: parent.comm_raw(),
+        };
         let child = Task::new(&kernel, new, Some(&parent));
 
         let tid_seen = pid.nr_in(&parent.pid_ns());
         if flags.contains(F::CLONE_PIDFD) {
             let file = crate::kernel::wait::pidfd_file(&child_group, &parent)?;
-            let fd = parent.files()?.install(file, true, group.limits.soft(super::limits::Resource::Nofile))?;
+            let fd = parent.files()?.install(
+                file,
+                true,
+                group.limits.soft(super::limits::Resource::Nofile),
+            )?;
             if let Err(e) = parent.mm()?.write_obj(args.pidfd, &fd.raw()) {
                 let _ = parent.files()?.remove(fd);
                 return Err(e);
@@ -221,7 +277,10 @@ impl Cx {
                 move |mut context| {
                     if let Err(e) = context.set_fp_state(&fp) {
                         log::error!("[{}] cannot take over the extended state: {e}", child.tid());
-                        child.group().start_exit(super::ExitStatus::Signaled { signal: abi::signal::Signal::SIGKILL, core: false });
+                        child.group().start_exit(super::ExitStatus::Signaled {
+                            signal: abi::signal::Signal::SIGKILL,
+                            core: false,
+                        });
                     }
                     task_main(child, context, regs, state)
                 }
@@ -242,11 +301,19 @@ impl Cx {
 fn cred_limit_hit(cx: &Cx) -> bool {
     let cred: Arc<cred::Credentials> = cx.task().cred();
     let limit = cx.group().limits.soft(super::limits::Resource::Nproc);
-    cred.counts.tasks.load(Ordering::Relaxed) >= limit && cred.ruid != 0 && !cred.has_cap(abi::cap::CAP_SYS_RESOURCE) && !cred.has_cap(abi::cap::CAP_SYS_ADMIN)
+    cred.counts.tasks.load(Ordering::Relaxed) >= limit
+        && cred.ruid != 0
+        && !cred.has_cap(abi::cap::CAP_SYS_RESOURCE)
+        && !cred.has_cap(abi::cap::CAP_SYS_ADMIN)
 }
 
 /// Puts the child where others find it. `ERESTARTNOINTR` when the parent is being killed: the child must not escape.
-fn link(child: &Arc<Task>, child_group: &Arc<ThreadGroup>, parent_group: &Arc<ThreadGroup>, thread: bool) -> Result<(), Errno> {
+fn link(
+    child: &Arc<Task>,
+    child_group: &Arc<ThreadGroup>,
+    parent_group: &Arc<ThreadGroup>,
+    thread: bool,
+) -> Result<(), Errno> {
     let kernel = child.kernel().clone();
     let _tree = kernel.tree.lock();
     {
@@ -256,7 +323,12 @@ fn link(child: &Arc<Task>, child_group: &Arc<ThreadGroup>, parent_group: &Arc<Th
         }
     }
     if !thread {
-        let real_parent = child_group.family.lock().parent.as_ref().and_then(|p| p.upgrade());
+        let real_parent = child_group
+            .family
+            .lock()
+            .parent
+            .as_ref()
+            .and_then(|p| p.upgrade());
         if let Some(parent) = real_parent {
             parent.family.lock().children.push(child_group.clone());
         }

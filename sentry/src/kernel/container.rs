@@ -12,8 +12,8 @@ use super::{FdTable, Kernel, Pid, PidNamespace, ProcessGroup, Session};
 use abi::Errno;
 use abi::signal::{SigInfo, SigSet, Signal};
 use fs::{Events, File};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use sync::Mutex;
 
 /// A process to start, as the OCI config or `exec` describes it.
@@ -65,10 +65,21 @@ pub struct Container {
 
 impl Kernel {
     /// Makes a container without processes. `root` is its root directory in `mnt`.
-    pub fn create_container(self: &Arc<Self>, id: &str, mnt: Arc<fs::vfs::MountNamespace>, root: fs::vfs::Path, hostname: &[u8], domainname: &[u8]) -> Result<Arc<Container>, Errno> {
+    pub fn create_container(
+        self: &Arc<Self>,
+        id: &str,
+        mnt: Arc<fs::vfs::MountNamespace>,
+        root: fs::vfs::Path,
+        hostname: &[u8],
+        domainname: &[u8],
+    ) -> Result<Arc<Container>, Errno> {
         let owner = self.root_user_ns.clone();
         let first = self.containers.lock().is_empty();
-        let pid_ns = if first { self.root_pid_ns.clone() } else { PidNamespace::new(Some(self.root_pid_ns.clone()))? };
+        let pid_ns = if first {
+            self.root_pid_ns.clone()
+        } else {
+            PidNamespace::new(Some(self.root_pid_ns.clone()))?
+        };
         let namespaces = Arc::new(Namespaces {
             uts: UtsNamespace::new(owner.clone(), hostname, domainname),
             ipc: OpaqueNamespace::new(owner.clone()),
@@ -76,7 +87,14 @@ impl Kernel {
             mnt,
             pid_for_children: pid_ns,
         });
-        let container = Arc::new(Container { id: id.to_owned(), kernel: Arc::downgrade(self), paused: AtomicBool::new(false), init: Mutex::new(None), namespaces, root });
+        let container = Arc::new(Container {
+            id: id.to_owned(),
+            kernel: Arc::downgrade(self),
+            paused: AtomicBool::new(false),
+            init: Mutex::new(None),
+            namespaces,
+            root,
+        });
         self.containers.lock().push(container.clone());
         Ok(container)
     }
@@ -97,7 +115,10 @@ impl Container {
     }
     /// Whether `group` is its first process.
     pub fn is_init(&self, group: &ThreadGroup) -> bool {
-        self.init.lock().as_ref().is_some_and(|i| std::ptr::eq(&**i, group))
+        self.init
+            .lock()
+            .as_ref()
+            .is_some_and(|i| std::ptr::eq(&**i, group))
     }
     /// Its root directory.
     pub fn root(&self) -> &fs::vfs::Path {
@@ -110,7 +131,10 @@ impl Container {
     /// Processes of this container, zombies included, in order of pid.
     pub fn processes(&self) -> Vec<Arc<ThreadGroup>> {
         let all = self.namespaces.pid_for_children.pids();
-        all.into_iter().filter_map(|(_, pid)| pid.group()).filter(|g| g.container.id == self.id).collect()
+        all.into_iter()
+            .filter_map(|(_, pid)| pid.group())
+            .filter(|g| g.container.id == self.id)
+            .collect()
     }
     /// Whether `pause` holds.
     pub fn is_paused(&self) -> bool {
@@ -139,7 +163,9 @@ impl Container {
     }
     /// The init's status once it has ended.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.init()?.final_status().filter(|_| self.init().is_some_and(|i| i.is_zombie()))
+        self.init()?
+            .final_status()
+            .filter(|_| self.init().is_some_and(|i| i.is_zombie()))
     }
     pub(super) fn note_exit(&self, group: &Arc<ThreadGroup>) {
         if group.parent().is_none()
@@ -151,7 +177,10 @@ impl Container {
 
     /// Prepares a process: everything is checked and loaded, nothing runs until [`Prepared::start`]. The first one becomes the init.
     pub fn prepare(self: &Arc<Self>, spec: ProcessSpec) -> Result<Prepared, StartError> {
-        let kernel = self.kernel.upgrade().ok_or(StartError::Other("kernel", Errno::ESRCH))?;
+        let kernel = self
+            .kernel
+            .upgrade()
+            .ok_or(StartError::Other("kernel", Errno::ESRCH))?;
         let other = |what| move |e| StartError::Other(what, e);
         let init = self.init();
         let pid = Pid::new(&self.namespaces.pid_for_children, &[]).map_err(other("pid"))?;
@@ -161,18 +190,41 @@ impl Container {
         for (number, limit) in &spec.limits {
             limits.set_raw(*number, *limit).map_err(other("rlimit"))?;
         }
-        let family = Family { parent: None, children: Vec::new(), pgrp: pgrp.clone(), exit_signal: Signal::SIGCHLD.raw() };
-        let group = ThreadGroup::new(&kernel, pid.clone(), family, Arc::new(SigHandlers::default()), limits, self.clone());
-        group.oom_score_adj.store(spec.oom_score_adj, Ordering::Relaxed);
+        let family = Family {
+            parent: None,
+            children: Vec::new(),
+            pgrp: pgrp.clone(),
+            exit_signal: Signal::SIGCHLD.raw(),
+        };
+        let group = ThreadGroup::new(
+            &kernel,
+            pid.clone(),
+            family,
+            Arc::new(SigHandlers::default()),
+            limits,
+            self.clone(),
+        );
+        group
+            .oom_score_adj
+            .store(spec.oom_score_adj, Ordering::Relaxed);
 
         let cred = Arc::new(spec.cred);
-        let fs_context = Arc::new(FsContext::new(self.root.clone(), self.root.clone(), spec.umask));
+        let fs_context = Arc::new(FsContext::new(
+            self.root.clone(),
+            self.root.clone(),
+            spec.umask,
+        ));
         let files = Arc::new(FdTable::new());
         for (number, file) in spec.fds {
             let fd = super::Fd::new(number).map_err(other("fd"))?;
-            files.install_at(fd, file, false, super::fd_table::NR_OPEN).map_err(other("fd"))?;
+            files
+                .install_at(fd, file, false, super::fd_table::NR_OPEN)
+                .map_err(other("fd"))?;
         }
-        let aspace = kernel.platform.new_address_space().map_err(other("address space"))?;
+        let aspace = kernel
+            .platform
+            .new_address_space()
+            .map_err(other("address space"))?;
         let mm = crate::mm::MemoryManager::new(&kernel, aspace).map_err(other("memory"))?;
         let new = NewTask {
             pid,

@@ -24,7 +24,12 @@ impl CpuAccount {
     /// Called by the task's own thread: its system time so far.
     pub fn sample_own(&self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        let ns = u64::try_from(now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)).unwrap_or(0);
+        let ns = u64::try_from(
+            now.tv_sec
+                .saturating_mul(1_000_000_000)
+                .saturating_add(now.tv_nsec),
+        )
+        .unwrap_or(0);
         self.stime.store(ns, Ordering::Relaxed);
     }
 
@@ -48,7 +53,12 @@ impl CpuAccount {
     /// What the task has used.
     pub fn usage(&self, mm: Option<&Arc<MemoryManager>>) -> Usage {
         let maxrss = mm.map_or(0, |mm| mm.max_rss_kib());
-        Usage { utime: self.user(), stime: self.system(), maxrss, ..Usage::default() }
+        Usage {
+            utime: self.user(),
+            stime: self.system(),
+            maxrss,
+            ..Usage::default()
+        }
     }
 
     /// The same at its end, by its own thread.

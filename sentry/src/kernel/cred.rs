@@ -48,7 +48,11 @@ pub struct UserNamespace {
 impl UserNamespace {
     /// The sandbox's first: the identity map.
     pub fn root() -> Arc<Self> {
-        let all = vec![IdRange { inside: 0, outside: 0, count: u32::MAX }];
+        let all = vec![IdRange {
+            inside: 0,
+            outside: 0,
+            count: u32::MAX,
+        }];
         Arc::new(Self {
             id: super::ns::next_id(),
             parent: None,
@@ -135,7 +139,8 @@ impl Credentials {
 
     /// Whether `cap` is in effect in the task's own user namespace.
     pub fn has_cap(&self, cap: u32) -> bool {
-        1u64.checked_shl(cap).is_some_and(|bit| self.effective & bit != 0)
+        1u64.checked_shl(cap)
+            .is_some_and(|bit| self.effective & bit != 0)
     }
 
     /// Whether `cap` is in effect towards an object owned by `ns` (`ns_capable`): the own namespace, or one of its ancestors' owners.
@@ -145,7 +150,8 @@ impl Credentials {
             if n.id == self.user_ns.id {
                 return self.has_cap(cap);
             }
-            if n.parent.as_ref().is_some_and(|p| p.id == self.user_ns.id) && n.owner.0 == self.euid {
+            if n.parent.as_ref().is_some_and(|p| p.id == self.user_ns.id) && n.owner.0 == self.euid
+            {
                 return true;
             }
             at = n.parent.as_deref();
@@ -155,7 +161,11 @@ impl Credentials {
 
     /// `EPERM` without `cap`.
     pub fn require(&self, cap: u32) -> Result<(), Errno> {
-        if self.has_cap(cap) { Ok(()) } else { Err(Errno::EPERM) }
+        if self.has_cap(cap) {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        }
     }
 
     /// Whether `gid` is the effective group or a supplementary one.
@@ -165,7 +175,12 @@ impl Credentials {
 
     /// The part of these that filesystem checks look at.
     pub fn fs_cred(&self) -> fs::Cred {
-        fs::Cred { fsuid: self.fsuid, fsgid: self.fsgid, groups: self.groups.to_vec(), caps: self.effective }
+        fs::Cred {
+            fsuid: self.fsuid,
+            fsgid: self.fsgid,
+            groups: self.groups.to_vec(),
+            caps: self.effective,
+        }
     }
 
     /// Sets the real user id and moves to that user's counters.
@@ -197,7 +212,12 @@ pub fn exec_credentials(old: &Credentials, file: &fs::File) -> Result<(Credentia
     use abi::prctl::{SECBIT_KEEP_CAPS, SECBIT_NOROOT};
     let mut new = old.clone();
     let attr = file.inode().attr()?;
-    let suid_allowed = !old.no_new_privs && !file.path().mount.flags().contains(fs::vfs::MountFlags::NOSUID);
+    let suid_allowed = !old.no_new_privs
+        && !file
+            .path()
+            .mount
+            .flags()
+            .contains(fs::vfs::MountFlags::NOSUID);
     if suid_allowed {
         if attr.mode & 0o4000 != 0 {
             new.euid = attr.uid;
@@ -206,12 +226,22 @@ pub fn exec_credentials(old: &Credentials, file: &fs::File) -> Result<(Credentia
             new.egid = attr.gid;
         }
     }
-    let file_caps = if suid_allowed { FileCaps::of(file) } else { FileCaps::default() };
-    let privileged_file = new.euid != old.euid || new.egid != old.egid || file_caps.permitted | file_caps.inheritable != 0;
+    let file_caps = if suid_allowed {
+        FileCaps::of(file)
+    } else {
+        FileCaps::default()
+    };
+    let privileged_file = new.euid != old.euid
+        || new.egid != old.egid
+        || file_caps.permitted | file_caps.inheritable != 0;
     if privileged_file {
         new.ambient = 0;
     }
-    let (mut permitted, mut inheritable, mut effective) = (file_caps.permitted, file_caps.inheritable, file_caps.effective);
+    let (mut permitted, mut inheritable, mut effective) = (
+        file_caps.permitted,
+        file_caps.inheritable,
+        file_caps.effective,
+    );
     if old.securebits & SECBIT_NOROOT == 0 && (new.ruid == 0 || new.euid == 0) {
         // Root gets a file that has everything; only an effective root has it in effect.
         (permitted, inheritable) = (CAP_FULL, CAP_FULL);
@@ -222,13 +252,19 @@ pub fn exec_credentials(old: &Credentials, file: &fs::File) -> Result<(Credentia
         return Err(Errno::EPERM);
     }
     new.permitted = granted | new.ambient;
-    new.effective = if effective { new.permitted } else { new.ambient };
+    new.effective = if effective {
+        new.permitted
+    } else {
+        new.ambient
+    };
     new.suid = new.euid;
     new.fsuid = new.euid;
     new.sgid = new.egid;
     new.fsgid = new.egid;
     new.securebits &= !SECBIT_KEEP_CAPS;
-    let secure = new.euid != new.ruid || new.egid != new.rgid || (new.ruid != 0 && (effective && new.permitted & !new.ambient != 0));
+    let secure = new.euid != new.ruid
+        || new.egid != new.rgid
+        || (new.ruid != 0 && (effective && new.permitted & !new.ambient != 0));
     Ok((new, secure))
 }
 
@@ -246,14 +282,27 @@ impl FileCaps {
     }
     /// `struct vfs_cap_data`, revisions 2 and 3 (`linux/capability.h`).
     fn parse(file: &fs::File) -> Option<Self> {
-        let raw = file.inode().get_xattr(&KernelCaller, b"security.capability").ok()?;
-        let word = |i: usize| raw.get(i.checked_mul(4)?..i.checked_mul(4)?.checked_add(4)?).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+        let raw = file
+            .inode()
+            .get_xattr(&KernelCaller, b"security.capability")
+            .ok()?;
+        let word = |i: usize| {
+            raw.get(i.checked_mul(4)?..i.checked_mul(4)?.checked_add(4)?)
+                .and_then(|b| b.try_into().ok())
+                .map(u32::from_le_bytes)
+        };
         let magic = word(0)?;
         if !matches!(magic >> 24, 2 | 3) {
             return None;
         }
-        let set = |low: usize, high: usize| Some((u64::from(word(low)?) | u64::from(word(high)?) << 32) & CAP_FULL);
-        Some(Self { permitted: set(1, 3)?, inheritable: set(2, 4)?, effective: magic & 1 != 0 })
+        let set = |low: usize, high: usize| {
+            Some((u64::from(word(low)?) | u64::from(word(high)?) << 32) & CAP_FULL)
+        };
+        Some(Self {
+            permitted: set(1, 3)?,
+            inheritable: set(2, 4)?,
+            effective: magic & 1 != 0,
+        })
     }
 }
 

@@ -82,8 +82,18 @@ impl Deref for Cx {
 }
 
 impl Cx {
-    pub(super) fn new(task: Arc<Task>, context: Box<dyn Context>, regs: Registers, state: OwnState) -> Self {
-        Self { task, context, regs, state }
+    pub(super) fn new(
+        task: Arc<Task>,
+        context: Box<dyn Context>,
+        regs: Registers,
+        state: OwnState,
+    ) -> Self {
+        Self {
+            task,
+            context,
+            regs,
+            state,
+        }
     }
     pub(super) fn into_parts(self) -> (Arc<Task>, Registers, OwnState) {
         // The context goes here: its host thread must be gone before its address space is.

@@ -1,6 +1,7 @@
 //! `execve(2)`: a new program in the same process (`fs/exec.c`).
 
 use super::container::StartError;
+use super::cred::KernelCaller;
 use super::cx::{Cx, Leave};
 use super::signal::SigHandlers;
 use super::task::{Task, Woken, work};
@@ -10,7 +11,6 @@ use abi::Errno;
 use abi::signal::Signal;
 use abi::ucontext::{SS_DISABLE, StackT};
 use abi::x86::{EFLAGS_FIXED, EFLAGS_IF, USER_CS, USER_DS};
-use super::cred::KernelCaller;
 use fs::vfs::{Lookup, LookupFlags, MountFlags, Path};
 use fs::{Caller, File, NodeKind};
 use platform::Registers;
@@ -83,10 +83,21 @@ pub fn open_exec(task: &Arc<Task>, path: &[u8]) -> Result<Arc<File>, Errno> {
 }
 
 /// The same from another directory; `nofollow` refuses a final symbolic link with `ELOOP`.
-pub fn open_exec_at(task: &Arc<Task>, start: &Path, path: &[u8], nofollow: bool) -> Result<Arc<File>, Errno> {
+pub fn open_exec_at(
+    task: &Arc<Task>,
+    start: &Path,
+    path: &[u8],
+    nofollow: bool,
+) -> Result<Arc<File>, Errno> {
     let root = task.fs()?.root();
-    let flags = if nofollow { LookupFlags::NOFOLLOW } else { LookupFlags::empty() };
-    let found = Lookup::new(&**task, &root, start).with(flags).resolve(path)?;
+    let flags = if nofollow {
+        LookupFlags::NOFOLLOW
+    } else {
+        LookupFlags::empty()
+    };
+    let found = Lookup::new(&**task, &root, start)
+        .with(flags)
+        .resolve(path)?;
     open_found(task, found)
 }
 
@@ -121,17 +132,31 @@ const O_EXEC_READ: u32 = 0o100000;
 const MAY_EXEC: u32 = 1;
 
 /// Loads the first program of a process that the runtime starts.
-pub(super) fn prepare_first(task: &Arc<Task>, args: &[Vec<u8>], env: &[Vec<u8>], cwd: &[u8]) -> Result<FirstImage, StartError> {
+pub(super) fn prepare_first(
+    task: &Arc<Task>,
+    args: &[Vec<u8>],
+    env: &[Vec<u8>],
+    cwd: &[u8],
+) -> Result<FirstImage, StartError> {
     let other = |e| StartError::Other("start", e);
     let name = args.first().cloned().unwrap_or_default();
     let fs_context = task.fs().map_err(other)?;
     let (root, _) = fs_context.root_and_cwd();
     let cwd_path = if cwd.is_empty() { b"/".as_slice() } else { cwd };
-    let dir = Lookup::new(&**task, &root, &root).with(LookupFlags::DIRECTORY).resolve(cwd_path).map_err(|e| StartError::Cwd(cwd_path.to_vec(), e))?;
+    let dir = Lookup::new(&**task, &root, &root)
+        .with(LookupFlags::DIRECTORY)
+        .resolve(cwd_path)
+        .map_err(|e| StartError::Cwd(cwd_path.to_vec(), e))?;
     fs::vfs::may_search(&**task, &dir).map_err(|e| StartError::Cwd(cwd_path.to_vec(), e))?;
     fs_context.set_cwd(dir);
     let (path, file) = find_program(task, &name, env)?;
-    let exec = ExecArgs { file, filename: path.clone(), script_unreachable: false, argv: args.to_vec(), envp: env.to_vec() };
+    let exec = ExecArgs {
+        file,
+        filename: path.clone(),
+        script_unreachable: false,
+        argv: args.to_vec(),
+        envp: env.to_vec(),
+    };
     let (loaded, cred) = load(task, &exec).map_err(|e| StartError::Exec(path.clone(), e))?;
     task.set_cred(Arc::new(cred));
     task.set_comm(path.rsplit(|b| *b == b'/').next().unwrap_or(&path));
@@ -141,14 +166,28 @@ pub(super) fn prepare_first(task: &Arc<Task>, args: &[Vec<u8>], env: &[Vec<u8>],
 }
 
 /// The runtime's own `PATH` search, as runc makes it before the process runs.
-fn find_program(task: &Arc<Task>, name: &[u8], env: &[Vec<u8>]) -> Result<(Vec<u8>, Arc<File>), StartError> {
+fn find_program(
+    task: &Arc<Task>,
+    name: &[u8],
+    env: &[Vec<u8>],
+) -> Result<(Vec<u8>, Arc<File>), StartError> {
     if name.contains(&b'/') {
-        return open_exec(task, name).map(|f| (name.to_vec(), f)).map_err(|e| StartError::Exec(name.to_vec(), e));
+        return open_exec(task, name)
+            .map(|f| (name.to_vec(), f))
+            .map_err(|e| StartError::Exec(name.to_vec(), e));
     }
-    let path = env.iter().rev().find_map(|e| e.strip_prefix(b"PATH=")).unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let path = env
+        .iter()
+        .rev()
+        .find_map(|e| e.strip_prefix(b"PATH="))
+        .unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     let mut denied = None;
     for dir in path.split(|b| *b == b':') {
-        let mut candidate = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
+        let mut candidate = if dir.is_empty() {
+            b".".to_vec()
+        } else {
+            dir.to_vec()
+        };
         candidate.push(b'/');
         candidate.extend_from_slice(name);
         match open_exec(task, &candidate) {
@@ -181,7 +220,10 @@ impl Cx {
         self.state.clear_child_tid = 0;
         self.state.robust_list = 0;
         self.state.rseq = (0, 0, 0);
-        self.state.altstack = StackT { ss_flags: SS_DISABLE, ..StackT::default() };
+        self.state.altstack = StackT {
+            ss_flags: SS_DISABLE,
+            ..StackT::default()
+        };
         self.state.restart = None;
         {
             let mut handlers = group.handlers.write();
@@ -205,15 +247,28 @@ impl Cx {
         if let Some(timers) = group.timers.get::<crate::time::posix::Timers>() {
             timers.delete_all();
         }
-        group.did_exec.store(true, std::sync::atomic::Ordering::Relaxed);
-        group.membarrier.store(false, std::sync::atomic::Ordering::Relaxed);
+        group
+            .did_exec
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+        group
+            .membarrier
+            .store(false, std::sync::atomic::Ordering::Relaxed);
         let old_cred = task.cred();
-        if cred.euid != old_cred.euid || cred.egid != old_cred.egid || cred.permitted & !old_cred.permitted != 0 {
-            task.pdeath_signal.store(0, std::sync::atomic::Ordering::Relaxed);
+        if cred.euid != old_cred.euid
+            || cred.egid != old_cred.egid
+            || cred.permitted & !old_cred.permitted != 0
+        {
+            task.pdeath_signal
+                .store(0, std::sync::atomic::Ordering::Relaxed);
         }
         group.family.lock().exit_signal = Signal::SIGCHLD.raw();
         task.set_cred(Arc::new(cred));
-        task.set_comm(args.filename.rsplit(|b| *b == b'/').next().unwrap_or(&args.filename));
+        task.set_comm(
+            args.filename
+                .rsplit(|b| *b == b'/')
+                .next()
+                .unwrap_or(&args.filename),
+        );
         self.regs = regs;
         self.state.keep_registers = true;
         self.state.leave = Some(Leave::Exec(aspace));
@@ -245,7 +300,10 @@ impl Cx {
             if task.block_killable(None) == Err(Woken::Interrupted) {
                 group.signals.lock().exec = None;
                 // Half the group is gone: only the end is consistent.
-                group.start_exit(ExitStatus::Signaled { signal: Signal::SIGKILL, core: false });
+                group.start_exit(ExitStatus::Signaled {
+                    signal: Signal::SIGKILL,
+                    core: false,
+                });
                 return Err(Errno::EINTR);
             }
         }
@@ -259,4 +317,3 @@ impl Cx {
         Ok(())
     }
 }
-

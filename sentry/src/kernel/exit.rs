@@ -82,15 +82,26 @@ pub(super) fn unlink_stillborn(task: &Arc<Task>) {
     if task.is_leader() {
         group.process_group().remove(&group);
         if let Some(parent) = group.parent() {
-            parent.family.lock().children.retain(|c| !Arc::ptr_eq(c, &group));
+            parent
+                .family
+                .lock()
+                .children
+                .retain(|c| !Arc::ptr_eq(c, &group));
         }
     }
 }
 
-fn notify(task: &Arc<Task>, group: &Arc<ThreadGroup>, own_status: ExitStatus, mm: Option<&Arc<MemoryManager>>) {
+fn notify(
+    task: &Arc<Task>,
+    group: &Arc<ThreadGroup>,
+    own_status: ExitStatus,
+    mm: Option<&Arc<MemoryManager>>,
+) {
     let kernel = task.kernel().clone();
     // One question to the host per process, not per thread.
-    let usage = task.cpu.final_usage(mm.filter(|_| group.live_threads() == 1));
+    let usage = task
+        .cpu
+        .final_usage(mm.filter(|_| group.live_threads() == 1));
     group.dead_usage.lock().add(&usage);
     let leader = task.is_leader();
     if leader {
@@ -112,7 +123,10 @@ fn notify(task: &Arc<Task>, group: &Arc<ThreadGroup>, own_status: ExitStatus, mm
             let status = {
                 let mut signals = group.signals.lock();
                 signals.stop = StopState::Running;
-                signals.exiting.or(*group.final_status.lock()).unwrap_or(own_status)
+                signals
+                    .exiting
+                    .or(*group.final_status.lock())
+                    .unwrap_or(own_status)
             };
             let session = group.session();
             if Arc::ptr_eq(&session.id, group.pid()) {
@@ -155,12 +169,17 @@ fn notify(task: &Arc<Task>, group: &Arc<ThreadGroup>, own_status: ExitStatus, mm
 fn collect_orphaned_groups(group: &Arc<ThreadGroup>, out: &mut Vec<Arc<ProcessGroup>>) {
     let own = group.process_group();
     let mut check = |pgrp: Arc<ProcessGroup>| {
-        if pgrp.is_orphaned_without(Some(group)) && pgrp.has_stopped() && !out.iter().any(|p| Arc::ptr_eq(p, &pgrp)) {
+        if pgrp.is_orphaned_without(Some(group))
+            && pgrp.has_stopped()
+            && !out.iter().any(|p| Arc::ptr_eq(p, &pgrp))
+        {
             out.push(pgrp);
         }
     };
     let parent_session = group.parent().map(|p| (p.process_group(), p.session()));
-    if parent_session.is_some_and(|(pgrp, session)| !Arc::ptr_eq(&pgrp, &own) && Arc::ptr_eq(&session, &own.session)) {
+    if parent_session.is_some_and(|(pgrp, session)| {
+        !Arc::ptr_eq(&pgrp, &own) && Arc::ptr_eq(&session, &own.session)
+    }) {
         check(own.clone());
     }
     for child in group.children() {
@@ -172,14 +191,23 @@ fn collect_orphaned_groups(group: &Arc<ThreadGroup>, out: &mut Vec<Arc<ProcessGr
 }
 
 /// Children go to the nearest subreaper, else to the namespace's init.
-fn reparent_children(kernel: &Arc<super::Kernel>, group: &Arc<ThreadGroup>, to_signal: &mut Vec<(Arc<ThreadGroup>, i32)>) {
+fn reparent_children(
+    kernel: &Arc<super::Kernel>,
+    group: &Arc<ThreadGroup>,
+    to_signal: &mut Vec<(Arc<ThreadGroup>, i32)>,
+) {
     let children = std::mem::take(&mut group.family.lock().children);
     if children.is_empty() {
         return;
     }
     let reaper = find_reaper(kernel, group);
     for child in children {
-        let death_signals: Vec<i32> = child.tasks().iter().map(|t| t.pdeath_signal.load(Ordering::Relaxed)).filter(|s| *s != 0).collect();
+        let death_signals: Vec<i32> = child
+            .tasks()
+            .iter()
+            .map(|t| t.pdeath_signal.load(Ordering::Relaxed))
+            .filter(|s| *s != 0)
+            .collect();
         for signal in death_signals {
             to_signal.push((child.clone(), signal));
         }
@@ -208,21 +236,33 @@ fn reparent_children(kernel: &Arc<super::Kernel>, group: &Arc<ThreadGroup>, to_s
 }
 
 fn find_reaper(kernel: &Arc<super::Kernel>, group: &Arc<ThreadGroup>) -> Option<Arc<ThreadGroup>> {
-    let ns = group.pid().ns().cloned().unwrap_or_else(|| kernel.root_pid_ns.clone());
+    let ns = group
+        .pid()
+        .ns()
+        .cloned()
+        .unwrap_or_else(|| kernel.root_pid_ns.clone());
     let mut at = group.parent();
     while let Some(ancestor) = at {
         let same_ns = ancestor.pid().ns().is_some_and(|n| n.id() == ns.id());
         if !same_ns {
             break;
         }
-        if ancestor.subreaper.load(Ordering::Relaxed) && !ancestor.is_zombie() && ancestor.live_threads() > 0 {
+        if ancestor.subreaper.load(Ordering::Relaxed)
+            && !ancestor.is_zombie()
+            && ancestor.live_threads() > 0
+        {
             return Some(ancestor);
         }
         at = ancestor.parent();
     }
     // The container's own init first: several containers may share a namespace.
-    let init = group.container.init().filter(|i| !i.is_zombie() && !Arc::ptr_eq(i, group));
-    ns.group(1).filter(|i| !i.is_zombie() && !Arc::ptr_eq(i, group)).or(init)
+    let init = group
+        .container
+        .init()
+        .filter(|i| !i.is_zombie() && !Arc::ptr_eq(i, group));
+    ns.group(1)
+        .filter(|i| !i.is_zombie() && !Arc::ptr_eq(i, group))
+        .or(init)
 }
 
 /// The init of a pid namespace takes everybody in it along.
@@ -233,7 +273,10 @@ fn end_pid_namespace(init: &Arc<ThreadGroup>) {
         if let Some(group) = pid.group()
             && !Arc::ptr_eq(&group, init)
         {
-            group.start_exit(ExitStatus::Signaled { signal: Signal::SIGKILL, core: false });
+            group.start_exit(ExitStatus::Signaled {
+                signal: Signal::SIGKILL,
+                core: false,
+            });
         }
     }
 }
@@ -247,7 +290,8 @@ fn announce_death(group: &Arc<ThreadGroup>) {
     if let Some(parent) = &parent {
         if exit_signal == Signal::SIGCHLD.raw() {
             let action = parent.handlers().get(Signal::SIGCHLD);
-            let no_wait = SaFlags::from_bits_retain(action.sa_flags).contains(SaFlags::SA_NOCLDWAIT);
+            let no_wait =
+                SaFlags::from_bits_retain(action.sa_flags).contains(SaFlags::SA_NOCLDWAIT);
             auto_reap |= action.sa_handler == SIG_IGN || no_wait;
         }
         if let Some(signal) = Signal::new(exit_signal) {
@@ -268,12 +312,22 @@ pub(super) fn child_info(group: &ThreadGroup, parent: &ThreadGroup, signal: Sign
     let (code, status) = match group.final_status() {
         Some(ExitStatus::Exited(code)) => (CLD_EXITED, i32::from(code)),
         Some(ExitStatus::Signaled { signal, core: true }) => (CLD_DUMPED, signal.raw()),
-        Some(ExitStatus::Signaled { signal, core: false }) => (CLD_KILLED, signal.raw()),
+        Some(ExitStatus::Signaled {
+            signal,
+            core: false,
+        }) => (CLD_KILLED, signal.raw()),
         None => (CLD_EXITED, 0),
     };
     let usage = group.total_usage();
     let pid = parent.pid().ns().map_or(0, |ns| group.pid().nr_in(ns));
-    let mut info = SigInfo::child(code, pid, group.uid(), status, ticks(usage.utime), ticks(usage.stime));
+    let mut info = SigInfo::child(
+        code,
+        pid,
+        group.uid(),
+        status,
+        ticks(usage.utime),
+        ticks(usage.stime),
+    );
     info.si_signo = signal.raw();
     info
 }
@@ -289,7 +343,11 @@ pub(super) fn reap(group: &Arc<ThreadGroup>) {
     let tree = kernel.tree.lock();
     let parent = group.parent();
     if let Some(parent) = &parent {
-        parent.family.lock().children.retain(|c| !Arc::ptr_eq(c, group));
+        parent
+            .family
+            .lock()
+            .children
+            .retain(|c| !Arc::ptr_eq(c, group));
     }
     group.process_group().remove(group);
     let tasks = std::mem::take(&mut *group.tasks.lock());
@@ -321,7 +379,14 @@ impl ThreadGroup {
         if !SaFlags::from_bits_retain(action.sa_flags).contains(SaFlags::SA_NOCLDSTOP) {
             let usage = self.total_usage();
             let pid = parent.pid().ns().map_or(0, |ns| self.pid().nr_in(ns));
-            parent.send(SigInfo::child(code, pid, self.uid(), signal.raw(), ticks(usage.utime), ticks(usage.stime)));
+            parent.send(SigInfo::child(
+                code,
+                pid,
+                self.uid(),
+                signal.raw(),
+                ticks(usage.utime),
+                ticks(usage.stime),
+            ));
         }
         parent.child_events.notify(fs::Events::IN);
     }

@@ -51,7 +51,9 @@ impl Slots {
                 Some(bits) => {
                     let free = !bits & mask;
                     if free != 0 {
-                        return word.saturating_mul(64).saturating_add(free.trailing_zeros() as usize);
+                        return word
+                            .saturating_mul(64)
+                            .saturating_add(free.trailing_zeros() as usize);
                     }
                 }
             }
@@ -104,7 +106,10 @@ impl Default for FdTable {
 impl FdTable {
     fn with(slots: Slots) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { slots: RwLock::new(slots), id: NEXT.fetch_add(1, Ordering::Relaxed) }
+        Self {
+            slots: RwLock::new(slots),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// An empty table.
@@ -124,16 +129,34 @@ impl FdTable {
 
     /// The description behind `fd`.
     pub fn get(&self, fd: Fd) -> Result<Arc<File>, Errno> {
-        self.slots.read().slots.get(fd.index()).and_then(|s| s.as_ref()).map(|s| s.file.clone()).ok_or(Errno::EBADF)
+        self.slots
+            .read()
+            .slots
+            .get(fd.index())
+            .and_then(|s| s.as_ref())
+            .map(|s| s.file.clone())
+            .ok_or(Errno::EBADF)
     }
 
     /// The description and its close-on-exec flag.
     pub fn get_with_flags(&self, fd: Fd) -> Result<(Arc<File>, bool), Errno> {
-        self.slots.read().slots.get(fd.index()).and_then(|s| s.as_ref()).map(|s| (s.file.clone(), s.cloexec)).ok_or(Errno::EBADF)
+        self.slots
+            .read()
+            .slots
+            .get(fd.index())
+            .and_then(|s| s.as_ref())
+            .map(|s| (s.file.clone(), s.cloexec))
+            .ok_or(Errno::EBADF)
     }
 
     /// Installs `file` at the lowest free number ≥ `min` and below `limit` (`RLIMIT_NOFILE`): `EMFILE` when there is none.
-    pub fn install_from(&self, file: Arc<File>, cloexec: bool, min: u32, limit: u64) -> Result<Fd, Errno> {
+    pub fn install_from(
+        &self,
+        file: Arc<File>,
+        cloexec: bool,
+        min: u32,
+        limit: u64,
+    ) -> Result<Fd, Errno> {
         let mut slots = self.slots.write();
         let index = slots.first_free(min as usize);
         if index as u64 >= limit.min(NR_OPEN) {
@@ -149,33 +172,60 @@ impl FdTable {
     }
 
     /// Installs at exactly `fd` (`dup2`); returns what was there, for the caller to close.
-    pub fn install_at(&self, fd: Fd, file: Arc<File>, cloexec: bool, limit: u64) -> Result<Option<Arc<File>>, Errno> {
+    pub fn install_at(
+        &self,
+        fd: Fd,
+        file: Arc<File>,
+        cloexec: bool,
+        limit: u64,
+    ) -> Result<Option<Arc<File>>, Errno> {
         if u64::from(fd.0) >= limit.min(NR_OPEN) {
             return Err(Errno::EBADF);
         }
-        Ok(self.slots.write().set(fd.index(), Slot { file, cloexec }).map(|s| s.file))
+        Ok(self
+            .slots
+            .write()
+            .set(fd.index(), Slot { file, cloexec })
+            .map(|s| s.file))
     }
 
     /// Takes `fd` out; the caller closes the description ([`close_file`]).
     pub fn remove(&self, fd: Fd) -> Result<Arc<File>, Errno> {
-        self.slots.write().take(fd.index()).map(|s| s.file).ok_or(Errno::EBADF)
+        self.slots
+            .write()
+            .take(fd.index())
+            .map(|s| s.file)
+            .ok_or(Errno::EBADF)
     }
 
     /// Sets or clears close-on-exec.
     pub fn set_cloexec(&self, fd: Fd, cloexec: bool) -> Result<(), Errno> {
         let mut slots = self.slots.write();
-        let slot = slots.slots.get_mut(fd.index()).and_then(|s| s.as_mut()).ok_or(Errno::EBADF)?;
+        let slot = slots
+            .slots
+            .get_mut(fd.index())
+            .and_then(|s| s.as_mut())
+            .ok_or(Errno::EBADF)?;
         slot.cloexec = cloexec;
         Ok(())
     }
 
     /// Takes out the descriptors in `[first, last]` for which `pick(cloexec)` holds (`close_range`, `execve`, exit).
-    pub fn remove_range(&self, first: u32, last: u32, pick: impl Fn(bool) -> bool) -> Vec<Arc<File>> {
+    pub fn remove_range(
+        &self,
+        first: u32,
+        last: u32,
+        pick: impl Fn(bool) -> bool,
+    ) -> Vec<Arc<File>> {
         let mut slots = self.slots.write();
         let end = slots.slots.len().min((last as usize).saturating_add(1));
         let mut out = Vec::new();
         for index in (first as usize)..end {
-            let hit = slots.slots.get(index).and_then(|s| s.as_ref()).is_some_and(|s| pick(s.cloexec));
+            let hit = slots
+                .slots
+                .get(index)
+                .and_then(|s| s.as_ref())
+                .is_some_and(|s| pick(s.cloexec));
             if hit && let Some(slot) = slots.take(index) {
                 out.push(slot.file);
             }
@@ -187,7 +237,13 @@ impl FdTable {
     pub fn set_cloexec_range(&self, first: u32, last: u32) {
         let mut slots = self.slots.write();
         let end = slots.slots.len().min((last as usize).saturating_add(1));
-        for slot in slots.slots.iter_mut().take(end).skip(first as usize).flatten() {
+        for slot in slots
+            .slots
+            .iter_mut()
+            .take(end)
+            .skip(first as usize)
+            .flatten()
+        {
             slot.cloexec = true;
         }
     }
@@ -195,13 +251,29 @@ impl FdTable {
     /// The numbers in use, in order, with their descriptions (`/proc/PID/fd`).
     pub fn list(&self) -> Vec<(Fd, Arc<File>, bool)> {
         let slots = self.slots.read();
-        slots.slots.iter().enumerate().filter_map(|(i, s)| s.as_ref().map(|s| (Fd(u32::try_from(i).unwrap_or(u32::MAX)), s.file.clone(), s.cloexec))).collect()
+        slots
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, s)| {
+                s.as_ref().map(|s| {
+                    (
+                        Fd(u32::try_from(i).unwrap_or(u32::MAX)),
+                        s.file.clone(),
+                        s.cloexec,
+                    )
+                })
+            })
+            .collect()
     }
 
     /// The numbers in use, in order, without holding on to what they lead to.
     pub fn numbers(&self) -> Vec<u32> {
         let slots = self.slots.read();
-        (0_u32..).zip(&slots.slots).filter_map(|(i, s)| s.as_ref().map(|_| i)).collect()
+        (0_u32..)
+            .zip(&slots.slots)
+            .filter_map(|(i, s)| s.as_ref().map(|_| i))
+            .collect()
     }
 
     /// Whether the description behind `fd` is open for reading and for writing; `None` without one.
@@ -224,7 +296,11 @@ impl FdTable {
 
 /// Closes one descriptor's reference: POSIX locks of the table's owner go, the file hears `flush`. Errors of `flush` are `close(2)`'s.
 pub fn close_file(file: Arc<File>, owner: u64) -> Result<(), Errno> {
-    let result = if file.is_path() { Ok(()) } else { file.ops().flush(&file) };
+    let result = if file.is_path() {
+        Ok(())
+    } else {
+        file.ops().flush(&file)
+    };
     fs::locks::release_posix(file.inode().vnode(), owner);
     drop(file);
     result

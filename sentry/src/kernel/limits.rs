@@ -90,7 +90,8 @@ impl Limits {
     }
     /// Both values.
     pub fn get(&self, resource: Resource) -> Limit {
-        self.get_raw(resource as usize).unwrap_or(Limit::new(INFINITY, INFINITY))
+        self.get_raw(resource as usize)
+            .unwrap_or(Limit::new(INFINITY, INFINITY))
     }
     /// What bites.
     pub fn soft(&self, resource: Resource) -> u64 {

@@ -92,7 +92,11 @@ pub struct Kernel {
 
 impl Kernel {
     /// A kernel without tasks.
-    pub fn new(platform: Arc<dyn Platform>, syscalls: SyscallTable, clock: Arc<dyn Clock>) -> Result<Arc<Self>, abi::Errno> {
+    pub fn new(
+        platform: Arc<dyn Platform>,
+        syscalls: SyscallTable,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, abi::Errno> {
         crate::loader::ask_host();
         let boot_monotonic = clock.monotonic();
         let boot_realtime = AtomicI64::new(clock.realtime());
@@ -141,7 +145,11 @@ impl Kernel {
     }
     /// The tracer, when there is one: one relaxed load and a predictable branch when not.
     pub fn tracer(&self) -> Option<Arc<dyn Tracer>> {
-        if self.tracing.load(Ordering::Relaxed) { self.tracer.read().clone() } else { None }
+        if self.tracing.load(Ordering::Relaxed) {
+            self.tracer.read().clone()
+        } else {
+            None
+        }
     }
 
     /// Counts a new task; `EAGAIN` at [`Kernel::tasks_max`].
@@ -171,7 +179,10 @@ impl Kernel {
     fn note_xsave(&self, image: &[u8]) {
         if self.xsave.get().is_none() {
             // PTRACE_GETREGSET leaves XCR0 in the software bytes (`xstate_fx_sw_bytes`, first word).
-            let xcr0 = image.get(464..472).and_then(|b| b.try_into().ok()).map_or(3, u64::from_le_bytes);
+            let xcr0 = image
+                .get(464..472)
+                .and_then(|b| b.try_into().ok())
+                .map_or(3, u64::from_le_bytes);
             let _ = self.xsave.set((image.len(), xcr0));
         }
     }

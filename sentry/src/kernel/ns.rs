@@ -1,7 +1,7 @@
 //! Namespaces other than pid and user (`namespaces(7)`): uts, ipc, net, mount, and the bundle of them that a task holds.
 
-use super::pid::PidNamespace;
 use super::cred::UserNamespace;
+use super::pid::PidNamespace;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,11 @@ impl UtsNamespace {
     /// With these names; longer ones are cut.
     pub fn new(owner: Arc<UserNamespace>, host: &[u8], domain: &[u8]) -> Arc<Self> {
         let cut = |s: &[u8]| s.get(..64).unwrap_or(s).to_vec();
-        Arc::new(Self { id: next_id(), owner, names: RwLock::new((cut(host), cut(domain))) })
+        Arc::new(Self {
+            id: next_id(),
+            owner,
+            names: RwLock::new((cut(host), cut(domain))),
+        })
     }
     /// A copy for `CLONE_NEWUTS`.
     pub fn fork(&self, owner: Arc<UserNamespace>) -> Arc<Self> {
@@ -64,7 +68,11 @@ pub struct OpaqueNamespace {
 impl OpaqueNamespace {
     /// An empty one.
     pub fn new(owner: Arc<UserNamespace>) -> Arc<Self> {
-        Arc::new(Self { id: next_id(), owner, content: OnceLock::new() })
+        Arc::new(Self {
+            id: next_id(),
+            owner,
+            content: OnceLock::new(),
+        })
     }
     /// Its inode number.
     pub fn id(&self) -> u64 {
@@ -72,7 +80,11 @@ impl OpaqueNamespace {
     }
     /// Its content, made on first use.
     pub fn content<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<Arc<T>> {
-        self.content.get_or_init(|| Arc::new(make())).clone().downcast::<T>().ok()
+        self.content
+            .get_or_init(|| Arc::new(make()))
+            .clone()
+            .downcast::<T>()
+            .ok()
     }
 }
 
@@ -106,11 +118,19 @@ struct FsState {
 impl FsContext {
     /// A fresh one.
     pub fn new(root: fs::vfs::Path, cwd: fs::vfs::Path, umask: u32) -> Self {
-        Self { inner: Mutex::new(FsState { root, cwd, umask: umask & 0o777 }) }
+        Self {
+            inner: Mutex::new(FsState {
+                root,
+                cwd,
+                umask: umask & 0o777,
+            }),
+        }
     }
     /// A copy for `fork`.
     pub fn fork(&self) -> Self {
-        Self { inner: Mutex::new(self.inner.lock().clone()) }
+        Self {
+            inner: Mutex::new(self.inner.lock().clone()),
+        }
     }
     /// The root directory.
     pub fn root(&self) -> fs::vfs::Path {

@@ -34,7 +34,15 @@ pub struct PidNamespace {
 impl PidNamespace {
     /// A namespace under `parent`, or the sandbox's first.
     pub fn new(parent: Option<Arc<Self>>) -> Result<Arc<Self>, Errno> {
-        let ns = Self { parent, map: Mutex::new(Map { pids: BTreeMap::new(), last: 0 }), dead: AtomicBool::new(false), id: super::ns::next_id() };
+        let ns = Self {
+            parent,
+            map: Mutex::new(Map {
+                pids: BTreeMap::new(),
+                last: 0,
+            }),
+            dead: AtomicBool::new(false),
+            id: super::ns::next_id(),
+        };
         if ns.ancestry().count() > MAX_LEVEL {
             return Err(Errno::ENOSPC);
         }
@@ -72,7 +80,12 @@ impl PidNamespace {
     }
     /// All numbers in use, ascending.
     pub fn pids(&self) -> Vec<(i32, Arc<Pid>)> {
-        self.map.lock().pids.iter().filter_map(|(n, p)| Some((*n, p.upgrade()?))).collect()
+        self.map
+            .lock()
+            .pids
+            .iter()
+            .filter_map(|(n, p)| Some((*n, p.upgrade()?)))
+            .collect()
     }
     /// The last number handed out (`/proc/loadavg`, `ns_last_pid`).
     pub fn last_pid(&self) -> i32 {
@@ -101,7 +114,11 @@ impl PidNamespace {
         }
         let mut nr = map.last;
         for _ in 0..PID_MAX {
-            nr = if nr.saturating_add(1) >= PID_MAX { RESERVED } else { nr.saturating_add(1) };
+            nr = if nr.saturating_add(1) >= PID_MAX {
+                RESERVED
+            } else {
+                nr.saturating_add(1)
+            };
             if !map.pids.contains_key(&nr) {
                 map.last = nr;
                 map.pids.insert(nr, pid.clone());
@@ -150,7 +167,11 @@ impl Pid {
                 }
                 next = ns.parent.clone();
             }
-            Self { numbers, links: Mutex::new(Links::default()), serial: SERIAL.fetch_add(1, Ordering::Relaxed) }
+            Self {
+                numbers,
+                links: Mutex::new(Links::default()),
+                serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            }
         });
         // On an error the half-made identity gives its numbers back as it drops.
         error.map_or(Ok(pid), Err)
@@ -166,7 +187,10 @@ impl Pid {
     }
     /// The number as `ns` sees it; 0 when it cannot.
     pub fn nr_in(&self, ns: &PidNamespace) -> i32 {
-        self.numbers.iter().find(|(n, _)| n.id == ns.id).map_or(0, |n| n.1)
+        self.numbers
+            .iter()
+            .find(|(n, _)| n.id == ns.id)
+            .map_or(0, |n| n.1)
     }
     /// The numbers from the outermost of `ns`'s view down to its own (`NSpid`).
     pub fn numbers(&self) -> &[(Arc<PidNamespace>, i32)] {

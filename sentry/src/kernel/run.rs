@@ -25,7 +25,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The body of a task's thread from its first instruction, or from an `execve`, to its end or the next `execve`.
-pub(super) fn task_main(task: Arc<Task>, context: Box<dyn Context>, regs: Registers, state: OwnState) -> Option<Handoff> {
+pub(super) fn task_main(
+    task: Arc<Task>,
+    context: Box<dyn Context>,
+    regs: Registers,
+    state: OwnState,
+) -> Option<Handoff> {
     task.set_interrupter(Some(context.interrupter()));
     let mut cx = Cx::new(task, context, regs, state);
     match cx.run() {
@@ -37,7 +42,10 @@ pub(super) fn task_main(task: Arc<Task>, context: Box<dyn Context>, regs: Regist
         Leave::Exec(aspace) => {
             cx.task().set_interrupter(None);
             let (task, regs, state) = cx.into_parts();
-            Some(Handoff { address_space: aspace, entry: Box::new(move |context| task_main(task, context, regs, state)) })
+            Some(Handoff {
+                address_space: aspace,
+                entry: Box::new(move |context| task_main(task, context, regs, state)),
+            })
         }
     }
 }
@@ -49,7 +57,10 @@ impl Cx {
             if let Some(leave) = self.state.leave.take() {
                 return leave;
             }
-            if task.work() != 0 || self.state.interrupted_call.is_some() || self.state.saved_mask.is_some() {
+            if task.work() != 0
+                || self.state.interrupted_call.is_some()
+                || self.state.saved_mask.is_some()
+            {
                 task.pause_point();
                 if let Next::Exit(status) = self.deliver_signals() {
                     return Leave::Exit(status);
@@ -62,9 +73,21 @@ impl Cx {
             task.left_guest();
             match event {
                 Event::Syscall => self.serve_syscall(),
-                Event::Syscall32 => self.force(SigInfo::fault(Signal::SIGSEGV, abi::siginfo::SI_KERNEL, 0)),
-                Event::Fault { signo, code, addr, access } => self.serve_fault(signo, code, addr, access),
-                Event::Exception { signo, code, addr, trapno } => {
+                Event::Syscall32 => {
+                    self.force(SigInfo::fault(Signal::SIGSEGV, abi::siginfo::SI_KERNEL, 0))
+                }
+                Event::Fault {
+                    signo,
+                    code,
+                    addr,
+                    access,
+                } => self.serve_fault(signo, code, addr, access),
+                Event::Exception {
+                    signo,
+                    code,
+                    addr,
+                    trapno,
+                } => {
                     self.state.fault_trapno = trapno;
                     self.state.fault_err = 0;
                     if let Some(signal) = Signal::new(signo) {
@@ -74,7 +97,10 @@ impl Cx {
                 Event::Interrupted => {}
                 Event::Died => {
                     log::warn!("[{}] its host thread was killed", task.tid());
-                    let status = ExitStatus::Signaled { signal: Signal::SIGKILL, core: false };
+                    let status = ExitStatus::Signaled {
+                        signal: Signal::SIGKILL,
+                        core: false,
+                    };
                     task.group().start_exit(status);
                     return Leave::Exit(status);
                 }
@@ -92,7 +118,8 @@ impl Cx {
         let nr = self.regs.syscall_number() & 0xffff_ffff;
         let args = self.regs.args();
         self.syscalls.fetch_add(1, Ordering::Relaxed);
-        self.in_syscall.store(i32::try_from(nr).unwrap_or(-1), Ordering::Relaxed);
+        self.in_syscall
+            .store(i32::try_from(nr).unwrap_or(-1), Ordering::Relaxed);
         // As after a real `syscall` instruction.
         self.regs.user.rcx = self.regs.user.rip;
         self.regs.user.r11 = self.regs.user.eflags;
@@ -130,7 +157,14 @@ impl Cx {
             }
         };
         if let Some(tracer) = tracer {
-            tracer.exit(self, call, nr, args, result, kernel.clock.monotonic().saturating_sub(start));
+            tracer.exit(
+                self,
+                call,
+                nr,
+                args,
+                result,
+                kernel.clock.monotonic().saturating_sub(start),
+            );
         }
         result
     }
@@ -144,13 +178,21 @@ impl Cx {
             use abi::x86::{PF_INSTR, PF_PROT, PF_USER, PF_WRITE, trap};
             let general_protection = code == abi::siginfo::SI_KERNEL;
             self.state.fault_addr = addr;
-            self.state.fault_trapno = if general_protection { trap::GP } else { trap::PF };
+            self.state.fault_trapno = if general_protection {
+                trap::GP
+            } else {
+                trap::PF
+            };
             self.state.fault_err = match access {
                 _ if general_protection => 0,
                 Access::Write => PF_USER | PF_WRITE,
                 Access::Execute => PF_USER | PF_INSTR,
                 _ => PF_USER,
-            } | if code == abi::siginfo::SEGV_ACCERR { PF_PROT } else { 0 };
+            } | if code == abi::siginfo::SEGV_ACCERR {
+                PF_PROT
+            } else {
+                0
+            };
             if let Some(signal) = Signal::new(signo) {
                 self.force(SigInfo::fault(signal, code, addr));
             }

@@ -28,7 +28,10 @@ pub struct Session {
 impl Session {
     /// A session led by `id`, without a terminal.
     pub fn new(id: Arc<Pid>) -> Arc<Self> {
-        let session = Arc::new(Self { id, tty: Mutex::new(None) });
+        let session = Arc::new(Self {
+            id,
+            tty: Mutex::new(None),
+        });
         session.id.set_session(&session);
         session
     }
@@ -54,7 +57,11 @@ pub struct ProcessGroup {
 impl ProcessGroup {
     /// An empty group named `id`.
     pub fn new(id: Arc<Pid>, session: Arc<Session>) -> Arc<Self> {
-        let pgrp = Arc::new(Self { id, session, members: Mutex::new(Vec::new()) });
+        let pgrp = Arc::new(Self {
+            id,
+            session,
+            members: Mutex::new(Vec::new()),
+        });
         pgrp.id.set_process_group(&pgrp);
         pgrp
     }
@@ -62,11 +69,17 @@ impl ProcessGroup {
         self.members.lock().push(Arc::downgrade(group));
     }
     pub(super) fn remove(&self, group: &ThreadGroup) {
-        self.members.lock().retain(|m| m.upgrade().is_some_and(|g| !std::ptr::eq(&*g, group)));
+        self.members
+            .lock()
+            .retain(|m| m.upgrade().is_some_and(|g| !std::ptr::eq(&*g, group)));
     }
     /// The processes in it now, zombies included.
     pub fn members(&self) -> Vec<Arc<ThreadGroup>> {
-        self.members.lock().iter().filter_map(Weak::upgrade).collect()
+        self.members
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
     /// Sends a signal to every member, as the kernel (terminal signals, hang-ups).
     pub fn signal(&self, signal: Signal) {

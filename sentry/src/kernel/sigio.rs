@@ -5,7 +5,10 @@
 use super::{Cx, Kernel, Pid, ProcessGroup, Task};
 use crate::syscall::SysResult;
 use abi::Errno;
-use abi::fcntl::{F_GETOWN, F_GETOWN_EX, F_GETSIG, F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, F_SETOWN, F_SETOWN_EX, F_SETSIG, FOwnerEx};
+use abi::fcntl::{
+    F_GETOWN, F_GETOWN_EX, F_GETSIG, F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, F_SETOWN, F_SETOWN_EX,
+    F_SETSIG, FOwnerEx,
+};
 use abi::siginfo::POLL_IN;
 use abi::signal::{SigInfo, Signal};
 use fs::{Events, File, Observer};
@@ -41,7 +44,9 @@ struct Async {
 
 impl Observer for Async {
     fn on_events(&self, events: Events) {
-        let Some(file) = self.file.upgrade() else { return };
+        let Some(file) = self.file.upgrade() else {
+            return;
+        };
         let ready = file.poll() & (events | Events::ALWAYS);
         let (owner, number, fd) = {
             let state = self.state.lock();
@@ -85,13 +90,22 @@ fn entry(kernel: &Kernel, file: &Arc<File>) -> Arc<Async> {
         // Now and then, what belonged to closed files goes.
         all.retain(|_, a| a.file.strong_count() > 0);
     }
-    all.entry(file.id()).or_insert_with(|| Arc::new(Async { file: Arc::downgrade(file), state: Mutex::new(State::default()) })).clone()
+    all.entry(file.id())
+        .or_insert_with(|| {
+            Arc::new(Async {
+                file: Arc::downgrade(file),
+                state: Mutex::new(State::default()),
+            })
+        })
+        .clone()
 }
 
 /// Called after `O_ASYNC` may have changed.
 pub fn update(task: &Task, file: &Arc<File>) {
     let on = file.flags() & O_ASYNC != 0;
-    let Some(pollee) = file.ops().pollee() else { return };
+    let Some(pollee) = file.ops().pollee() else {
+        return;
+    };
     let entry = entry(task.kernel(), file);
     let old = entry.state.lock().key.take();
     if let Some(key) = old {
@@ -128,13 +142,21 @@ pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
     match cmd {
         F_SETOWN => {
             let id = arg as i32;
-            let owner = if id < 0 { find(F_OWNER_PGRP, id.checked_neg().ok_or(Errno::EINVAL)?)? } else { find(F_OWNER_PID, id)? };
+            let owner = if id < 0 {
+                find(F_OWNER_PGRP, id.checked_neg().ok_or(Errno::EINVAL)?)?
+            } else {
+                find(F_OWNER_PID, id)?
+            };
             entry.state.lock().owner = owner;
             Ok(0)
         }
         F_GETOWN => {
             let (kind, id) = number(&entry.state.lock().owner);
-            Ok(if kind == F_OWNER_PGRP { i64::from(id).wrapping_neg() as u64 } else { u64::try_from(id).unwrap_or(0) })
+            Ok(if kind == F_OWNER_PGRP {
+                i64::from(id).wrapping_neg() as u64
+            } else {
+                u64::try_from(id).unwrap_or(0)
+            })
         }
         F_SETOWN_EX => {
             let wanted: FOwnerEx = cx.mm()?.read_obj(arg)?;
@@ -148,7 +170,10 @@ pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
             Ok(0)
         }
         F_SETSIG => {
-            let signal = i32::try_from(arg).ok().filter(|s| (0..=64).contains(s)).ok_or(Errno::EINVAL)?;
+            let signal = i32::try_from(arg)
+                .ok()
+                .filter(|s| (0..=64).contains(s))
+                .ok_or(Errno::EINVAL)?;
             let mut state = entry.state.lock();
             state.signal = signal;
             state.fd = cx.regs.user.rdi as i32;

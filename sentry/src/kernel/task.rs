@@ -150,18 +150,25 @@ impl Task {
             fs_cred: RwLock::new(Arc::new(new.cred.fs_cred())),
             cred: RwLock::new(new.cred),
             ns: RwLock::new(new.ns),
-            signals: Mutex::new(TaskSignals { blocked: new.blocked, ..TaskSignals::default() }),
+            signals: Mutex::new(TaskSignals {
+                blocked: new.blocked,
+                ..TaskSignals::default()
+            }),
             work: AtomicU32::new(0),
             in_guest: AtomicBool::new(false),
             entries: AtomicU64::new(0),
-            waker: Arc::new(Waker { parker: Parker::new() }),
+            waker: Arc::new(Waker {
+                parker: Parker::new(),
+            }),
             interrupter: Mutex::new(None),
             comm: Mutex::new(new.comm),
             state: AtomicU8::new(State::Running as u8),
             dead: AtomicBool::new(false),
             parked: AtomicBool::new(false),
             pdeath_signal: AtomicI32::new(0),
-            timer_slack: AtomicU64::new(like.map_or(50_000, |t| t.timer_slack.load(Ordering::Relaxed))),
+            timer_slack: AtomicU64::new(
+                like.map_or(50_000, |t| t.timer_slack.load(Ordering::Relaxed)),
+            ),
             nice: AtomicI32::new(like.map_or(0, |t| t.nice.load(Ordering::Relaxed))),
             affinity: AtomicU64::new(like.map_or(u64::MAX, |t| t.affinity.load(Ordering::Relaxed))),
             sched: Mutex::new(like.map_or((0, 0), |t| *t.sched.lock())),
@@ -276,7 +283,12 @@ impl Task {
     }
     /// `comm`, without the trailing zeros.
     pub fn comm(&self) -> Vec<u8> {
-        self.comm.lock().iter().copied().take_while(|b| *b != 0).collect()
+        self.comm
+            .lock()
+            .iter()
+            .copied()
+            .take_while(|b| *b != 0)
+            .collect()
     }
     /// Sets `comm`: the first 15 bytes count.
     pub fn set_comm(&self, name: &[u8]) {
@@ -316,7 +328,9 @@ impl Task {
         self.work.fetch_or(bits, Ordering::SeqCst);
         self.waker.wake();
         // SeqCst pairs with `entering_guest`: either the owner sees the bits, or we see it in the guest.
-        if self.in_guest.load(Ordering::SeqCst) && let Some(interrupter) = self.interrupter.lock().as_ref() {
+        if self.in_guest.load(Ordering::SeqCst)
+            && let Some(interrupter) = self.interrupter.lock().as_ref()
+        {
             interrupter.interrupt();
         }
     }
@@ -366,7 +380,11 @@ impl Task {
         if self.signal_pending() {
             return Err(Woken::Interrupted);
         }
-        if timed_out { Err(Woken::TimedOut) } else { Ok(()) }
+        if timed_out {
+            Err(Woken::TimedOut)
+        } else {
+            Ok(())
+        }
     }
 
     /// Parks without looking at signals: for the stop and pause loops, which look themselves.
@@ -383,11 +401,21 @@ impl Task {
         if self.fatal_signal_pending() {
             return Err(Woken::Interrupted);
         }
-        if timed_out { Err(Woken::TimedOut) } else { Ok(()) }
+        if timed_out {
+            Err(Woken::TimedOut)
+        } else {
+            Ok(())
+        }
     }
 
     /// Tries `attempt` until it answers something other than `EAGAIN`, sleeping on `pollee` between tries. `EAGAIN` when the deadline passes, `ERESTARTSYS` for a signal.
-    pub fn wait_on<T>(&self, pollee: &Pollee, mask: Events, deadline: Option<u64>, mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    pub fn wait_on<T>(
+        &self,
+        pollee: &Pollee,
+        mask: Events,
+        deadline: Option<u64>,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         match attempt() {
             Err(Errno::EAGAIN) => {}
             done => return done,

@@ -104,7 +104,10 @@ impl Usage {
         self.maxrss = self.maxrss.max(other.maxrss);
         self.minflt = self.minflt.saturating_add(other.minflt);
         self.majflt = self.majflt.saturating_add(other.majflt);
-        self.switches = (self.switches.0.saturating_add(other.switches.0), self.switches.1.saturating_add(other.switches.1));
+        self.switches = (
+            self.switches.0.saturating_add(other.switches.0),
+            self.switches.1.saturating_add(other.switches.1),
+        );
     }
 }
 
@@ -209,12 +212,20 @@ impl ThreadGroup {
     /// The leader, or any thread when the leader's object is gone already.
     pub fn leader(&self) -> Option<Arc<Task>> {
         let tasks = self.tasks.lock();
-        tasks.iter().find(|t| t.is_leader()).or(tasks.first()).cloned()
+        tasks
+            .iter()
+            .find(|t| t.is_leader())
+            .or(tasks.first())
+            .cloned()
     }
     /// A thread that still has its memory (the leader may have exited before the others).
     pub fn any_live(&self) -> Option<Arc<Task>> {
         let tasks = self.tasks.lock();
-        tasks.iter().find(|t| t.is_leader() && !t.is_dead()).or(tasks.iter().find(|t| !t.is_dead())).cloned()
+        tasks
+            .iter()
+            .find(|t| t.is_leader() && !t.is_dead())
+            .or(tasks.iter().find(|t| !t.is_dead()))
+            .cloned()
     }
     /// How many threads live.
     pub fn live_threads(&self) -> u64 {

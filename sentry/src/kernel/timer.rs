@@ -14,7 +14,11 @@ impl ProcessTimers {
     /// The timer service's own state for this process, made on first use.
     pub fn get_or_init<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<Arc<T>> {
         let mut slots = self.slots.lock();
-        slots.get_or_insert_with(|| Arc::new(make())).clone().downcast().ok()
+        slots
+            .get_or_insert_with(|| Arc::new(make()))
+            .clone()
+            .downcast()
+            .ok()
     }
     /// The state, if the process ever set a timer.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {

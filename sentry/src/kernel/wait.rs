@@ -65,7 +65,11 @@ impl Cx {
     pub fn wait_child(&mut self, who: &Who, options: WaitOptions) -> Result<Option<Waited>, Errno> {
         let task = self.task().clone();
         let group = task.group().clone();
-        let key = (!options.no_hang).then(|| group.child_events.register(task.waker().clone(), Events::IN));
+        let key = (!options.no_hang).then(|| {
+            group
+                .child_events
+                .register(task.waker().clone(), Events::IN)
+        });
         let result = loop {
             match scan(&task, who, options) {
                 Ok(None) if !options.no_hang => {}
@@ -86,7 +90,9 @@ fn matches(task: &Task, child: &ThreadGroup, who: &Who, options: WaitOptions) ->
     let right = match who {
         Who::Any => true,
         Who::Pid(nr) => child.pid().nr_in(&task.pid_ns()) == *nr,
-        Who::Group(pgrp) => pgrp.as_ref().is_some_and(|p| Arc::ptr_eq(p, &child.process_group())),
+        Who::Group(pgrp) => pgrp
+            .as_ref()
+            .is_some_and(|p| Arc::ptr_eq(p, &child.process_group())),
         Who::Process(group) => std::ptr::eq(&**group, child),
     };
     let clone_child = child.exit_signal() != Signal::SIGCHLD.raw();
@@ -99,7 +105,9 @@ fn scan(task: &Task, who: &Who, options: WaitOptions) -> Result<Option<Waited>, 
     for child in children.iter().filter(|c| matches(task, c, who, options)) {
         any = true;
         if child.is_zombie() {
-            if options.exited && let Some(found) = take_zombie(task, child, options) {
+            if options.exited
+                && let Some(found) = take_zombie(task, child, options)
+            {
                 return Ok(Some(found));
             }
             continue;
@@ -159,7 +167,14 @@ fn take_stop(task: &Task, child: &Arc<ThreadGroup>, options: WaitOptions) -> Opt
             return None;
         }
     };
-    Some(Waited { pid: child.pid().nr_in(&task.pid_ns()), uid: child.uid(), status, code, si_status, usage: child.total_usage() })
+    Some(Waited {
+        pid: child.pid().nr_in(&task.pid_ns()),
+        uid: child.uid(),
+        status,
+        code,
+        si_status,
+        usage: child.total_usage(),
+    })
 }
 
 /// A pidfd: readable once the process has ended (`pidfd_open(2)`).
@@ -191,20 +206,32 @@ impl FileOps for PidFd {
         Some(&self.group.exit_events)
     }
     fn fdinfo(&self, _file: &File) -> String {
-        format!("Pid:\t{0}\nNSpid:\t{0}\n", if self.group.is_zombie() && self.group.tasks.lock().is_empty() { -1 } else { self.group.pid().nr() })
+        format!(
+            "Pid:\t{0}\nNSpid:\t{0}\n",
+            if self.group.is_zombie() && self.group.tasks.lock().is_empty() {
+                -1
+            } else {
+                self.group.pid().nr()
+            }
+        )
     }
 }
 
 /// A description for a pidfd of `group`.
 pub fn pidfd_file(group: &Arc<ThreadGroup>, _opener: &Task) -> Result<Arc<File>, Errno> {
-    let ops = Box::new(PidFd { group: group.clone() });
+    let ops = Box::new(PidFd {
+        group: group.clone(),
+    });
     Ok(fs::anon::file("[pidfd]", ops, 0o2))
 }
 
 impl Task {
     /// A signal for a pidfd or a child, as if by `kill` from this task: number and user as the target's namespace sees them.
     pub fn kill_info(&self, target: &ThreadGroup, signal: Signal) -> SigInfo {
-        let pid = target.pid().ns().map_or(0, |ns| self.group().pid().nr_in(ns));
+        let pid = target
+            .pid()
+            .ns()
+            .map_or(0, |ns| self.group().pid().nr_in(ns));
         SigInfo::kill(signal, pid, self.cred().ruid)
     }
 }

@@ -12,8 +12,12 @@ pub fn may_access(caller: &Task, target: &Task) -> Result<(), Errno> {
     }
     let (own, other) = (caller.cred(), target.cred());
     let capable = || own.has_cap_in(&other.user_ns, CAP_SYS_PTRACE);
-    let same_user = [other.euid, other.suid, other.ruid].iter().all(|uid| *uid == own.fsuid);
-    let same_group = [other.egid, other.sgid, other.rgid].iter().all(|gid| *gid == own.fsgid);
+    let same_user = [other.euid, other.suid, other.ruid]
+        .iter()
+        .all(|uid| *uid == own.fsuid);
+    let same_group = [other.egid, other.sgid, other.rgid]
+        .iter()
+        .all(|gid| *gid == own.fsgid);
     if !(same_user && same_group) && !capable() {
         return Err(Errno::EACCES);
     }
@@ -31,5 +35,9 @@ pub fn may_access(caller: &Task, target: &Task) -> Result<(), Errno> {
 /// Whom a task's files belong to: its user, or root when it must not be looked at. Directories that everybody may enter (0555) are its user's always.
 pub fn owner_of(task: &Task, open_dir: bool) -> (u32, u32) {
     let cred = task.cred();
-    if open_dir || task.mm_opt().is_some_and(|mm| mm.dumpable() == 1) { (cred.euid, cred.egid) } else { (0, 0) }
+    if open_dir || task.mm_opt().is_some_and(|mm| mm.dumpable() == 1) {
+        (cred.euid, cred.egid)
+    } else {
+        (0, 0)
+    }
 }

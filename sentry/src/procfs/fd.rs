@@ -28,9 +28,18 @@ fn open_file(who: &Who, fd: Fd) -> Result<(Arc<File>, bool), Errno> {
 
 impl DirNode for FdDir {
     fn lookup(&self, caller: &dyn Caller, name: &[u8]) -> Result<Node, Errno> {
-        let fd = number(name).and_then(|n| Fd::new(n).ok()).ok_or(Errno::ENOENT)?;
-        let look = self.who.look_closely(caller).map_err(|e| if e == Errno::ESRCH { Errno::ENOENT } else { e })?;
-        let access = look.task.files_opt().and_then(|t| t.access(fd)).ok_or(Errno::ENOENT)?;
+        let fd = number(name)
+            .and_then(|n| Fd::new(n).ok())
+            .ok_or(Errno::ENOENT)?;
+        let look = self
+            .who
+            .look_closely(caller)
+            .map_err(|e| if e == Errno::ESRCH { Errno::ENOENT } else { e })?;
+        let access = look
+            .task
+            .files_opt()
+            .and_then(|t| t.access(fd))
+            .ok_or(Errno::ENOENT)?;
         let who = self.who.clone();
         let mut node = if self.info {
             Node::new(0o444, Content::File(Arc::new(FdInfo { who, fd })))
@@ -48,8 +57,14 @@ impl DirNode for FdDir {
             self.who.look_closely(caller)?;
         }
         let _ = &self.shared;
-        let Ok(table) = table(&self.who) else { return Ok(()) };
-        let kind = if self.info { NodeKind::Regular } else { NodeKind::Symlink };
+        let Ok(table) = table(&self.who) else {
+            return Ok(());
+        };
+        let kind = if self.info {
+            NodeKind::Regular
+        } else {
+            NodeKind::Symlink
+        };
         for fd in table.numbers() {
             let at = u64::from(fd).saturating_add(3);
             if at > cookie && !sink(fd.to_string().as_bytes(), kind.dirent_type(), 0, at) {
@@ -62,9 +77,13 @@ impl DirNode for FdDir {
         false
     }
     fn still(&self, name: &[u8], ident: u64) -> bool {
-        let Some(fd) = number(name).and_then(|n| Fd::new(n).ok()) else { return false };
+        let Some(fd) = number(name).and_then(|n| Fd::new(n).ok()) else {
+            return false;
+        };
         let access = table(&self.who).ok().and_then(|t| t.access(fd));
-        access.is_some_and(|(r, w)| self.info || ident == if r { 0o500 } else { 0 } | if w { 0o300 } else { 0 })
+        access.is_some_and(|(r, w)| {
+            self.info || ident == if r { 0o500 } else { 0 } | if w { 0o300 } else { 0 }
+        })
     }
     fn permission(&self, caller: &dyn Caller, _mask: u32) -> Option<Result<(), Errno>> {
         // A process may see its own descriptors whatever it has become.
@@ -73,7 +92,11 @@ impl DirNode for FdDir {
         Arc::ptr_eq(viewer.group(), &look.group).then_some(Ok(()))
     }
     fn size(&self) -> u64 {
-        if self.info { 0 } else { table(&self.who).map_or(0, |t| t.count() as u64) }
+        if self.info {
+            0
+        } else {
+            table(&self.who).map_or(0, |t| t.count() as u64)
+        }
     }
 }
 
@@ -85,7 +108,9 @@ struct FdLink {
 impl LinkNode for FdLink {
     fn follow(&self, caller: &dyn Caller) -> Result<Follow, Errno> {
         self.who.look_closely(caller)?;
-        Ok(Follow::Jump(open_file(&self.who, self.fd)?.0.path().clone()))
+        Ok(Follow::Jump(
+            open_file(&self.who, self.fd)?.0.path().clone(),
+        ))
     }
     fn read(&self, caller: &dyn Caller) -> Result<Vec<u8>, Errno> {
         self.who.look_closely(caller)?;
@@ -118,10 +143,23 @@ impl FileNode for FdInfo {
 impl FdInfo {
     fn info(&self) -> Result<Vec<u8>, Errno> {
         let (file, cloexec) = open_file(&self.who, self.fd)?;
-        let flags = file.flags() | if cloexec { OpenFlags::O_CLOEXEC.bits() } else { 0 };
+        let flags = file.flags()
+            | if cloexec {
+                OpenFlags::O_CLOEXEC.bits()
+            } else {
+                0
+            };
         let ino = file.inode().attr().map_or(0, |a| a.ino);
-        let pos = if file.ops().seekable() { file.offset() } else { 0 };
-        let text = format!("pos:\t{pos}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{ino}\n{}", file.path().mount.id(), file.ops().fdinfo(&file));
+        let pos = if file.ops().seekable() {
+            file.offset()
+        } else {
+            0
+        };
+        let text = format!(
+            "pos:\t{pos}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{ino}\n{}",
+            file.path().mount.id(),
+            file.ops().fdinfo(&file)
+        );
         Ok(text.into_bytes())
     }
 }

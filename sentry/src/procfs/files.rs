@@ -19,54 +19,136 @@ type Opener<'a> = Option<&'a Arc<Task>>;
 const STRINGS_MAX: u64 = 8 << 20;
 
 const fn plain(name: &'static str, mode: u32, read: fn(&Proc, &Look, Opener<'_>) -> Text) -> Spec {
-    Spec { name, mode, guarded: false, read, write: None }
+    Spec {
+        name,
+        mode,
+        guarded: false,
+        read,
+        write: None,
+    }
 }
-const fn guarded(name: &'static str, mode: u32, read: fn(&Proc, &Look, Opener<'_>) -> Text) -> Spec {
-    Spec { name, mode, guarded: true, read, write: None }
+const fn guarded(
+    name: &'static str,
+    mode: u32,
+    read: fn(&Proc, &Look, Opener<'_>) -> Text,
+) -> Spec {
+    Spec {
+        name,
+        mode,
+        guarded: true,
+        read,
+        write: None,
+    }
 }
-const fn settable(name: &'static str, mode: u32, read: fn(&Proc, &Look, Opener<'_>) -> Text, write: fn(&Look, &dyn Caller, &[u8]) -> Result<(), Errno>) -> Spec {
-    Spec { name, mode, guarded: false, read, write: Some(write) }
+const fn settable(
+    name: &'static str,
+    mode: u32,
+    read: fn(&Proc, &Look, Opener<'_>) -> Text,
+    write: fn(&Look, &dyn Caller, &[u8]) -> Result<(), Errno>,
+) -> Spec {
+    Spec {
+        name,
+        mode,
+        guarded: false,
+        read,
+        write: Some(write),
+    }
 }
 
 /// All of them.
 pub static SPECS: &[Spec] = &[
-    guarded("auxv", 0o400, |_, l, _| Ok(l.mm().map_or_else(Vec::new, |mm| mm.auxv().to_vec()))),
+    guarded("auxv", 0o400, |_, l, _| {
+        Ok(l.mm().map_or_else(Vec::new, |mm| mm.auxv().to_vec()))
+    }),
     plain("cgroup", 0o444, |_, _, _| Ok(b"0::/\n".to_vec())),
     plain("cmdline", 0o444, cmdline),
-    settable("comm", 0o644, |_, l, _| Ok([l.task.comm().as_slice(), b"\n"].concat()), set_comm),
-    settable("coredump_filter", 0o644, |_, _, _| Ok(b"00000033\n".to_vec()), |_, _, data| super::sysctl::number::<u64>(data).map(drop)),
+    settable(
+        "comm",
+        0o644,
+        |_, l, _| Ok([l.task.comm().as_slice(), b"\n"].concat()),
+        set_comm,
+    ),
+    settable(
+        "coredump_filter",
+        0o644,
+        |_, _, _| Ok(b"00000033\n".to_vec()),
+        |_, _, data| super::sysctl::number::<u64>(data).map(drop),
+    ),
     plain("cpuset", 0o444, |_, _, _| Ok(b"/\n".to_vec())),
     guarded("environ", 0o400, environ),
-    plain("gid_map", 0o444, |_, l, _| Ok(id_map(&l.task.cred().user_ns, UserNamespace::gid_map))),
+    plain("gid_map", 0o444, |_, l, _| {
+        Ok(id_map(&l.task.cred().user_ns, UserNamespace::gid_map))
+    }),
     guarded("io", 0o400, |_, _, _| {
         Ok(b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n".to_vec())
     }),
     plain("limits", 0o444, limits),
-    settable("loginuid", 0o644, |_, _, _| Ok(b"4294967295".to_vec()), |_, _, _| Err(Errno::EPERM)),
-    guarded("maps", 0o444, |_, l, o| Ok(with_root(l, o, |mm, root| mm.maps(root)))),
-    plain("mountinfo", 0o444, |_, l, _| mounts(l, MountInfo::mountinfo_line)),
+    settable(
+        "loginuid",
+        0o644,
+        |_, _, _| Ok(b"4294967295".to_vec()),
+        |_, _, _| Err(Errno::EPERM),
+    ),
+    guarded("maps", 0o444, |_, l, o| {
+        Ok(with_root(l, o, |mm, root| mm.maps(root)))
+    }),
+    plain("mountinfo", 0o444, |_, l, _| {
+        mounts(l, MountInfo::mountinfo_line)
+    }),
     plain("mounts", 0o444, |_, l, _| mounts(l, MountInfo::mounts_line)),
-    guarded("mountstats", 0o400, |_, l, _| mounts(l, MountInfo::mountstats_line)),
-    settable("oom_adj", 0o644, |_, l, _| Ok(line(oom_adj(l))), set_oom_adj),
+    guarded("mountstats", 0o400, |_, l, _| {
+        mounts(l, MountInfo::mountstats_line)
+    }),
+    settable(
+        "oom_adj",
+        0o644,
+        |_, l, _| Ok(line(oom_adj(l))),
+        set_oom_adj,
+    ),
     plain("oom_score", 0o444, |_, l, _| Ok(line(oom_score(l)))),
-    settable("oom_score_adj", 0o644, |_, l, _| Ok(line(l.group.oom_score_adj.load(Ordering::Relaxed))), set_oom_score_adj),
-    guarded("personality", 0o400, |_, l, _| Ok(format!("{:08x}\n", l.task.personality.load(Ordering::Relaxed)).into_bytes())),
+    settable(
+        "oom_score_adj",
+        0o644,
+        |_, l, _| Ok(line(l.group.oom_score_adj.load(Ordering::Relaxed))),
+        set_oom_score_adj,
+    ),
+    guarded("personality", 0o400, |_, l, _| {
+        Ok(format!("{:08x}\n", l.task.personality.load(Ordering::Relaxed)).into_bytes())
+    }),
     plain("sched", 0o444, sched),
     plain("schedstat", 0o444, |_, l, _| {
         let used = stat::usage(l);
-        Ok(format!("{} 0 {}\n", used.utime.saturating_add(used.stime), used.switches.0).into_bytes())
+        Ok(format!(
+            "{} 0 {}\n",
+            used.utime.saturating_add(used.stime),
+            used.switches.0
+        )
+        .into_bytes())
     }),
     plain("sessionid", 0o444, |_, _, _| Ok(b"4294967295".to_vec())),
     plain("setgroups", 0o444, |_, _, _| Ok(b"allow\n".to_vec())),
-    guarded("smaps", 0o444, |_, l, o| Ok(with_root(l, o, |mm, root| mm.smaps(root)))),
-    guarded("smaps_rollup", 0o444, |_, l, _| Ok(l.mm().map_or_else(Vec::new, |mm| mm.smaps_rollup()))),
+    guarded("smaps", 0o444, |_, l, o| {
+        Ok(with_root(l, o, |mm, root| mm.smaps(root)))
+    }),
+    guarded("smaps_rollup", 0o444, |_, l, _| {
+        Ok(l.mm().map_or_else(Vec::new, |mm| mm.smaps_rollup()))
+    }),
     plain("stat", 0o444, stat::line),
     plain("statm", 0o444, statm),
     plain("status", 0o444, status::text),
     guarded("syscall", 0o400, syscall),
-    plain("timens_offsets", 0o444, |_, _, _| Ok(b"monotonic           0         0\nboottime            0         0\n".to_vec())),
-    settable("timerslack_ns", 0o666, |_, l, _| Ok(line(l.task.timer_slack.load(Ordering::Relaxed))), set_timer_slack),
-    plain("uid_map", 0o444, |_, l, _| Ok(id_map(&l.task.cred().user_ns, UserNamespace::uid_map))),
+    plain("timens_offsets", 0o444, |_, _, _| {
+        Ok(b"monotonic           0         0\nboottime            0         0\n".to_vec())
+    }),
+    settable(
+        "timerslack_ns",
+        0o666,
+        |_, l, _| Ok(line(l.task.timer_slack.load(Ordering::Relaxed))),
+        set_timer_slack,
+    ),
+    plain("uid_map", 0o444, |_, l, _| {
+        Ok(id_map(&l.task.cred().user_ns, UserNamespace::uid_map))
+    }),
     plain("wchan", 0o444, |_, _, _| Ok(b"0".to_vec())),
 ];
 
@@ -75,8 +157,14 @@ fn line(value: impl std::fmt::Display) -> Vec<u8> {
 }
 
 /// Runs `f` on the memory, with the root that names are shown from: the reader's.
-fn with_root(look: &Look, opener: Opener<'_>, f: impl Fn(&crate::mm::MemoryManager, &fs::vfs::Path) -> Vec<u8>) -> Vec<u8> {
-    let fs = opener.and_then(|o| o.fs_opt()).or_else(|| look.task.fs_opt());
+fn with_root(
+    look: &Look,
+    opener: Opener<'_>,
+    f: impl Fn(&crate::mm::MemoryManager, &fs::vfs::Path) -> Vec<u8>,
+) -> Vec<u8> {
+    let fs = opener
+        .and_then(|o| o.fs_opt())
+        .or_else(|| look.task.fs_opt());
     match (look.mm(), fs) {
         (Some(mm), Some(fs)) => f(&mm, &fs.root()),
         _ => Vec::new(),
@@ -85,7 +173,9 @@ fn with_root(look: &Look, opener: Opener<'_>, f: impl Fn(&crate::mm::MemoryManag
 
 /// Guest memory from `start` to `end`, as much as there is.
 fn strings(look: &Look, start: u64, end: u64) -> Vec<u8> {
-    let Some(mm) = look.mm() else { return Vec::new() };
+    let Some(mm) = look.mm() else {
+        return Vec::new();
+    };
     let len = usize::try_from(end.saturating_sub(start).min(STRINGS_MAX)).unwrap_or(0);
     let mut out = vec![0; len];
     let n = mm.read_some(start, &mut out).unwrap_or(0);
@@ -94,7 +184,9 @@ fn strings(look: &Look, start: u64, end: u64) -> Vec<u8> {
 }
 
 fn cmdline(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
-    let Some(layout) = look.mm().map(|mm| mm.layout()) else { return Ok(Vec::new()) };
+    let Some(layout) = look.mm().map(|mm| mm.layout()) else {
+        return Ok(Vec::new());
+    };
     let args = strings(look, layout.arg_start, layout.arg_end);
     if args.last().is_none_or(|b| *b == 0) {
         return Ok(args);
@@ -108,12 +200,17 @@ fn cmdline(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
 }
 
 fn environ(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
-    let Some(layout) = look.mm().map(|mm| mm.layout()) else { return Ok(Vec::new()) };
+    let Some(layout) = look.mm().map(|mm| mm.layout()) else {
+        return Ok(Vec::new());
+    };
     Ok(strings(look, layout.env_start, layout.env_end))
 }
 
 fn set_comm(look: &Look, caller: &dyn Caller, data: &[u8]) -> Result<(), Errno> {
-    let same = caller.as_any().downcast_ref::<Task>().is_none_or(|t| Arc::ptr_eq(t.group(), &look.group));
+    let same = caller
+        .as_any()
+        .downcast_ref::<Task>()
+        .is_none_or(|t| Arc::ptr_eq(t.group(), &look.group));
     if !same {
         return Err(Errno::EINVAL);
     }
@@ -125,7 +222,14 @@ fn set_comm(look: &Look, caller: &dyn Caller, data: &[u8]) -> Result<(), Errno> 
 fn statm(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
     let s = look.mm().map(|mm| mm.statm()).unwrap_or_default();
     let shared = s.file.saturating_add(s.shmem);
-    Ok(format!("{} {} {shared} {} 0 {} 0\n", s.size, s.resident, s.text, s.data.saturating_add(s.stack)).into_bytes())
+    Ok(format!(
+        "{} {} {shared} {} 0 {} 0\n",
+        s.size,
+        s.resident,
+        s.text,
+        s.data.saturating_add(s.stack)
+    )
+    .into_bytes())
 }
 
 fn limits(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
@@ -147,34 +251,75 @@ fn limits(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
         (14, "Max realtime priority", ""),
         (15, "Max realtime timeout", "us"),
     ];
-    let show = |v: u64| if v == u64::MAX { "unlimited".to_owned() } else { v.to_string() };
-    let mut out = format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    let show = |v: u64| {
+        if v == u64::MAX {
+            "unlimited".to_owned()
+        } else {
+            v.to_string()
+        }
+    };
+    let mut out = format!(
+        "{:<25} {:<20} {:<20} {:<10}\n",
+        "Limit", "Soft Limit", "Hard Limit", "Units"
+    );
     for (number, name, unit) in ROWS {
         let limit = look.group.limits.get_raw(number)?;
-        let _ = writeln!(out, "{name:<25} {:<20} {:<20} {unit:<10}", show(limit.soft), show(limit.hard));
+        let _ = writeln!(
+            out,
+            "{name:<25} {:<20} {:<20} {unit:<10}",
+            show(limit.soft),
+            show(limit.hard)
+        );
     }
     Ok(out.into_bytes())
 }
 
 fn mounts(look: &Look, show: fn(&MountInfo) -> Vec<u8>) -> Text {
-    let Some(fs) = look.task.fs_opt() else { return Err(Errno::EINVAL) };
-    Ok(look.task.ns().mnt.list(&fs.root()).iter().flat_map(show).collect())
+    let Some(fs) = look.task.fs_opt() else {
+        return Err(Errno::EINVAL);
+    };
+    Ok(look
+        .task
+        .ns()
+        .mnt
+        .list(&fs.root())
+        .iter()
+        .flat_map(show)
+        .collect())
 }
 
-fn id_map(ns: &Arc<UserNamespace>, map: fn(&UserNamespace) -> Vec<crate::kernel::cred::IdRange>) -> Vec<u8> {
-    map(ns).iter().map(|r| format!("{:>10} {:>10} {:>10}\n", r.inside, r.outside, r.count)).collect::<String>().into_bytes()
+fn id_map(
+    ns: &Arc<UserNamespace>,
+    map: fn(&UserNamespace) -> Vec<crate::kernel::cred::IdRange>,
+) -> Vec<u8> {
+    map(ns)
+        .iter()
+        .map(|r| format!("{:>10} {:>10} {:>10}\n", r.inside, r.outside, r.count))
+        .collect::<String>()
+        .into_bytes()
 }
 
 /// Thousandths of memory in use, moved by the adjustment, as `oom_badness` scales it for display.
 fn oom_score(look: &Look) -> i64 {
-    let total = i64::try_from(crate::host::memory().total / abi::PAGE_SIZE).unwrap_or(i64::MAX).max(1);
-    let used = look.mm().map_or(0, |mm| i64::try_from(mm.statm().resident).unwrap_or(0));
+    let total = i64::try_from(crate::host::memory().total / abi::PAGE_SIZE)
+        .unwrap_or(i64::MAX)
+        .max(1);
+    let used = look
+        .mm()
+        .map_or(0, |mm| i64::try_from(mm.statm().resident).unwrap_or(0));
     let adj = i64::from(look.group.oom_score_adj.load(Ordering::Relaxed));
     if adj == -1000 {
         return 0;
     }
     let points = used.saturating_add(total.saturating_mul(adj) / 1000);
-    points.saturating_mul(1000).checked_div(total).unwrap_or(0).saturating_add(1000).saturating_mul(2).max(0) / 3
+    points
+        .saturating_mul(1000)
+        .checked_div(total)
+        .unwrap_or(0)
+        .saturating_add(1000)
+        .saturating_mul(2)
+        .max(0)
+        / 3
 }
 
 fn oom_adj(look: &Look) -> i32 {
@@ -211,12 +356,17 @@ fn set_oom_adj(look: &Look, caller: &dyn Caller, data: &[u8]) -> Result<(), Errn
 }
 
 fn set_timer_slack(look: &Look, caller: &dyn Caller, data: &[u8]) -> Result<(), Errno> {
-    let own = caller.as_any().downcast_ref::<Task>().is_none_or(|t| std::ptr::eq(t, &*look.task));
+    let own = caller
+        .as_any()
+        .downcast_ref::<Task>()
+        .is_none_or(|t| std::ptr::eq(t, &*look.task));
     if !own && !caller.cred().has_cap(abi::cap::CAP_SYS_NICE) {
         return Err(Errno::EPERM);
     }
     let value: u64 = super::sysctl::number(data)?;
-    look.task.timer_slack.store(if value == 0 { 50_000 } else { value }, Ordering::Relaxed);
+    look.task
+        .timer_slack
+        .store(if value == 0 { 50_000 } else { value }, Ordering::Relaxed);
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! The files at the top of `/proc`.
 
 use super::{Proc, host_text};
-use crate::kernel::task::State;
 use crate::ipc::IpcNamespace;
+use crate::kernel::task::State;
 use crate::kernel::{Kernel, PidNamespace, Task};
 use crate::pseudo::{Node, Tree, link, text};
 use std::fmt::Write;
@@ -10,9 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A file whose text is made from the kernel.
-fn of_kernel(shared: &Arc<Proc>, mode: u32, read: impl Fn(&Kernel, &PidNamespace) -> String + Send + Sync + 'static) -> Node {
+fn of_kernel(
+    shared: &Arc<Proc>,
+    mode: u32,
+    read: impl Fn(&Kernel, &PidNamespace) -> String + Send + Sync + 'static,
+) -> Node {
     let shared = shared.clone();
-    text(mode, move |_| shared.kernel().map_or_else(|_| String::new(), |kernel| read(&kernel, &shared.ns)))
+    text(mode, move |_| {
+        shared
+            .kernel()
+            .map_or_else(|_| String::new(), |kernel| read(&kernel, &shared.ns))
+    })
 }
 
 /// Adds them all.
@@ -21,27 +29,58 @@ pub fn fill(tree: &mut Tree, shared: &Arc<Proc>) {
     tree.add("cpuinfo", text(0o444, |_| cpuinfo()));
     tree.add("meminfo", of_kernel(shared, 0o444, |_, _| meminfo()));
     tree.add("stat", of_kernel(shared, 0o444, stat));
-    tree.add("uptime", of_kernel(shared, 0o444, |kernel, _| {
-        let up = kernel.clock.boottime() / 10_000_000;
-        let idle = idle_ticks(kernel);
-        format!("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / 100, idle % 100)
-    }));
+    tree.add(
+        "uptime",
+        of_kernel(shared, 0o444, |kernel, _| {
+            let up = kernel.clock.boottime() / 10_000_000;
+            let idle = idle_ticks(kernel);
+            format!(
+                "{}.{:02} {}.{:02}\n",
+                up / 100,
+                up % 100,
+                idle / 100,
+                idle % 100
+            )
+        }),
+    );
     tree.add("loadavg", of_kernel(shared, 0o444, loadavg));
-    tree.add("version", text(0o444, |_| format!("Linux version {} (runsc-rs) {}\n", crate::host::RELEASE, crate::host::VERSION)));
+    tree.add(
+        "version",
+        text(0o444, |_| {
+            format!(
+                "Linux version {} (runsc-rs) {}\n",
+                crate::host::RELEASE,
+                crate::host::VERSION
+            )
+        }),
+    );
     tree.add("filesystems", fixed("nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevtmpfs\nnodev\tsockfs\nnodev\tpipefs\nnodev\tramfs\nnodev\tdevpts\nnodev\toverlay\n"));
     tree.add("cmdline", fixed("\n"));
     tree.add("devices", fixed("Character devices:\n  1 mem\n  4 tty\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n 10 misc\n136 pts\n\nBlock devices:\n"));
-    tree.add("swaps", fixed("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"));
+    tree.add(
+        "swaps",
+        fixed("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
+    );
     tree.add("partitions", fixed("major minor  #blocks  name\n\n"));
     tree.add("diskstats", fixed(""));
-    tree.add("interrupts", text(0o444, |_| {
-        let head: String = (0..crate::host::cpus()).map(|n| format!("CPU{n:<8}")).collect();
-        format!("           {head}\n")
-    }));
-    tree.add("softirqs", text(0o444, |_| {
-        let head: String = (0..crate::host::cpus()).map(|n| format!("CPU{n:<8}")).collect();
-        format!("                    {head}\n")
-    }));
+    tree.add(
+        "interrupts",
+        text(0o444, |_| {
+            let head: String = (0..crate::host::cpus())
+                .map(|n| format!("CPU{n:<8}"))
+                .collect();
+            format!("           {head}\n")
+        }),
+    );
+    tree.add(
+        "softirqs",
+        text(0o444, |_| {
+            let head: String = (0..crate::host::cpus())
+                .map(|n| format!("CPU{n:<8}"))
+                .collect();
+            format!("                    {head}\n")
+        }),
+    );
     tree.add("vmstat", of_kernel(shared, 0o444, |_, _| vmstat()));
     tree.add("cgroups", fixed("#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t0\t1\t1\ncpu\t0\t1\t1\nmemory\t0\t1\t1\npids\t0\t1\t1\n"));
     tree.add("locks", fixed(""));
@@ -72,7 +111,9 @@ fn cpuinfo() -> Vec<u8> {
     let cpus = crate::host::cpus();
     let text = String::from_utf8_lossy(&host);
     let mut out = String::with_capacity(text.len());
-    let blocks = text.split("\n\n").filter(|b| b.lines().any(|l| l.starts_with("processor")));
+    let blocks = text
+        .split("\n\n")
+        .filter(|b| b.lines().any(|l| l.starts_with("processor")));
     let mut made = 0_u32;
     for block in blocks.take(usize::try_from(cpus).unwrap_or(usize::MAX)) {
         for line in block.lines() {
@@ -90,7 +131,10 @@ fn cpuinfo() -> Vec<u8> {
         made = made.saturating_add(1);
     }
     for n in made..cpus {
-        let _ = write!(out, "processor\t: {n}\nvendor_id\t: unknown\ncpu family\t: 6\nmodel\t\t: 0\nmodel name\t: unknown\nphysical id\t: 0\nsiblings\t: {cpus}\ncore id\t\t: {n}\ncpu cores\t: {cpus}\n\n");
+        let _ = write!(
+            out,
+            "processor\t: {n}\nvendor_id\t: unknown\ncpu family\t: 6\nmodel\t\t: 0\nmodel name\t: unknown\nphysical id\t: 0\nsiblings\t: {cpus}\ncore id\t\t: {n}\ncpu cores\t: {cpus}\n\n"
+        );
     }
     out.into_bytes()
 }
@@ -102,7 +146,10 @@ fn meminfo() -> String {
     let buffers = swap.bufferram.saturating_mul(unit);
     // What is neither free nor buffers: how much of it is cache only the host knows, so none is promised.
     let kb = |bytes: u64| bytes / 1024;
-    let used = memory.total.saturating_sub(memory.free).saturating_sub(buffers);
+    let used = memory
+        .total
+        .saturating_sub(memory.free)
+        .saturating_sub(buffers);
     let rows = [
         ("MemTotal", memory.total),
         ("MemFree", memory.free),
@@ -158,8 +205,14 @@ fn busy_ticks(ns: &PidNamespace) -> (u64, u64) {
     for group in ns.pids().iter().filter_map(|(_, p)| p.group()) {
         let used = group.total_usage();
         let reaped = *group.child_usage.lock();
-        sum.0 = sum.0.saturating_add(used.utime).saturating_add(reaped.utime);
-        sum.1 = sum.1.saturating_add(used.stime).saturating_add(reaped.stime);
+        sum.0 = sum
+            .0
+            .saturating_add(used.utime)
+            .saturating_add(reaped.utime);
+        sum.1 = sum
+            .1
+            .saturating_add(used.stime)
+            .saturating_add(reaped.stime);
     }
     (super::stat::ticks(sum.0), super::stat::ticks(sum.1))
 }
@@ -167,14 +220,22 @@ fn busy_ticks(ns: &PidNamespace) -> (u64, u64) {
 /// What is left of all processors' time since the sandbox's start.
 fn idle_ticks(kernel: &Kernel) -> u64 {
     let (user, system) = busy_ticks(&kernel.root_pid_ns);
-    let up = kernel.clock.monotonic().saturating_sub(kernel.boot_monotonic) / 10_000_000;
-    up.saturating_mul(u64::from(crate::host::cpus())).saturating_sub(user).saturating_sub(system)
+    let up = kernel
+        .clock
+        .monotonic()
+        .saturating_sub(kernel.boot_monotonic)
+        / 10_000_000;
+    up.saturating_mul(u64::from(crate::host::cpus()))
+        .saturating_sub(user)
+        .saturating_sub(system)
 }
 
 /// Tasks that run or want to.
 fn running(ns: &PidNamespace) -> u64 {
     let tasks = ns.pids().into_iter().filter_map(|(_, p)| p.task());
-    tasks.filter(|t| !t.is_dead() && t.state() == State::Running as u8).count() as u64
+    tasks
+        .filter(|t| !t.is_dead() && t.state() == State::Running as u8)
+        .count() as u64
 }
 
 fn stat(kernel: &Kernel, ns: &PidNamespace) -> String {
@@ -184,11 +245,21 @@ fn stat(kernel: &Kernel, ns: &PidNamespace) -> String {
     let mut out = format!("cpu  {user} 0 {system} {idle} 0 0 0 0 0 0\n");
     for n in 0..cpus {
         let share = |all: u64| all.checked_div(cpus).unwrap_or(0);
-        let _ = writeln!(out, "cpu{n} {} 0 {} {} 0 0 0 0 0 0", share(user), share(system), share(idle));
+        let _ = writeln!(
+            out,
+            "cpu{n} {} 0 {} {} 0 0 0 0 0 0",
+            share(user),
+            share(system),
+            share(idle)
+        );
     }
     let btime = boot_seconds(kernel);
     let forks = kernel.forks.load(Ordering::Relaxed);
-    let _ = write!(out, "intr 0\nctxt 0\nbtime {btime}\nprocesses {forks}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n", running(ns).max(1));
+    let _ = write!(
+        out,
+        "intr 0\nctxt 0\nbtime {btime}\nprocesses {forks}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+        running(ns).max(1)
+    );
     out
 }
 
@@ -199,9 +270,18 @@ fn boot_seconds(kernel: &Kernel) -> i64 {
 }
 
 fn loadavg(kernel: &Kernel, ns: &PidNamespace) -> String {
-    let load = rustix::system::sysinfo().loads.map(|l| l.saturating_mul(100) / 65536);
-    let shown = load.map(|l| format!("{}.{:02}", l / 100, l % 100)).join(" ");
-    format!("{shown} {}/{} {}\n", running(ns).max(1), kernel.task_count(), ns.last_pid())
+    let load = rustix::system::sysinfo()
+        .loads
+        .map(|l| l.saturating_mul(100) / 65536);
+    let shown = load
+        .map(|l| format!("{}.{:02}", l / 100, l % 100))
+        .join(" ");
+    format!(
+        "{shown} {}/{} {}\n",
+        running(ns).max(1),
+        kernel.task_count(),
+        ns.last_pid()
+    )
 }
 
 fn vmstat() -> String {
@@ -209,8 +289,24 @@ fn vmstat() -> String {
     let free = memory.free / abi::PAGE_SIZE;
     let mut out = format!("nr_free_pages {free}\n");
     for name in [
-        "nr_zone_inactive_anon", "nr_zone_active_anon", "nr_inactive_anon", "nr_active_anon", "nr_inactive_file", "nr_active_file", "nr_mapped", "nr_file_pages", "nr_dirty",
-        "nr_writeback", "nr_shmem", "pgpgin", "pgpgout", "pswpin", "pswpout", "pgfault", "pgmajfault", "oom_kill",
+        "nr_zone_inactive_anon",
+        "nr_zone_active_anon",
+        "nr_inactive_anon",
+        "nr_active_anon",
+        "nr_inactive_file",
+        "nr_active_file",
+        "nr_mapped",
+        "nr_file_pages",
+        "nr_dirty",
+        "nr_writeback",
+        "nr_shmem",
+        "pgpgin",
+        "pgpgout",
+        "pswpin",
+        "pswpout",
+        "pgfault",
+        "pgmajfault",
+        "oom_kill",
     ] {
         let _ = writeln!(out, "{name} 0");
     }

@@ -28,7 +28,13 @@ impl PlaceLink {
         match self.what {
             What::Cwd => Ok(look.task.fs_opt().ok_or(Errno::ENOENT)?.cwd()),
             What::Root => Ok(look.task.fs_opt().ok_or(Errno::ENOENT)?.root()),
-            What::Exe => Ok(look.mm().and_then(|mm| mm.exe()).ok_or(Errno::ENOENT)?.file().path().clone()),
+            What::Exe => Ok(look
+                .mm()
+                .and_then(|mm| mm.exe())
+                .ok_or(Errno::ENOENT)?
+                .file()
+                .path()
+                .clone()),
         }
     }
 }
@@ -44,6 +50,10 @@ impl LinkNode for PlaceLink {
 
 /// The text of a place as the caller's root has it.
 pub fn shown(place: &Path, caller: &dyn Caller) -> Vec<u8> {
-    let root = caller.as_any().downcast_ref::<Task>().and_then(Task::fs_opt).map(|fs| fs.root());
+    let root = caller
+        .as_any()
+        .downcast_ref::<Task>()
+        .and_then(Task::fs_opt)
+        .map(|fs| fs.root());
     path_text(place, root.as_ref().unwrap_or(place)).into_proc()
 }

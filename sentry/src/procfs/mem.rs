@@ -42,11 +42,21 @@ impl FileOps for MemFile {
         false
     }
     fn read(&self, _file: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
-        let (Pos::At(addr), Some(mm)) = (pos, self.mm.upgrade()) else { return Ok(0) };
+        let (Pos::At(addr), Some(mm)) = (pos, self.mm.upgrade()) else {
+            return Ok(0);
+        };
         mm.read_some(addr, buf).map_err(|_| Errno::EIO)
     }
-    fn write(&self, _file: &File, _caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
-        let (Pos::At(addr), Some(mm)) = (pos, self.mm.upgrade()) else { return Ok((0, 0)) };
+    fn write(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
+        let (Pos::At(addr), Some(mm)) = (pos, self.mm.upgrade()) else {
+            return Ok((0, 0));
+        };
         let n = mm.write_some(addr, buf).map_err(|_| Errno::EIO)?;
         Ok((n, addr.saturating_add(n as u64)))
     }

@@ -115,16 +115,33 @@ impl Proc {
         if self.options.hidepid < below {
             return true;
         }
-        let in_group = self.options.hidepid != 4 && self.options.gid.is_some_and(|gid| caller.cred().in_group(gid));
+        let in_group = self.options.hidepid != 4
+            && self
+                .options
+                .gid
+                .is_some_and(|gid| caller.cred().in_group(gid));
         in_group || may_access(caller, task).is_ok()
     }
 }
 
 /// A procfs that shows the processes of `ns`.
-pub fn new(kernel: &Arc<Kernel>, ns: &Arc<PidNamespace>, data: &[u8]) -> Result<Arc<dyn FileSystem>, Errno> {
+pub fn new(
+    kernel: &Arc<Kernel>,
+    ns: &Arc<PidNamespace>,
+    data: &[u8],
+) -> Result<Arc<dyn FileSystem>, Errno> {
     let options = Options::parse(data)?;
-    let shared = Arc::new(Proc { kernel: Arc::downgrade(kernel), ns: ns.clone(), options });
-    Ok(PseudoFs::new("proc", abi::fs::PROC_SUPER_MAGIC, options.shown(), root::node(&shared)))
+    let shared = Arc::new(Proc {
+        kernel: Arc::downgrade(kernel),
+        ns: ns.clone(),
+        options,
+    });
+    Ok(PseudoFs::new(
+        "proc",
+        abi::fs::PROC_SUPER_MAGIC,
+        options.shown(),
+        root::node(&shared),
+    ))
 }
 
 /// A set of processors as a list (`0-3,5`), of those the sandbox may use.

@@ -3,38 +3,98 @@
 use super::task::Who;
 use crate::pseudo::{Content, Tree, text};
 use crate::socket::netns::NetNamespace;
-use netstack::SocketEntry;
 use netstack::Family;
+use netstack::SocketEntry;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 /// Files that have nothing but their heading until something fills them.
 const HEADINGS: &[(&str, &str)] = &[
-    ("udplite", "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n"),
-    ("udplite6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
-    ("raw", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
-    ("raw6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
-    ("icmp", "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n"),
-    ("icmp6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
-    ("packet", "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"),
-    ("netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"),
-    ("arp", "IP address       HW type     Flags       HW address            Mask     Device\n"),
-    ("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT                                                       \n"),
-    ("dev", "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n"),
-    ("if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"),
-    ("ipv6_route", "00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001       lo\n"),
+    (
+        "udplite",
+        "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n",
+    ),
+    (
+        "udplite6",
+        "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n",
+    ),
+    (
+        "raw",
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n",
+    ),
+    (
+        "raw6",
+        "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n",
+    ),
+    (
+        "icmp",
+        "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n",
+    ),
+    (
+        "icmp6",
+        "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n",
+    ),
+    (
+        "packet",
+        "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n",
+    ),
+    (
+        "netlink",
+        "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n",
+    ),
+    (
+        "arp",
+        "IP address       HW type     Flags       HW address            Mask     Device\n",
+    ),
+    (
+        "route",
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT                                                       \n",
+    ),
+    (
+        "dev",
+        "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n",
+    ),
+    (
+        "if_inet6",
+        "00000000000000000000000000000001 01 80 10 80       lo\n",
+    ),
+    (
+        "ipv6_route",
+        "00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001       lo\n",
+    ),
     ("dev_mcast", ""),
-    ("igmp", "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"),
+    (
+        "igmp",
+        "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n",
+    ),
     ("igmp6", ""),
     ("ptype", "Type Device      Function\n"),
-    ("wireless", "Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n face | tus | link level noise |  nwid  crypt   frag  retry   misc | beacon | 22\n"),
+    (
+        "wireless",
+        "Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n face | tus | link level noise |  nwid  crypt   frag  retry   misc | beacon | 22\n",
+    ),
     ("psched", "000003e8 00000040 000f4240 3b9aca00\n"),
-    ("sockstat", "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"),
-    ("sockstat6", "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"),
-    ("snmp", "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\nIp: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\nIcmp: InMsgs InErrors InCsumErrors InDestUnreachs InTimeExcds InParmProbs InSrcQuenchs InRedirects InEchos InEchoReps InTimestamps InTimestampReps InAddrMasks InAddrMaskReps OutMsgs OutErrors OutDestUnreachs OutTimeExcds OutParmProbs OutSrcQuenchs OutRedirects OutEchos OutEchoReps OutTimestamps OutTimestampReps OutAddrMasks OutAddrMaskReps\nIcmp: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\nTcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdp: 0 0 0 0 0 0 0 0 0\nUdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdpLite: 0 0 0 0 0 0 0 0 0\n"),
+    (
+        "sockstat",
+        "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n",
+    ),
+    (
+        "sockstat6",
+        "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
+    ),
+    (
+        "snmp",
+        "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\nIp: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\nIcmp: InMsgs InErrors InCsumErrors InDestUnreachs InTimeExcds InParmProbs InSrcQuenchs InRedirects InEchos InEchoReps InTimestamps InTimestampReps InAddrMasks InAddrMaskReps OutMsgs OutErrors OutDestUnreachs OutTimeExcds OutParmProbs OutSrcQuenchs OutRedirects OutEchos OutEchoReps OutTimestamps OutTimestampReps OutAddrMasks OutAddrMaskReps\nIcmp: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\nTcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdp: 0 0 0 0 0 0 0 0 0\nUdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdpLite: 0 0 0 0 0 0 0 0 0\n",
+    ),
     ("snmp6", ""),
-    ("netstat", "TcpExt: SyncookiesSent\nTcpExt: 0\nIpExt: InNoRoutes\nIpExt: 0\n"),
-    ("protocols", "protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re bi br ha uh gp em\n"),
+    (
+        "netstat",
+        "TcpExt: SyncookiesSent\nTcpExt: 0\nIpExt: InNoRoutes\nIpExt: 0\n",
+    ),
+    (
+        "protocols",
+        "protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re bi br ha uh gp em\n",
+    ),
 ];
 
 const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n";
@@ -50,22 +110,41 @@ pub fn dir(who: Who) -> Content {
     }
     let mut live = |name: &str, read: fn(&NetNamespace) -> String| {
         let who = who.clone();
-        tree.add(name, text(0o444, move |_| {
-            let net = who.look().ok().and_then(|l| l.task.ns().net.content(NetNamespace::default));
-            net.map_or_else(String::new, |net| read(&net))
-        }));
+        tree.add(
+            name,
+            text(0o444, move |_| {
+                let net = who
+                    .look()
+                    .ok()
+                    .and_then(|l| l.task.ns().net.content(NetNamespace::default));
+                net.map_or_else(String::new, |net| read(&net))
+            }),
+        );
     };
-    live("tcp", |net| table(TCP, net.stack().tcp_sockets(), false, false));
-    live("tcp6", |net| table(TCP6, net.stack().tcp_sockets(), true, false));
-    live("udp", |net| table(UDP, net.stack().udp_sockets(), false, true));
-    live("udp6", |net| table(UDP6, net.stack().udp_sockets(), true, true));
+    live("tcp", |net| {
+        table(TCP, net.stack().tcp_sockets(), false, false)
+    });
+    live("tcp6", |net| {
+        table(TCP6, net.stack().tcp_sockets(), true, false)
+    });
+    live("udp", |net| {
+        table(UDP, net.stack().udp_sockets(), false, true)
+    });
+    live("udp6", |net| {
+        table(UDP6, net.stack().udp_sockets(), true, true)
+    });
     live("unix", crate::socket::unix::table);
     tree.build().content
 }
 
 /// An address and port as hexadecimal digits: each 32-bit word of the address as this machine reads it.
 fn place(at: SocketAddr) -> String {
-    let word = |b: &[u8]| b.iter().rev().map(|b| format!("{b:02X}")).collect::<String>();
+    let word = |b: &[u8]| {
+        b.iter()
+            .rev()
+            .map(|b| format!("{b:02X}"))
+            .collect::<String>()
+    };
     let address = match at.ip() {
         IpAddr::V4(ip) => word(&ip.octets()),
         IpAddr::V6(ip) => ip.octets().chunks(4).map(word).collect(),
@@ -75,7 +154,9 @@ fn place(at: SocketAddr) -> String {
 
 fn table(heading: &str, sockets: Vec<SocketEntry>, v6: bool, udp: bool) -> String {
     let mut out = heading.to_owned();
-    let shown = sockets.into_iter().filter(|s| (s.family == Family::Inet6) == v6);
+    let shown = sockets
+        .into_iter()
+        .filter(|s| (s.family == Family::Inet6) == v6);
     for (sl, s) in shown.enumerate() {
         let width = if udp { 5 } else { 4 };
         // Timer 3 is a lingering connection's.
@@ -93,7 +174,11 @@ fn table(heading: &str, sockets: Vec<SocketEntry>, v6: bool, udp: bool) -> Strin
             0,
             s.owner.inode,
         );
-        let _ = if udp { writeln!(out, " {}", s.drops) } else { writeln!(out, " 100 0 0 10 0") };
+        let _ = if udp {
+            writeln!(out, " {}", s.drops)
+        } else {
+            writeln!(out, " 100 0 0 10 0")
+        };
     }
     out
 }

@@ -10,7 +10,18 @@ use std::any::Any;
 use std::sync::Arc;
 use sync::OnceLock;
 
-const NAMES: [&str; 10] = ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"];
+const NAMES: [&str; 10] = [
+    "cgroup",
+    "ipc",
+    "mnt",
+    "net",
+    "pid",
+    "pid_for_children",
+    "time",
+    "time_for_children",
+    "user",
+    "uts",
+];
 
 /// `NSFS_MAGIC`
 const MAGIC: u64 = 0x6e73_6673;
@@ -45,7 +56,10 @@ fn held(look: &Look, name: &str) -> Option<(u64, Held)> {
             let ns = look.task.pid_ns();
             (ns.id(), Held::Pid(ns))
         }
-        "pid_for_children" => (ns.pid_for_children.id(), Held::Pid(ns.pid_for_children.clone())),
+        "pid_for_children" => (
+            ns.pid_for_children.id(),
+            Held::Pid(ns.pid_for_children.clone()),
+        ),
         "user" => {
             let ns = look.task.cred().user_ns.clone();
             (ns.id(), Held::User(ns))
@@ -70,9 +84,18 @@ pub struct NsDir {
 
 impl DirNode for NsDir {
     fn lookup(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Node, Errno> {
-        let name = NAMES.into_iter().find(|n| n.as_bytes() == name).ok_or(Errno::ENOENT)?;
+        let name = NAMES
+            .into_iter()
+            .find(|n| n.as_bytes() == name)
+            .ok_or(Errno::ENOENT)?;
         let look = self.who.look().map_err(|_| Errno::ENOENT)?;
-        let mut node = Node::new(0o777, Content::Link(Arc::new(NsLink { who: self.who.clone(), name })));
+        let mut node = Node::new(
+            0o777,
+            Content::Link(Arc::new(NsLink {
+                who: self.who.clone(),
+                name,
+            })),
+        );
         node.belongs = Belongs::Task(Arc::downgrade(&look.task));
         Ok(node)
     }
@@ -110,7 +133,10 @@ fn place(kind: &'static str, id: u64, held: Held) -> Result<Path, Errno> {
     struct Names;
     impl DirNode for Names {
         fn lookup(&self, caller: &dyn Caller, _name: &[u8]) -> Result<Node, Errno> {
-            let want = caller.as_any().downcast_ref::<Wanted>().ok_or(Errno::ENOENT)?;
+            let want = caller
+                .as_any()
+                .downcast_ref::<Wanted>()
+                .ok_or(Errno::ENOENT)?;
             let mut node = Node::new(0o444, Content::File(Arc::new(want.node.clone())));
             node.ino = want.id;
             Ok(node)
@@ -120,13 +146,24 @@ fn place(kind: &'static str, id: u64, held: Held) -> Result<Path, Errno> {
         }
     }
     let mount = MOUNT.get_or_init(|| {
-        let fs = PseudoFs::new("nsfs", MAGIC, String::new(), Node::new(0o555, Content::Dir(Arc::new(Names))));
+        let fs = PseudoFs::new(
+            "nsfs",
+            MAGIC,
+            String::new(),
+            Node::new(0o555, Content::Dir(Arc::new(Names))),
+        );
         Mount::of_fs(fs, MountFlags::empty(), b"nsfs")
     });
-    let want = Wanted { node: NsNode { kind, held }, id };
+    let want = Wanted {
+        node: NsNode { kind, held },
+        id,
+    };
     let inode = mount.root().inode().lookup(&want, b"")?;
     let name = format!("{kind}:[{id}]");
-    Ok(Path { mount: mount.clone(), dentry: Dentry::detached(mount.superblock(), inode, name.as_bytes(), true) })
+    Ok(Path {
+        mount: mount.clone(),
+        dentry: Dentry::detached(mount.superblock(), inode, name.as_bytes(), true),
+    })
 }
 
 /// The namespace to make an inode for, handed through the lookup.
@@ -161,7 +198,10 @@ impl FileNode for NsNode {
         Err(Errno::EINVAL)
     }
     fn open(&self, _caller: &dyn Caller) -> Option<Result<Box<dyn FileOps>, Errno>> {
-        Some(Ok(Box::new(NsFile { kind: self.kind, held: self.held.clone() })))
+        Some(Ok(Box::new(NsFile {
+            kind: self.kind,
+            held: self.held.clone(),
+        })))
     }
 }
 
@@ -189,7 +229,14 @@ impl FileOps for NsFile {
     fn spliceable(&self) -> bool {
         false
     }
-    fn ioctl(&self, _file: &File, _caller: &dyn Caller, _mem: &dyn fs::UserMemory, cmd: u32, _arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        _mem: &dyn fs::UserMemory,
+        cmd: u32,
+        _arg: u64,
+    ) -> Result<i64, Errno> {
         // NS_GET_NSTYPE
         const GET_NSTYPE: u32 = 0xb703;
         if cmd != GET_NSTYPE {

@@ -25,22 +25,39 @@ pub fn node(shared: &Arc<Proc>) -> Node {
     let of_self = shared.clone();
     let of_thread = shared.clone();
     let tree = tree
-        .with("self", link(move |caller| {
-            let task = caller_task(caller).ok_or(Errno::ENOENT)?;
-            match task.group().pid().nr_in(&of_self.ns) {
-                0 => Err(Errno::ENOENT),
-                nr => Ok(nr.to_string().into_bytes()),
-            }
-        }))
-        .with("thread-self", link(move |caller| {
-            let task = caller_task(caller).ok_or(Errno::ENOENT)?;
-            match (task.group().pid().nr_in(&of_thread.ns), task.pid().nr_in(&of_thread.ns)) {
-                (0, _) | (_, 0) => Err(Errno::ENOENT),
-                (tgid, tid) => Ok(format!("{tgid}/task/{tid}").into_bytes()),
-            }
-        }));
-    let Content::Dir(fixed) = tree.build().content else { unreachable!("a tree is a directory") };
-    Node::new(0o555, Content::Dir(Arc::new(Root { shared: shared.clone(), fixed })))
+        .with(
+            "self",
+            link(move |caller| {
+                let task = caller_task(caller).ok_or(Errno::ENOENT)?;
+                match task.group().pid().nr_in(&of_self.ns) {
+                    0 => Err(Errno::ENOENT),
+                    nr => Ok(nr.to_string().into_bytes()),
+                }
+            }),
+        )
+        .with(
+            "thread-self",
+            link(move |caller| {
+                let task = caller_task(caller).ok_or(Errno::ENOENT)?;
+                match (
+                    task.group().pid().nr_in(&of_thread.ns),
+                    task.pid().nr_in(&of_thread.ns),
+                ) {
+                    (0, _) | (_, 0) => Err(Errno::ENOENT),
+                    (tgid, tid) => Ok(format!("{tgid}/task/{tid}").into_bytes()),
+                }
+            }),
+        );
+    let Content::Dir(fixed) = tree.build().content else {
+        unreachable!("a tree is a directory")
+    };
+    Node::new(
+        0o555,
+        Content::Dir(Arc::new(Root {
+            shared: shared.clone(),
+            fixed,
+        })),
+    )
 }
 
 /// A pid as a name: digits, no leading zero.
@@ -70,7 +87,9 @@ impl Root {
 
 impl DirNode for Root {
     fn lookup(&self, caller: &dyn Caller, name: &[u8]) -> Result<Node, Errno> {
-        let Some(nr) = number(name) else { return self.fixed.lookup(caller, name) };
+        let Some(nr) = number(name) else {
+            return self.fixed.lookup(caller, name);
+        };
         let (pid, group) = self.group(nr).ok_or(Errno::ENOENT)?;
         let leader = group.leader().ok_or(Errno::ENOENT)?;
         let viewer = caller.as_any().downcast_ref::<Task>();
@@ -78,7 +97,10 @@ impl DirNode for Root {
             return Err(Errno::ENOENT);
         }
         let who = Who::process(&group);
-        let dir = TaskDir { shared: self.shared.clone(), who };
+        let dir = TaskDir {
+            shared: self.shared.clone(),
+            who,
+        };
         let mut node = Node::new(0o555, Content::Dir(Arc::new(dir)));
         node.belongs = Belongs::Task(Arc::downgrade(&leader));
         node.ident = pid.serial();
@@ -87,10 +109,11 @@ impl DirNode for Root {
     fn list(&self, caller: &dyn Caller, cookie: u64, sink: &mut Sink<'_>) -> Result<(), Errno> {
         let mut full = false;
         if cookie < PIDS {
-            self.fixed.list(caller, cookie, &mut |name, kind, ino, cookie| {
-                full = full || !sink(name, kind, ino, cookie);
-                !full
-            })?;
+            self.fixed
+                .list(caller, cookie, &mut |name, kind, ino, cookie| {
+                    full = full || !sink(name, kind, ino, cookie);
+                    !full
+                })?;
         }
         let viewer = caller.as_any().downcast_ref::<Task>();
         for (nr, pid) in self.shared.ns.pids() {
@@ -98,11 +121,21 @@ impl DirNode for Root {
             if full || at <= cookie {
                 continue;
             }
-            let Some(group) = pid.group().filter(|g| listed(g)) else { continue };
-            if !group.leader().is_some_and(|l| self.shared.visible(viewer, &l, 2)) {
+            let Some(group) = pid.group().filter(|g| listed(g)) else {
+                continue;
+            };
+            if !group
+                .leader()
+                .is_some_and(|l| self.shared.visible(viewer, &l, 2))
+            {
                 continue;
             }
-            full = !sink(nr.to_string().as_bytes(), NodeKind::Directory.dirent_type(), 0, at);
+            full = !sink(
+                nr.to_string().as_bytes(),
+                NodeKind::Directory.dirent_type(),
+                0,
+                at,
+            );
         }
         Ok(())
     }
@@ -116,7 +149,15 @@ impl DirNode for Root {
         }
     }
     fn subdirs(&self) -> u32 {
-        let groups = self.shared.ns.pids().iter().filter(|(_, p)| p.group().is_some()).count();
-        u32::try_from(groups).unwrap_or(u32::MAX).saturating_add(self.fixed.subdirs())
+        let groups = self
+            .shared
+            .ns
+            .pids()
+            .iter()
+            .filter(|(_, p)| p.group().is_some())
+            .count();
+        u32::try_from(groups)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.fixed.subdirs())
     }
 }

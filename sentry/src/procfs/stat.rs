@@ -28,7 +28,11 @@ pub fn state(look: &Look) -> char {
 
 /// What counts for the line: the whole process, or one thread.
 pub fn usage(look: &Look) -> Usage {
-    if look.thread { look.task.cpu.usage(None) } else { look.group.total_usage() }
+    if look.thread {
+        look.task.cpu.usage(None)
+    } else {
+        look.group.total_usage()
+    }
 }
 
 /// The parent's number in `ns`.
@@ -40,7 +44,11 @@ pub fn parent(look: &Look, ns: &PidNamespace) -> i32 {
 fn priority(task: &Task) -> (i64, i64, i32, i32) {
     let nice = i64::from(task.nice.load(Ordering::Relaxed));
     let (policy, rt) = *task.sched.lock();
-    let priority = if matches!(policy, 1 | 2) { i64::from(rt).saturating_neg().saturating_sub(1) } else { nice.saturating_add(20) };
+    let priority = if matches!(policy, 1 | 2) {
+        i64::from(rt).saturating_neg().saturating_sub(1)
+    } else {
+        nice.saturating_add(20)
+    };
     (priority, nice, rt, policy)
 }
 
@@ -49,25 +57,53 @@ pub fn line(shared: &Proc, look: &Look, opener: Option<&Arc<Task>>) -> Result<Ve
     let (task, group, ns) = (&look.task, &look.group, &shared.ns);
     let kernel = shared.kernel()?;
     let may = opener.is_none_or(|o| super::may_access(o, task).is_ok());
-    let pid = if look.thread { task.pid().nr_in(ns) } else { group.pid().nr_in(ns) };
+    let pid = if look.thread {
+        task.pid().nr_in(ns)
+    } else {
+        group.pid().nr_in(ns)
+    };
     let session = group.session();
     let (tty, tpgid) = match session.tty() {
         Some(tty) => (tty.rdev(), tty.foreground().map_or(-1, |g| g.id.nr_in(ns))),
         None => (0, -1),
     };
     let used = usage(look);
-    let children = if look.thread { Usage::default() } else { *group.child_usage.lock() };
+    let children = if look.thread {
+        Usage::default()
+    } else {
+        *group.child_usage.lock()
+    };
     let (prio, nice, rt, policy) = priority(task);
     let mm = look.mm();
     let statm = mm.as_ref().map(|mm| mm.statm()).unwrap_or_default();
-    let layout = mm.as_ref().filter(|_| may).map(|mm| mm.layout()).unwrap_or_default();
-    let born = if look.thread { task.start_ns } else { group.start_ns };
-    let since_boot = kernel.clock.boottime().saturating_sub(kernel.clock.monotonic()).saturating_add(born);
+    let layout = mm
+        .as_ref()
+        .filter(|_| may)
+        .map(|mm| mm.layout())
+        .unwrap_or_default();
+    let born = if look.thread {
+        task.start_ns
+    } else {
+        group.start_ns
+    };
+    let since_boot = kernel
+        .clock
+        .boottime()
+        .saturating_sub(kernel.clock.monotonic())
+        .saturating_add(born);
     let blocked = task.signals.lock().blocked.0;
     let pending = task.signals.lock().pending.set().0;
     let (ignored, caught) = group.handlers().ignored_and_caught();
-    let exit_signal = if look.thread && !task.is_leader() { -1 } else { group.exit_signal() };
-    let exit_code = if may && task.is_dead() { group.final_status().map_or(0, |s| s.wait_status()) } else { 0 };
+    let exit_signal = if look.thread && !task.is_leader() {
+        -1
+    } else {
+        group.exit_signal()
+    };
+    let exit_code = if may && task.is_dead() {
+        group.final_status().map_or(0, |s| s.wait_status())
+    } else {
+        0
+    };
     let rss_limit = group.limits.soft(Resource::Rss);
     let mut out = format!("{pid} (").into_bytes();
     out.extend_from_slice(&escaped(&task.comm()));
@@ -78,7 +114,11 @@ pub fn line(shared: &Proc, look: &Look, opener: Option<&Arc<Task>>) -> Result<Ve
         group.process_group().id.nr_in(ns),
         session.id.nr_in(ns),
         // PF_FORKNOEXEC until the first execve, PF_RANDOMIZE.
-        if group.did_exec.load(Ordering::Relaxed) { 0x0040_0000 } else { 0x0040_0040 },
+        if group.did_exec.load(Ordering::Relaxed) {
+            0x0040_0000
+        } else {
+            0x0040_0040
+        },
         used.minflt,
         children.minflt,
         used.majflt,

@@ -13,9 +13,17 @@ use std::sync::atomic::Ordering;
 /// A set of processors as hex words and as a list (`0-3,5`).
 pub fn cpu_lists(bits: u64) -> (String, String) {
     let cpus = crate::host::cpus().min(64);
-    let mask = if cpus >= 64 { u64::MAX } else { (1_u64 << cpus).wrapping_sub(1) };
+    let mask = if cpus >= 64 {
+        u64::MAX
+    } else {
+        (1_u64 << cpus).wrapping_sub(1)
+    };
     let bits = bits & mask;
-    let hex = if cpus > 32 { format!("{:08x},{:08x}", bits >> 32, bits & 0xffff_ffff) } else { format!("{bits:x}") };
+    let hex = if cpus > 32 {
+        format!("{:08x},{:08x}", bits >> 32, bits & 0xffff_ffff)
+    } else {
+        format!("{bits:x}")
+    };
     let mut list = String::new();
     let mut cpu = 0_u32;
     while cpu < 64 {
@@ -23,7 +31,11 @@ pub fn cpu_lists(bits: u64) -> (String, String) {
         if run > 0 {
             let last = cpu.saturating_add(run).saturating_sub(1);
             let comma = if list.is_empty() { "" } else { "," };
-            let _ = if run == 1 { write!(list, "{comma}{cpu}") } else { write!(list, "{comma}{cpu}-{last}") };
+            let _ = if run == 1 {
+                write!(list, "{comma}{cpu}")
+            } else {
+                write!(list, "{comma}{cpu}-{last}")
+            };
         }
         cpu = cpu.saturating_add(run).saturating_add(1);
     }
@@ -33,8 +45,15 @@ pub fn cpu_lists(bits: u64) -> (String, String) {
 /// The numbers of an identity from the reader's namespace down to its own.
 fn numbers(pid: &Pid, ns: &PidNamespace) -> String {
     let all = pid.numbers();
-    let seen = all.iter().position(|(n, _)| n.id() == ns.id()).map_or(0, |at| at.saturating_add(1));
-    all.iter().take(seen).rev().map(|(_, nr)| format!("\t{nr}")).collect()
+    let seen = all
+        .iter()
+        .position(|(n, _)| n.id() == ns.id())
+        .map_or(0, |at| at.saturating_add(1));
+    all.iter()
+        .take(seen)
+        .rev()
+        .map(|(_, nr)| format!("\t{nr}"))
+        .collect()
 }
 
 /// The text.
@@ -57,29 +76,74 @@ pub fn text(shared: &Proc, look: &Look, opener: Option<&Arc<Task>>) -> Result<Ve
         let _ = writeln!(s, "Umask:\t{:04o}", fs.umask());
     }
     let pid = task.pid();
-    let _ = writeln!(s, "State:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0", group.pid().nr_in(ns), pid.nr_in(ns), parent(look, ns));
-    let _ = writeln!(s, "Uid:\t{}\t{}\t{}\t{}", cred.ruid, cred.euid, cred.suid, cred.fsuid);
-    let _ = writeln!(s, "Gid:\t{}\t{}\t{}\t{}", cred.rgid, cred.egid, cred.sgid, cred.fsgid);
-    let fds = task.files_opt().map_or(0, |f| f.size().max(64).next_power_of_two());
+    let _ = writeln!(
+        s,
+        "State:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0",
+        group.pid().nr_in(ns),
+        pid.nr_in(ns),
+        parent(look, ns)
+    );
+    let _ = writeln!(
+        s,
+        "Uid:\t{}\t{}\t{}\t{}",
+        cred.ruid, cred.euid, cred.suid, cred.fsuid
+    );
+    let _ = writeln!(
+        s,
+        "Gid:\t{}\t{}\t{}\t{}",
+        cred.rgid, cred.egid, cred.sgid, cred.fsgid
+    );
+    let fds = task
+        .files_opt()
+        .map_or(0, |f| f.size().max(64).next_power_of_two());
     let groups: String = cred.groups.iter().map(|g| format!("{g} ")).collect();
     let _ = writeln!(s, "FDSize:\t{fds}\nGroups:\t{groups}");
-    let _ = writeln!(s, "NStgid:{}\nNSpid:{}", numbers(group.pid(), ns), numbers(&pid, ns));
+    let _ = writeln!(
+        s,
+        "NStgid:{}\nNSpid:{}",
+        numbers(group.pid(), ns),
+        numbers(&pid, ns)
+    );
     let pgrp = group.process_group();
-    let _ = writeln!(s, "NSpgid:{}\nNSsid:{}\nKthread:\t0", numbers(&pgrp.id, ns), numbers(&pgrp.session.id, ns));
+    let _ = writeln!(
+        s,
+        "NSpgid:{}\nNSsid:{}\nKthread:\t0",
+        numbers(&pgrp.id, ns),
+        numbers(&pgrp.session.id, ns)
+    );
     if let Some(mm) = look.mm() {
         s.push_str(&mm.status());
         s.push_str("HugetlbPages:\t       0 kB\nCoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff\n");
     }
     signals(&mut s, look);
-    for (name, set) in [("Inh", cred.inheritable), ("Prm", cred.permitted), ("Eff", cred.effective), ("Bnd", cred.bounding), ("Amb", cred.ambient)] {
+    for (name, set) in [
+        ("Inh", cred.inheritable),
+        ("Prm", cred.permitted),
+        ("Eff", cred.effective),
+        ("Bnd", cred.bounding),
+        ("Amb", cred.ambient),
+    ] {
         let _ = writeln!(s, "Cap{name}:\t{set:016x}");
     }
     let (hex, list) = cpu_lists(task.affinity.load(Ordering::Relaxed));
-    let _ = writeln!(s, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0", u8::from(cred.no_new_privs));
-    s.push_str("Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n");
-    let _ = writeln!(s, "Cpus_allowed:\t{hex}\nCpus_allowed_list:\t{list}\nMems_allowed:\t1\nMems_allowed_list:\t0");
+    let _ = writeln!(
+        s,
+        "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0",
+        u8::from(cred.no_new_privs)
+    );
+    s.push_str(
+        "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n",
+    );
+    let _ = writeln!(
+        s,
+        "Cpus_allowed:\t{hex}\nCpus_allowed_list:\t{list}\nMems_allowed:\t1\nMems_allowed_list:\t0"
+    );
     let switches = task.cpu.usage(None).switches;
-    let _ = writeln!(s, "voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}", switches.0, switches.1);
+    let _ = writeln!(
+        s,
+        "voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}",
+        switches.0, switches.1
+    );
     out.extend_from_slice(s.as_bytes());
     Ok(out)
 }
@@ -94,8 +158,18 @@ fn signals(s: &mut String, look: &Look) {
     let (ignored, caught) = group.handlers().ignored_and_caught();
     let queued = task.cred().counts.sigpending.load(Ordering::Relaxed);
     let limit = group.limits.soft(Resource::Sigpending);
-    let _ = writeln!(s, "Threads:\t{}\nSigQ:\t{queued}/{limit}", group.live_threads().max(1));
-    for (name, set) in [("SigPnd", own), ("ShdPnd", shared), ("SigBlk", blocked), ("SigIgn", ignored.0), ("SigCgt", caught.0)] {
+    let _ = writeln!(
+        s,
+        "Threads:\t{}\nSigQ:\t{queued}/{limit}",
+        group.live_threads().max(1)
+    );
+    for (name, set) in [
+        ("SigPnd", own),
+        ("ShdPnd", shared),
+        ("SigBlk", blocked),
+        ("SigIgn", ignored.0),
+        ("SigCgt", caught.0),
+    ] {
         let _ = writeln!(s, "{name}:\t{set:016x}");
     }
 }

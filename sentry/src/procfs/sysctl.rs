@@ -13,7 +13,9 @@ use sync::Mutex;
 /// A number as it is written to a sysctl: blanks around it do not count. `EINVAL` for anything else.
 pub fn number<T: FromStr>(data: &[u8]) -> Result<T, Errno> {
     let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-    text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0').parse().map_err(|_| Errno::EINVAL)
+    text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0')
+        .parse()
+        .map_err(|_| Errno::EINVAL)
 }
 
 fn fixed(value: &'static str) -> Node {
@@ -29,7 +31,10 @@ fn kept(value: &str, low: i64, high: i64) -> Node {
         move |_| format!("{}\n", *shown.lock()),
         move |_, data| {
             let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-            let parts: Vec<i64> = text.split_ascii_whitespace().map(|p| p.parse().map_err(|_| Errno::EINVAL)).collect::<Result<_, _>>()?;
+            let parts: Vec<i64> = text
+                .split_ascii_whitespace()
+                .map(|p| p.parse().map_err(|_| Errno::EINVAL))
+                .collect::<Result<_, _>>()?;
             let fields = value.lock().split('\t').count();
             if parts.len() != fields || parts.iter().any(|p| !(low..=high).contains(p)) {
                 return Err(Errno::EINVAL);
@@ -48,9 +53,19 @@ fn uts_name(domain: bool) -> Node {
     writable(
         0o644,
         move |opener| {
-            let Some(uts) = opener.map(|t| t.ns().uts.clone()) else { return b"\n".to_vec() };
-            let name = if domain { uts.domain_name() } else { uts.host_name() };
-            let name = if domain && name.is_empty() { b"(none)".to_vec() } else { name };
+            let Some(uts) = opener.map(|t| t.ns().uts.clone()) else {
+                return b"\n".to_vec();
+            };
+            let name = if domain {
+                uts.domain_name()
+            } else {
+                uts.host_name()
+            };
+            let name = if domain && name.is_empty() {
+                b"(none)".to_vec()
+            } else {
+                name
+            };
             [name.as_slice(), b"\n"].concat()
         },
         move |caller: &dyn Caller, data| {
@@ -61,7 +76,11 @@ fn uts_name(domain: bool) -> Node {
             }
             let name = data.split(|b| matches!(b, b'\n' | 0)).next().unwrap_or(&[]);
             let name = name.get(..64).unwrap_or(name);
-            if domain { uts.set_domain_name(name) } else { uts.set_host_name(name) }
+            if domain {
+                uts.set_domain_name(name)
+            } else {
+                uts.set_host_name(name)
+            }
             Ok(())
         },
     )
@@ -72,7 +91,14 @@ fn uuid() -> String {
     crate::host::random(&mut b);
     // Version 4, variant 1 (RFC 4122).
     let word = (u128::from_be_bytes(b) & !(0xf << 76) & !(0x3 << 62)) | 0x4 << 76 | 0x2 << 62;
-    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", word >> 96, word >> 80 & 0xffff, word >> 64 & 0xffff, word >> 48 & 0xffff, word & 0xffff_ffff_ffff)
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        word >> 96,
+        word >> 80 & 0xffff,
+        word >> 64 & 0xffff,
+        word >> 48 & 0xffff,
+        word & 0xffff_ffff_ffff
+    )
 }
 
 /// Everything under `sys`.
@@ -141,7 +167,10 @@ fn kernel(k: &mut Tree, shared: &Arc<Proc>) {
         k.add(name, fixed(value));
     }
     let boot_id = uuid();
-    k.add("random/boot_id", text(0o444, move |_| format!("{boot_id}\n")));
+    k.add(
+        "random/boot_id",
+        text(0o444, move |_| format!("{boot_id}\n")),
+    );
     k.add("random/uuid", text(0o444, |_| format!("{}\n", uuid())));
     k.add("random/entropy_avail", fixed("256"));
     k.add("random/poolsize", fixed("256"));
@@ -149,7 +178,10 @@ fn kernel(k: &mut Tree, shared: &Arc<Proc>) {
     k.add("random/urandom_min_reseed_secs", fixed("60"));
     k.add("keys/maxkeys", fixed("200"));
     let of = shared.clone();
-    k.add("ns_last_pid", text(0o444, move |_| format!("{}\n", of.ns.last_pid())));
+    k.add(
+        "ns_last_pid",
+        text(0o444, move |_| format!("{}\n", of.ns.last_pid())),
+    );
 }
 
 fn vm(v: &mut Tree) {
@@ -180,7 +212,10 @@ fn vm(v: &mut Tree) {
     ] {
         v.add(name, fixed(value));
     }
-    v.add("max_map_count", text(0o444, |_| format!("{}\n", crate::mm::MAX_MAP_COUNT)));
+    v.add(
+        "max_map_count",
+        text(0o444, |_| format!("{}\n", crate::mm::MAX_MAP_COUNT)),
+    );
 }
 
 fn filesystem(f: &mut Tree) {
@@ -213,7 +248,13 @@ fn filesystem(f: &mut Tree) {
     ] {
         f.add(name, fixed(value));
     }
-    for (name, value) in [("queues_max", "256"), ("msg_max", "10"), ("msgsize_max", "8192"), ("msg_default", "10"), ("msgsize_default", "8192")] {
+    for (name, value) in [
+        ("queues_max", "256"),
+        ("msg_max", "10"),
+        ("msgsize_max", "8192"),
+        ("msg_default", "10"),
+        ("msgsize_default", "8192"),
+    ] {
         f.add(&format!("mqueue/{name}"), kept(value, 1, INT));
     }
 }
@@ -264,11 +305,26 @@ fn net(n: &mut Tree) {
     n.add("ipv4/tcp_available_congestion_control", fixed("reno"));
     n.add("ipv4/tcp_allowed_congestion_control", fixed("reno"));
     for interface in ["all", "default", "lo"] {
-        for (name, value) in [("forwarding", "0"), ("rp_filter", "0"), ("accept_redirects", "0")] {
-            n.add(&format!("ipv4/conf/{interface}/{name}"), kept(value, 0, INT));
+        for (name, value) in [
+            ("forwarding", "0"),
+            ("rp_filter", "0"),
+            ("accept_redirects", "0"),
+        ] {
+            n.add(
+                &format!("ipv4/conf/{interface}/{name}"),
+                kept(value, 0, INT),
+            );
         }
-        for (name, value) in [("disable_ipv6", "0"), ("forwarding", "0"), ("accept_ra", "0"), ("mtu", "65536")] {
-            n.add(&format!("ipv6/conf/{interface}/{name}"), kept(value, 0, INT));
+        for (name, value) in [
+            ("disable_ipv6", "0"),
+            ("forwarding", "0"),
+            ("accept_ra", "0"),
+            ("mtu", "65536"),
+        ] {
+            n.add(
+                &format!("ipv6/conf/{interface}/{name}"),
+                kept(value, 0, INT),
+            );
         }
     }
     n.add("ipv6/bindv6only", kept("0", 0, 1));

@@ -19,25 +19,39 @@ pub struct Who {
 impl Who {
     /// The process as a whole.
     pub fn process(group: &Arc<ThreadGroup>) -> Self {
-        Self { group: Arc::downgrade(group), task: None }
+        Self {
+            group: Arc::downgrade(group),
+            task: None,
+        }
     }
     /// One of its threads.
     fn thread(task: &Arc<Task>) -> Self {
-        Self { group: Arc::downgrade(task.group()), task: Some(Arc::downgrade(task)) }
+        Self {
+            group: Arc::downgrade(task.group()),
+            task: Some(Arc::downgrade(task)),
+        }
     }
     /// The task; the leader stands for the process. `ESRCH` when it is gone.
     pub fn look(&self) -> Result<Look, Errno> {
         let group = self.group.upgrade().ok_or(Errno::ESRCH)?;
         let task = match &self.task {
             None => group.leader(),
-            Some(task) => task.upgrade().filter(|t| !t.is_dead() || t.is_leader() && !group.tasks().is_empty()),
+            Some(task) => task
+                .upgrade()
+                .filter(|t| !t.is_dead() || t.is_leader() && !group.tasks().is_empty()),
         };
-        Ok(Look { task: task.ok_or(Errno::ESRCH)?, group, thread: self.task.is_some() })
+        Ok(Look {
+            task: task.ok_or(Errno::ESRCH)?,
+            group,
+            thread: self.task.is_some(),
+        })
     }
     /// As [`Self::look`], after asking whether the caller may look into it.
     pub fn look_closely(&self, caller: &dyn Caller) -> Result<Look, Errno> {
         let look = self.look()?;
-        if let Some(viewer) = caller.as_any().downcast_ref::<Task>() { may_access(viewer, &look.task)? }
+        if let Some(viewer) = caller.as_any().downcast_ref::<Task>() {
+            may_access(viewer, &look.task)?
+        }
         Ok(look)
     }
 }
@@ -55,7 +69,13 @@ pub struct Look {
 impl Look {
     /// Its memory. A leader that has exited before the other threads has none, but they do.
     pub fn mm(&self) -> Option<Arc<MemoryManager>> {
-        self.task.mm_opt().or_else(|| if self.thread { None } else { self.group.any_live()?.mm_opt() })
+        self.task.mm_opt().or_else(|| {
+            if self.thread {
+                None
+            } else {
+                self.group.any_live()?.mm_opt()
+            }
+        })
     }
 }
 
@@ -83,7 +103,11 @@ struct TaskFile {
 
 impl FileNode for TaskFile {
     fn check(&self, caller: &dyn Caller) -> Result<(), Errno> {
-        if self.spec.guarded { self.who.look_closely(caller).map(drop) } else { Ok(()) }
+        if self.spec.guarded {
+            self.who.look_closely(caller).map(drop)
+        } else {
+            Ok(())
+        }
     }
     fn text(&self, opener: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
         (self.spec.read)(&self.shared, &self.who.look()?, opener)
@@ -113,11 +137,28 @@ impl TaskDir {
     fn other(&self, name: &[u8]) -> Option<Content> {
         let (shared, who) = (self.shared.clone(), self.who.clone());
         Some(match name {
-            b"fd" => Content::Dir(Arc::new(fd::FdDir { shared, who, info: false })),
-            b"fdinfo" => Content::Dir(Arc::new(fd::FdDir { shared, who, info: true })),
-            b"cwd" => Content::Link(Arc::new(links::PlaceLink { who, what: links::What::Cwd })),
-            b"root" => Content::Link(Arc::new(links::PlaceLink { who, what: links::What::Root })),
-            b"exe" => Content::Link(Arc::new(links::PlaceLink { who, what: links::What::Exe })),
+            b"fd" => Content::Dir(Arc::new(fd::FdDir {
+                shared,
+                who,
+                info: false,
+            })),
+            b"fdinfo" => Content::Dir(Arc::new(fd::FdDir {
+                shared,
+                who,
+                info: true,
+            })),
+            b"cwd" => Content::Link(Arc::new(links::PlaceLink {
+                who,
+                what: links::What::Cwd,
+            })),
+            b"root" => Content::Link(Arc::new(links::PlaceLink {
+                who,
+                what: links::What::Root,
+            })),
+            b"exe" => Content::Link(Arc::new(links::PlaceLink {
+                who,
+                what: links::What::Exe,
+            })),
             b"mem" => Content::File(Arc::new(mem::MemNode { who })),
             b"ns" => Content::Dir(Arc::new(nsfs::NsDir { who })),
             b"net" => net::dir(who),
@@ -135,11 +176,18 @@ impl DirNode for TaskDir {
         let look = self.who.look().map_err(|_| Errno::ENOENT)?;
         let own = look.task.clone();
         let mut node = if let Some(spec) = files::SPECS.iter().find(|s| s.name.as_bytes() == name) {
-            let file = TaskFile { shared: self.shared.clone(), who: self.who.clone(), spec };
+            let file = TaskFile {
+                shared: self.shared.clone(),
+                who: self.who.clone(),
+                spec,
+            };
             Node::new(spec.mode, Content::File(Arc::new(file)))
         } else {
             let content = self.other(name).ok_or(Errno::ENOENT)?;
-            let mode = OTHERS.iter().find(|o| o.0.as_bytes() == name).map_or(0o555, |o| o.1);
+            let mode = OTHERS
+                .iter()
+                .find(|o| o.0.as_bytes() == name)
+                .map_or(0o555, |o| o.1);
             Node::new(mode, content)
         };
         let _ = caller;
@@ -148,7 +196,10 @@ impl DirNode for TaskDir {
     }
     fn list(&self, _caller: &dyn Caller, cookie: u64, sink: &mut Sink<'_>) -> Result<(), Errno> {
         self.who.look().map_err(|_| Errno::ENOENT)?;
-        let others = OTHERS.iter().filter(|o| self.is_process() || !o.3).map(|o| (o.0, o.2));
+        let others = OTHERS
+            .iter()
+            .filter(|o| self.is_process() || !o.3)
+            .map(|o| (o.0, o.2));
         let all = others.chain(files::SPECS.iter().map(|s| (s.name, NodeKind::Regular)));
         for (at, (name, kind)) in (3_u64..).zip(all) {
             if at > cookie && !sink(name.as_bytes(), kind.dirent_type(), 0, at) {
@@ -167,7 +218,11 @@ impl DirNode for TaskDir {
         // `hidepid=noaccess`: one may see that it exists.
         let viewer = caller.as_any().downcast_ref::<Task>();
         let look = self.who.look().ok()?;
-        if self.shared.visible(viewer, &look.task, 1) { None } else { Some(Err(Errno::EPERM)) }
+        if self.shared.visible(viewer, &look.task, 1) {
+            None
+        } else {
+            Some(Err(Errno::EPERM))
+        }
     }
     fn subdirs(&self) -> u32 {
         if self.is_process() { 5 } else { 4 }
@@ -183,20 +238,32 @@ struct Threads {
 impl Threads {
     fn tasks(&self) -> Result<Vec<(i32, Arc<Task>)>, Errno> {
         let group = self.who.look().map_err(|_| Errno::ENOENT)?.group;
-        let mut all: Vec<_> = group.tasks().into_iter().map(|t| (t.pid().nr_in(&self.shared.ns), t)).filter(|(nr, _)| *nr != 0).collect();
+        let mut all: Vec<_> = group
+            .tasks()
+            .into_iter()
+            .map(|t| (t.pid().nr_in(&self.shared.ns), t))
+            .filter(|(nr, _)| *nr != 0)
+            .collect();
         all.sort_by_key(|(nr, _)| *nr);
         Ok(all)
     }
     fn find(&self, name: &[u8]) -> Option<Arc<Task>> {
         let nr = root::number(name)?;
-        self.tasks().ok()?.into_iter().find(|(n, _)| *n == nr).map(|(_, t)| t)
+        self.tasks()
+            .ok()?
+            .into_iter()
+            .find(|(n, _)| *n == nr)
+            .map(|(_, t)| t)
     }
 }
 
 impl DirNode for Threads {
     fn lookup(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Node, Errno> {
         let task = self.find(name).ok_or(Errno::ENOENT)?;
-        let dir = TaskDir { shared: self.shared.clone(), who: Who::thread(&task) };
+        let dir = TaskDir {
+            shared: self.shared.clone(),
+            who: Who::thread(&task),
+        };
         let mut node = Node::new(0o555, Content::Dir(Arc::new(dir)));
         node.belongs = Belongs::Task(Arc::downgrade(&task));
         node.ident = task.pid().serial();
@@ -205,7 +272,14 @@ impl DirNode for Threads {
     fn list(&self, _caller: &dyn Caller, cookie: u64, sink: &mut Sink<'_>) -> Result<(), Errno> {
         for (nr, _) in self.tasks()? {
             let at = u64::try_from(nr).unwrap_or(0).saturating_add(2);
-            if at > cookie && !sink(nr.to_string().as_bytes(), NodeKind::Directory.dirent_type(), 0, at) {
+            if at > cookie
+                && !sink(
+                    nr.to_string().as_bytes(),
+                    NodeKind::Directory.dirent_type(),
+                    0,
+                    at,
+                )
+            {
                 break;
             }
         }

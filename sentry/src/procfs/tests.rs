@@ -4,14 +4,19 @@ use super::{Options, sysctl};
 use crate::kernel::cred::KernelCaller;
 use crate::kernel::{HostClock, Kernel};
 use crate::syscall::SyscallTable;
-use platform::mock::MockPlatform;
 use abi::Errno;
 use fs::vfs::{Lookup, Mount, MountFlags, MountNamespace, Path};
 use fs::{FileSystem, NodeKind};
+use platform::mock::MockPlatform;
 use std::sync::Arc;
 
 fn kernel() -> Arc<Kernel> {
-    Kernel::new(Arc::new(MockPlatform::new().expect("platform")), SyscallTable::default(), Arc::new(HostClock)).expect("kernel")
+    Kernel::new(
+        Arc::new(MockPlatform::new().expect("platform")),
+        SyscallTable::default(),
+        Arc::new(HostClock),
+    )
+    .expect("kernel")
 }
 
 fn root_of(fs: Arc<dyn FileSystem>) -> Path {
@@ -31,7 +36,9 @@ fn read(root: &Path, path: &str) -> Result<String, Errno> {
 
 /// Lists and reads everything; how many files there were.
 fn read_all(root: &Path, dir: &str) -> usize {
-    let file = Lookup::new(&KernelCaller, root, root).open(dir.as_bytes(), 0, 0).expect(dir);
+    let file = Lookup::new(&KernelCaller, root, root)
+        .open(dir.as_bytes(), 0, 0)
+        .expect(dir);
     let mut names = Vec::new();
     // One entry at a time: cookies must carry on where a listing stopped.
     loop {
@@ -79,15 +86,41 @@ fn shapes_of_global_files() {
     assert!(stat.starts_with("cpu  ") && stat.contains("\ncpu0 ") && stat.contains("\nbtime "));
     let meminfo = read(&root, "/meminfo").expect("meminfo");
     let total = meminfo.lines().next().expect("a line");
-    assert!(total.starts_with("MemTotal:") && total.ends_with(" kB") && total.split_ascii_whitespace().count() == 3);
-    assert_eq!(read(&root, "/uptime").expect("uptime").split_ascii_whitespace().count(), 2);
-    assert_eq!(read(&root, "/loadavg").expect("loadavg").split_ascii_whitespace().count(), 5);
-    let cpus = read(&root, "/cpuinfo").expect("cpuinfo").lines().filter(|l| l.starts_with("processor")).count();
+    assert!(
+        total.starts_with("MemTotal:")
+            && total.ends_with(" kB")
+            && total.split_ascii_whitespace().count() == 3
+    );
+    assert_eq!(
+        read(&root, "/uptime")
+            .expect("uptime")
+            .split_ascii_whitespace()
+            .count(),
+        2
+    );
+    assert_eq!(
+        read(&root, "/loadavg")
+            .expect("loadavg")
+            .split_ascii_whitespace()
+            .count(),
+        5
+    );
+    let cpus = read(&root, "/cpuinfo")
+        .expect("cpuinfo")
+        .lines()
+        .filter(|l| l.starts_with("processor"))
+        .count();
     assert_eq!(u32::try_from(cpus), Ok(crate::host::cpus()));
-    let (a, b) = (read(&root, "/sys/kernel/random/uuid"), read(&root, "/sys/kernel/random/uuid"));
+    let (a, b) = (
+        read(&root, "/sys/kernel/random/uuid"),
+        read(&root, "/sys/kernel/random/uuid"),
+    );
     assert_ne!(a, b);
     assert_eq!(a.map(|u| u.len()), Ok(37));
-    assert_eq!(read(&root, "/sys/kernel/random/boot_id"), read(&root, "/sys/kernel/random/boot_id"));
+    assert_eq!(
+        read(&root, "/sys/kernel/random/boot_id"),
+        read(&root, "/sys/kernel/random/boot_id")
+    );
     assert_eq!(read(&root, "/no-such-file"), Err(Errno::ENOENT));
     assert_eq!(read(&root, "/4711/stat"), Err(Errno::ENOENT));
 }
@@ -97,7 +130,11 @@ fn sysctls_keep_what_is_written() {
     let kernel = kernel();
     let root = root_of(super::new(&kernel, &kernel.root_pid_ns, b"").expect("proc"));
     let path = "/sys/net/ipv4/ip_local_port_range";
-    let write = |text: &[u8]| Lookup::new(&KernelCaller, &root, &root).open(path.as_bytes(), 0o1001, 0).and_then(|f| f.write(&KernelCaller, text));
+    let write = |text: &[u8]| {
+        Lookup::new(&KernelCaller, &root, &root)
+            .open(path.as_bytes(), 0o1001, 0)
+            .and_then(|f| f.write(&KernelCaller, text))
+    };
     assert_eq!(read(&root, path), Ok("32768\t60999\n".to_owned()));
     assert_eq!(write(b"1024 2048\n"), Ok(10));
     assert_eq!(write(b"1024\n"), Err(Errno::EINVAL));
@@ -109,7 +146,10 @@ fn sysctls_keep_what_is_written() {
 
 #[test]
 fn mount_options() {
-    assert_eq!(Options::parse(b"hidepid=2,gid=7").map(Options::shown), Ok(",gid=7,hidepid=invisible".to_owned()));
+    assert_eq!(
+        Options::parse(b"hidepid=2,gid=7").map(Options::shown),
+        Ok(",gid=7,hidepid=invisible".to_owned())
+    );
     assert_eq!(Options::parse(b"hidepid=9"), Err(Errno::EINVAL));
     assert_eq!(Options::parse(b""), Ok(Options::default()));
 }

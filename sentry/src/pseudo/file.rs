@@ -21,7 +21,11 @@ pub struct TextFile {
 
 impl TextFile {
     pub(super) fn new(file: Arc<dyn FileNode>, opener: Option<Arc<Task>>) -> Self {
-        Self { file, opener: opener.map(|t| Arc::downgrade(&t)), snapshot: Mutex::new(None) }
+        Self {
+            file,
+            opener: opener.map(|t| Arc::downgrade(&t)),
+            snapshot: Mutex::new(None),
+        }
     }
 
     fn text(&self, from_start: bool) -> Result<Arc<[u8]>, Errno> {
@@ -44,16 +48,27 @@ impl FileOps for TextFile {
         true
     }
     fn read(&self, _file: &File, buf: &mut [u8], pos: Pos) -> Result<usize, Errno> {
-        let Pos::At(offset) = pos else { return Err(Errno::EINVAL) };
+        let Pos::At(offset) = pos else {
+            return Err(Errno::EINVAL);
+        };
         let text = self.text(offset == 0)?;
-        let rest = usize::try_from(offset).ok().and_then(|o| text.get(o..)).unwrap_or(&[]);
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|o| text.get(o..))
+            .unwrap_or(&[]);
         let n = rest.len().min(buf.len());
         if let (Some(to), Some(from)) = (buf.get_mut(..n), rest.get(..n)) {
             to.copy_from_slice(from);
         }
         Ok(n)
     }
-    fn write(&self, _file: &File, caller: &dyn Caller, buf: &[u8], pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        buf: &[u8],
+        pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         let offset = if let Pos::At(offset) = pos { offset } else { 0 };
         let data = buf.get(..WRITE_MAX).unwrap_or(buf);
         self.file.write(caller, data, offset)?;
@@ -83,11 +98,27 @@ impl FileOps for DirFile {
     fn seek_end(&self, _file: &File, _whence: i32, _offset: i64) -> Result<u64, Errno> {
         Err(Errno::EINVAL)
     }
-    fn read_dir(&self, _file: &File, caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
-        self.dir.list(caller, cookie, &mut |name, kind, ino, cookie| {
-            let ino = if ino == 0 { ino_of(self.ino, name) } else { ino };
-            sink(&DirEntry { name, ino, kind, cookie })
-        })
+    fn read_dir(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        cookie: u64,
+        sink: &mut dyn FnMut(&DirEntry) -> bool,
+    ) -> Result<(), Errno> {
+        self.dir
+            .list(caller, cookie, &mut |name, kind, ino, cookie| {
+                let ino = if ino == 0 {
+                    ino_of(self.ino, name)
+                } else {
+                    ino
+                };
+                sink(&DirEntry {
+                    name,
+                    ino,
+                    kind,
+                    cookie,
+                })
+            })
     }
     fn sync(&self, _file: &File, _data_only: bool) -> Result<(), Errno> {
         Ok(())

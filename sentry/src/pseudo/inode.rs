@@ -18,7 +18,11 @@ pub struct PseudoInode {
 
 impl PseudoInode {
     pub(super) fn new(fs: Arc<PseudoFs>, node: Node) -> Arc<Self> {
-        Arc::new(Self { fs, node, vnode: Vnode::new() })
+        Arc::new(Self {
+            fs,
+            node,
+            vnode: Vnode::new(),
+        })
     }
 }
 
@@ -62,15 +66,30 @@ impl Inode for PseudoInode {
         {
             return verdict;
         }
-        perm::generic(self.node.owner(), self.kind() == NodeKind::Directory, cred, mask)
+        perm::generic(
+            self.node.owner(),
+            self.kind() == NodeKind::Directory,
+            cred,
+            mask,
+        )
     }
     fn set_attr(&self, _caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
         // A shell's `>` truncates: texts have no length to cut.
-        let others = set.mode.is_some() || set.uid.is_some() || set.gid.is_some() || set.atime.is_some() || set.mtime.is_some();
-        if others || set.size.is_none() { Err(Errno::EPERM) } else { Ok(()) }
+        let others = set.mode.is_some()
+            || set.uid.is_some()
+            || set.gid.is_some()
+            || set.atime.is_some()
+            || set.mtime.is_some();
+        if others || set.size.is_none() {
+            Err(Errno::EPERM)
+        } else {
+            Ok(())
+        }
     }
     fn lookup(&self, caller: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
-        let Content::Dir(dir) = &self.node.content else { return Err(Errno::ENOTDIR) };
+        let Content::Dir(dir) = &self.node.content else {
+            return Err(Errno::ENOTDIR);
+        };
         let mut node = dir.lookup(caller, name)?;
         if node.ino == 0 {
             node.ino = ino_of(self.node.ino, name);
@@ -83,11 +102,26 @@ impl Inode for PseudoInode {
             _ => true,
         }
     }
-    fn revalidate(&self, _caller: &dyn Caller, name: &[u8], child: Option<&Arc<dyn Inode>>) -> bool {
-        let Content::Dir(dir) = &self.node.content else { return false };
-        child.and_then(|c| c.as_any().downcast_ref::<Self>()).is_some_and(|c| dir.still(name, c.node.ident))
+    fn revalidate(
+        &self,
+        _caller: &dyn Caller,
+        name: &[u8],
+        child: Option<&Arc<dyn Inode>>,
+    ) -> bool {
+        let Content::Dir(dir) = &self.node.content else {
+            return false;
+        };
+        child
+            .and_then(|c| c.as_any().downcast_ref::<Self>())
+            .is_some_and(|c| dir.still(name, c.node.ident))
     }
-    fn create(&self, _caller: &dyn Caller, _name: &[u8], _kind: NodeKind, _mode: u32) -> Result<Arc<dyn Inode>, Errno> {
+    fn create(
+        &self,
+        _caller: &dyn Caller,
+        _name: &[u8],
+        _kind: NodeKind,
+        _mode: u32,
+    ) -> Result<Arc<dyn Inode>, Errno> {
         Err(Errno::ENOENT)
     }
     fn follow(&self, caller: &dyn Caller) -> Result<Follow, Errno> {
@@ -104,7 +138,10 @@ impl Inode for PseudoInode {
     }
     fn open(self: Arc<Self>, caller: &dyn Caller, _flags: u32) -> Result<Box<dyn FileOps>, Errno> {
         match &self.node.content {
-            Content::Dir(dir) => Ok(Box::new(DirFile { dir: dir.clone(), ino: self.node.ino })),
+            Content::Dir(dir) => Ok(Box::new(DirFile {
+                dir: dir.clone(),
+                ino: self.node.ino,
+            })),
             Content::Link(_) => Err(Errno::ELOOP),
             Content::File(file) => {
                 file.check(caller)?;

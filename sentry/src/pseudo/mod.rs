@@ -147,14 +147,30 @@ pub struct Node {
 impl Node {
     /// root's, with an inode number still to be given.
     pub fn new(mode: u32, content: Content) -> Self {
-        Self { content, mode, belongs: Belongs::Root, ino: 0, ident: 0 }
+        Self {
+            content,
+            mode,
+            belongs: Belongs::Root,
+            ino: 0,
+            ident: 0,
+        }
     }
     fn owner(&self) -> Owner {
         match &self.belongs {
-            Belongs::Root => Owner { mode: self.mode, uid: 0, gid: 0 },
+            Belongs::Root => Owner {
+                mode: self.mode,
+                uid: 0,
+                gid: 0,
+            },
             Belongs::Task(task) => {
-                let (uid, gid) = task.upgrade().map_or((0, 0), |t| crate::procfs::owner_of(&t, self.is_open_dir()));
-                Owner { mode: self.mode, uid, gid }
+                let (uid, gid) = task
+                    .upgrade()
+                    .map_or((0, 0), |t| crate::procfs::owner_of(&t, self.is_open_dir()));
+                Owner {
+                    mode: self.mode,
+                    uid,
+                    gid,
+                }
             }
         }
     }
@@ -166,7 +182,13 @@ impl Node {
 /// An inode number from where something is: a parent's number and a name.
 pub fn ino_of(parent: u64, name: &[u8]) -> u64 {
     // FNV-1a; below 2^53 so that scripts that read it as a float keep it.
-    let hash = parent.to_le_bytes().iter().chain(name).fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+    let hash = parent
+        .to_le_bytes()
+        .iter()
+        .chain(name)
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3)
+        });
     (hash & ((1 << 48) - 1)) | 1 << 32
 }
 
@@ -183,9 +205,22 @@ pub struct PseudoFs {
 
 impl PseudoFs {
     /// A filesystem called `name` in `/proc/mounts`, of the `statfs(2)` type `magic`.
-    pub fn new(name: &'static str, magic: u64, options: String, mut root: Node) -> Arc<dyn FileSystem> {
+    pub fn new(
+        name: &'static str,
+        magic: u64,
+        options: String,
+        mut root: Node,
+    ) -> Arc<dyn FileSystem> {
         root.ino = 1;
-        Arc::new_cyclic(|this| Self { name, magic, dev: fs::meta::next_dev(), root, options, born: fs::meta::now_ns(), this: this.clone() })
+        Arc::new_cyclic(|this| Self {
+            name,
+            magic,
+            dev: fs::meta::next_dev(),
+            root,
+            options,
+            born: fs::meta::now_ns(),
+            this: this.clone(),
+        })
     }
 }
 
@@ -197,12 +232,20 @@ impl FileSystem for PseudoFs {
         self.name
     }
     fn root(&self) -> Arc<dyn Inode> {
-        let Some(this) = self.this.upgrade() else { unreachable!("a method runs on a live filesystem") };
+        let Some(this) = self.this.upgrade() else {
+            unreachable!("a method runs on a live filesystem")
+        };
         PseudoInode::new(this, self.root.clone())
     }
     fn statfs(&self) -> Result<abi::fs::Statfs, Errno> {
         let f_type = i64::try_from(self.magic).unwrap_or(0);
-        Ok(abi::fs::Statfs { f_type, f_bsize: 4096, f_namelen: 255, f_frsize: 4096, ..Default::default() })
+        Ok(abi::fs::Statfs {
+            f_type,
+            f_bsize: 4096,
+            f_namelen: 255,
+            f_frsize: 4096,
+            ..Default::default()
+        })
     }
     fn dev(&self) -> u64 {
         self.dev

@@ -27,7 +27,10 @@ impl Tree {
     }
     /// Directories of it have these permission bits (sysfs: 0755).
     pub fn mode(mode: u32) -> Self {
-        Self { entries: BTreeMap::new(), mode: Some(mode) }
+        Self {
+            entries: BTreeMap::new(),
+            mode: Some(mode),
+        }
     }
     /// Adds a node at `path`, with the directories that lead to it.
     pub fn with(mut self, path: &str, node: Node) -> Self {
@@ -38,7 +41,8 @@ impl Tree {
     pub fn add(&mut self, path: &str, node: Node) {
         match path.split_once('/') {
             None => {
-                self.entries.insert(path.as_bytes().to_vec(), Entry::Node(node));
+                self.entries
+                    .insert(path.as_bytes().to_vec(), Entry::Node(node));
             }
             Some((dir, rest)) => self.at(dir).add(rest, node),
         }
@@ -47,9 +51,20 @@ impl Tree {
     pub fn at(&mut self, path: &str) -> &mut Tree {
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
         let mode = self.mode;
-        let entry = self.entries.entry(first.as_bytes().to_vec()).or_insert_with(|| Entry::Tree(Tree { entries: BTreeMap::new(), mode }));
+        let entry = self
+            .entries
+            .entry(first.as_bytes().to_vec())
+            .or_insert_with(|| {
+                Entry::Tree(Tree {
+                    entries: BTreeMap::new(),
+                    mode,
+                })
+            });
         if let Entry::Node(_) = entry {
-            *entry = Entry::Tree(Tree { entries: BTreeMap::new(), mode });
+            *entry = Entry::Tree(Tree {
+                entries: BTreeMap::new(),
+                mode,
+            });
         }
         match entry {
             Entry::Tree(tree) => {
@@ -72,7 +87,10 @@ impl Tree {
                 Entry::Tree(tree) => (name, tree.build()),
             })
             .collect();
-        Node::new(self.mode.unwrap_or(0o555), Content::Dir(Arc::new(Static { entries })))
+        Node::new(
+            self.mode.unwrap_or(0o555),
+            Content::Dir(Arc::new(Static { entries })),
+        )
     }
 }
 
@@ -83,12 +101,21 @@ struct Static {
 
 impl DirNode for Static {
     fn lookup(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Node, Errno> {
-        let at = self.entries.binary_search_by(|(n, _)| n.as_slice().cmp(name)).map_err(|_| Errno::ENOENT)?;
-        self.entries.get(at).map(|(_, node)| node.clone()).ok_or(Errno::ENOENT)
+        let at = self
+            .entries
+            .binary_search_by(|(n, _)| n.as_slice().cmp(name))
+            .map_err(|_| Errno::ENOENT)?;
+        self.entries
+            .get(at)
+            .map(|(_, node)| node.clone())
+            .ok_or(Errno::ENOENT)
     }
     fn list(&self, _caller: &dyn Caller, cookie: u64, sink: &mut Sink<'_>) -> Result<(), Errno> {
         let from = cookie.saturating_sub(2);
-        for (at, (name, node)) in (3_u64..).zip(&self.entries).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
+        for (at, (name, node)) in (3_u64..)
+            .zip(&self.entries)
+            .skip(usize::try_from(from).unwrap_or(usize::MAX))
+        {
             if !sink(name, node.content.kind().dirent_type(), node.ino, at) {
                 break;
             }
@@ -96,7 +123,11 @@ impl DirNode for Static {
         Ok(())
     }
     fn subdirs(&self) -> u32 {
-        let dirs = self.entries.iter().filter(|(_, n)| matches!(n.content, Content::Dir(_))).count();
+        let dirs = self
+            .entries
+            .iter()
+            .filter(|(_, n)| matches!(n.content, Content::Dir(_)))
+            .count();
         u32::try_from(dirs).unwrap_or(u32::MAX)
     }
 }
@@ -124,7 +155,10 @@ impl FileNode for Closure {
 }
 
 /// A file with a made-up text.
-pub fn text<T: Into<Vec<u8>>>(mode: u32, read: impl Fn(Option<&Arc<Task>>) -> T + Send + Sync + 'static) -> Node {
+pub fn text<T: Into<Vec<u8>>>(
+    mode: u32,
+    read: impl Fn(Option<&Arc<Task>>) -> T + Send + Sync + 'static,
+) -> Node {
     let read = Box::new(move |opener: Option<&Arc<Task>>| Ok(read(opener).into()));
     Node::new(mode, Content::File(Arc::new(Closure { read, write: None })))
 }
@@ -136,7 +170,13 @@ pub fn writable<T: Into<Vec<u8>>>(
     write: impl Fn(&dyn Caller, &[u8]) -> Result<(), Errno> + Send + Sync + 'static,
 ) -> Node {
     let read = Box::new(move |opener: Option<&Arc<Task>>| Ok(read(opener).into()));
-    Node::new(mode, Content::File(Arc::new(Closure { read, write: Some(Box::new(write)) })))
+    Node::new(
+        mode,
+        Content::File(Arc::new(Closure {
+            read,
+            write: Some(Box::new(write)),
+        })),
+    )
 }
 
 struct TextLink(Box<dyn Fn(&dyn Caller) -> Result<Vec<u8>, Errno> + Send + Sync>);
@@ -148,6 +188,8 @@ impl LinkNode for TextLink {
 }
 
 /// A symbolic link whose text may depend on the caller.
-pub fn link(target: impl Fn(&dyn Caller) -> Result<Vec<u8>, Errno> + Send + Sync + 'static) -> Node {
+pub fn link(
+    target: impl Fn(&dyn Caller) -> Result<Vec<u8>, Errno> + Send + Sync + 'static,
+) -> Node {
     Node::new(0o777, Content::Link(Arc::new(TextLink(Box::new(target)))))
 }

@@ -1,6 +1,9 @@
 //! `AF_INET` and `AF_INET6` over `netstack` (`ip(7)`, `ipv6(7)`, `tcp(7)`, `udp(7)`): addresses, privileges and control messages; the protocols are below.
 
-use super::{Common, Control, Halves, Identity, NetNamespace, Received, SendMsg, Socket, SocketCaller, SocketFile};
+use super::{
+    Common, Control, Halves, Identity, NetNamespace, Received, SendMsg, Socket, SocketCaller,
+    SocketFile,
+};
 use abi::Errno;
 use abi::socket::*;
 use fs::{Events, Pollee, UserMemory, anon};
@@ -38,38 +41,67 @@ pub struct InetSocket {
 }
 
 /// `socket(AF_INET or AF_INET6, …)`
-pub fn create(caller: &dyn SocketCaller, domain: i32, kind: i32, protocol: i32) -> Result<SocketFile, Errno> {
-    let family = if domain == i32::from(AF_INET) { Family::Inet } else { Family::Inet6 };
+pub fn create(
+    caller: &dyn SocketCaller,
+    domain: i32,
+    kind: i32,
+    protocol: i32,
+) -> Result<SocketFile, Errno> {
+    let family = if domain == i32::from(AF_INET) {
+        Family::Inet
+    } else {
+        Family::Inet6
+    };
     let stream = match (kind, protocol) {
         (SOCK_STREAM, 0 | IPPROTO_TCP) => true,
         (SOCK_DGRAM, 0 | IPPROTO_UDP) => false,
-        (SOCK_STREAM | SOCK_DGRAM, p) if (0..IPPROTO_MAX).contains(&p) => return Err(Errno::EPROTONOSUPPORT),
+        (SOCK_STREAM | SOCK_DGRAM, p) if (0..IPPROTO_MAX).contains(&p) => {
+            return Err(Errno::EPROTONOSUPPORT);
+        }
         (SOCK_RAW, 0) => return Err(Errno::EPROTONOSUPPORT),
         (SOCK_RAW, p) if (0..IPPROTO_MAX).contains(&p) => {
-            return Err(if caller.cred().has_cap(CAP_NET_RAW) { Errno::EPROTONOSUPPORT } else { Errno::EPERM });
+            return Err(if caller.cred().has_cap(CAP_NET_RAW) {
+                Errno::EPROTONOSUPPORT
+            } else {
+                Errno::EPERM
+            });
         }
         (SOCK_STREAM | SOCK_DGRAM | SOCK_RAW, _) => return Err(Errno::EINVAL),
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
     let net = caller.net();
     let path = anon::socket(caller);
-    let owner = Owner { uid: caller.creds().uid, inode: path.inode().attr().map_or(0, |a| a.ino) };
+    let owner = Owner {
+        uid: caller.creds().uid,
+        inode: path.inode().attr().map_or(0, |a| a.ino),
+    };
     let wake = Arc::new(Wake::default());
     let endpoint = if stream {
         Endpoint::Tcp(net.stack().tcp(family, owner, wake.clone()))
     } else {
         Endpoint::Udp(net.stack().udp(family, owner, wake.clone()))
     };
-    let socket = InetSocket { endpoint, family, wake, common: Common::default(), net, owner };
+    let socket = InetSocket {
+        endpoint,
+        family,
+        wake,
+        common: Common::default(),
+        net,
+        owner,
+    };
     Ok(SocketFile::with_path(Arc::new(socket), path))
 }
 
 /// A `sockaddr_in` or `sockaddr_in6`.
 pub fn to_bytes(addr: SocketAddr) -> Vec<u8> {
     match addr {
-        SocketAddr::V4(a) => {
-            [&AF_INET.to_ne_bytes()[..], &a.port().to_be_bytes(), &a.ip().octets(), &[0; 8]].concat()
-        }
+        SocketAddr::V4(a) => [
+            &AF_INET.to_ne_bytes()[..],
+            &a.port().to_be_bytes(),
+            &a.ip().octets(),
+            &[0; 8],
+        ]
+        .concat(),
         SocketAddr::V6(a) => [
             &AF_INET6.to_ne_bytes()[..],
             &a.port().to_be_bytes(),
@@ -82,7 +114,11 @@ pub fn to_bytes(addr: SocketAddr) -> Vec<u8> {
 }
 
 fn chunk<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Errno> {
-    bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().ok_or(Errno::EINVAL)
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<N>())
+        .copied()
+        .ok_or(Errno::EINVAL)
 }
 
 fn family_of(addr: &[u8]) -> Result<u16, Errno> {
@@ -94,7 +130,10 @@ fn parse_v4(addr: &[u8]) -> Result<SocketAddr, Errno> {
         return Err(Errno::EINVAL);
     }
     let ip = Ipv4Addr::from(chunk::<4>(addr, 4)?);
-    Ok(SocketAddr::new(ip.into(), u16::from_be_bytes(chunk(addr, 2)?)))
+    Ok(SocketAddr::new(
+        ip.into(),
+        u16::from_be_bytes(chunk(addr, 2)?),
+    ))
 }
 
 fn parse_v6(addr: &[u8]) -> Result<SocketAddr, Errno> {
@@ -121,12 +160,19 @@ impl InetSocket {
                 other => Ok(other),
             },
             (Family::Inet6, AF_INET6) => parse_v6(addr),
-            _ if addr.len() < if self.family == Family::Inet { 16 } else { 24 } => Err(Errno::EINVAL),
+            _ if addr.len() < if self.family == Family::Inet { 16 } else { 24 } => {
+                Err(Errno::EINVAL)
+            }
             _ => Err(Errno::EAFNOSUPPORT),
         }
     }
 
-    fn recv_udp(&self, udp: &UdpEndpoint, buf: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
+    fn recv_udp(
+        &self,
+        udp: &UdpEndpoint,
+        buf: &mut [u8],
+        flags: MsgFlags,
+    ) -> Result<Received, Errno> {
         let got = udp.recv(buf, peek_flag(flags))?;
         let mut control = Vec::new();
         let on = |level, name| udp.is_on(level, name);
@@ -137,7 +183,11 @@ impl InetSocket {
                     control.push(Control::Other(SOL_IP, IP_PKTINFO, info));
                 }
                 if on(SOL_IP, IP_RECVTTL) {
-                    control.push(Control::Other(SOL_IP, IP_TTL, i32::from(got.ttl).to_ne_bytes().to_vec()));
+                    control.push(Control::Other(
+                        SOL_IP,
+                        IP_TTL,
+                        i32::from(got.ttl).to_ne_bytes().to_vec(),
+                    ));
                 }
                 if on(SOL_IP, IP_RECVTOS) {
                     control.push(Control::Other(SOL_IP, IP_TOS, vec![got.tos]));
@@ -153,22 +203,40 @@ impl InetSocket {
                     control.push(Control::Other(SOL_IPV6, IPV6_PKTINFO, info));
                 }
                 if on(SOL_IPV6, IPV6_RECVHOPLIMIT) {
-                    control.push(Control::Other(SOL_IPV6, IPV6_HOPLIMIT, i32::from(got.ttl).to_ne_bytes().to_vec()));
+                    control.push(Control::Other(
+                        SOL_IPV6,
+                        IPV6_HOPLIMIT,
+                        i32::from(got.ttl).to_ne_bytes().to_vec(),
+                    ));
                 }
                 if on(SOL_IPV6, IPV6_RECVTCLASS) {
-                    control.push(Control::Other(SOL_IPV6, IPV6_TCLASS, i32::from(got.tos).to_ne_bytes().to_vec()));
+                    control.push(Control::Other(
+                        SOL_IPV6,
+                        IPV6_TCLASS,
+                        i32::from(got.tos).to_ne_bytes().to_vec(),
+                    ));
                 }
             }
             _ => {}
         }
         let mut out = MsgFlags::empty();
         out.set(MsgFlags::MSG_TRUNC, got.len > got.count);
-        Ok(Received { len: got.count, full_len: got.len, from: got.from.map(to_bytes), control, flags: out })
+        Ok(Received {
+            len: got.count,
+            full_len: got.len,
+            from: got.from.map(to_bytes),
+            control,
+            flags: out,
+        })
     }
 }
 
 fn peek_flag(flags: MsgFlags) -> RecvFlags {
-    if flags.contains(MsgFlags::MSG_PEEK) { RecvFlags::PEEK } else { RecvFlags::empty() }
+    if flags.contains(MsgFlags::MSG_PEEK) {
+        RecvFlags::PEEK
+    } else {
+        RecvFlags::empty()
+    }
 }
 
 impl Socket for InetSocket {
@@ -176,10 +244,22 @@ impl Socket for InetSocket {
         self
     }
     fn identity(&self) -> Identity {
-        let domain = i32::from(if self.family == Family::Inet { AF_INET } else { AF_INET6 });
+        let domain = i32::from(if self.family == Family::Inet {
+            AF_INET
+        } else {
+            AF_INET6
+        });
         match &self.endpoint {
-            Endpoint::Tcp(_) => Identity { domain, kind: SOCK_STREAM, protocol: IPPROTO_TCP },
-            Endpoint::Udp(_) => Identity { domain, kind: SOCK_DGRAM, protocol: IPPROTO_UDP },
+            Endpoint::Tcp(_) => Identity {
+                domain,
+                kind: SOCK_STREAM,
+                protocol: IPPROTO_TCP,
+            },
+            Endpoint::Udp(_) => Identity {
+                domain,
+                kind: SOCK_DGRAM,
+                protocol: IPPROTO_UDP,
+            },
         }
     }
     fn common(&self) -> &Common {
@@ -198,11 +278,14 @@ impl Socket for InetSocket {
     fn bind(&self, caller: &dyn SocketCaller, addr: &[u8]) -> Result<(), Errno> {
         let to = match (self.family, family_of(addr)?) {
             // Compatible with programs that forget the family.
-            (Family::Inet, AF_UNSPEC) if addr.len() >= 16 && chunk::<4>(addr, 4)? == [0; 4] => parse_v4(addr)?,
+            (Family::Inet, AF_UNSPEC) if addr.len() >= 16 && chunk::<4>(addr, 4)? == [0; 4] => {
+                parse_v4(addr)?
+            }
             _ => self.parse(addr, false)?,
         };
         let privileged = self.net.stack().settings().unprivileged_port_start;
-        if to.port() != 0 && to.port() < privileged && !caller.cred().has_cap(CAP_NET_BIND_SERVICE) {
+        if to.port() != 0 && to.port() < privileged && !caller.cred().has_cap(CAP_NET_BIND_SERVICE)
+        {
             return Err(Errno::EACCES);
         }
         match &self.endpoint {
@@ -229,14 +312,26 @@ impl Socket for InetSocket {
         }
     }
     fn accept(&self, caller: &dyn SocketCaller) -> Result<SocketFile, Errno> {
-        let Endpoint::Tcp(tcp) = &self.endpoint else { return Err(Errno::EOPNOTSUPP) };
+        let Endpoint::Tcp(tcp) = &self.endpoint else {
+            return Err(Errno::EOPNOTSUPP);
+        };
         let path = anon::socket(caller);
-        let owner = Owner { uid: self.owner.uid, inode: path.inode().attr().map_or(0, |a| a.ino) };
+        let owner = Owner {
+            uid: self.owner.uid,
+            inode: path.inode().attr().map_or(0, |a| a.ino),
+        };
         let wake = Arc::new(Wake::default());
         let (endpoint, _) = tcp.accept(owner, wake.clone())?;
         let common = Common::default();
         common.inherit(&self.common);
-        let socket = InetSocket { endpoint: Endpoint::Tcp(endpoint), family: self.family, wake, common, net: self.net.clone(), owner };
+        let socket = InetSocket {
+            endpoint: Endpoint::Tcp(endpoint),
+            family: self.family,
+            wake,
+            common,
+            net: self.net.clone(),
+            owner,
+        };
         Ok(SocketFile::with_path(Arc::new(socket), path))
     }
 
@@ -247,7 +342,9 @@ impl Socket for InetSocket {
         match &self.endpoint {
             // The address of a stream's message is ignored.
             Endpoint::Tcp(tcp) => tcp.send(msg.data),
-            Endpoint::Udp(udp) => udp.send(msg.data, msg.to.map(|to| self.parse(to, true)).transpose()?),
+            Endpoint::Udp(udp) => {
+                udp.send(msg.data, msg.to.map(|to| self.parse(to, true)).transpose()?)
+            }
         }
     }
     fn recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
@@ -262,7 +359,11 @@ impl Socket for InetSocket {
                 let mut how = peek_flag(flags);
                 how.set(RecvFlags::DISCARD, flags.contains(MsgFlags::MSG_TRUNC));
                 let len = tcp.recv(buf, how)?;
-                Ok(Received { len, full_len: len, ..Received::default() })
+                Ok(Received {
+                    len,
+                    full_len: len,
+                    ..Received::default()
+                })
             }
             Endpoint::Udp(udp) => self.recv_udp(udp, buf, flags),
         }
@@ -290,23 +391,52 @@ impl Socket for InetSocket {
             Endpoint::Udp(udp) => udp.peer_addr()?,
         }))
     }
-    fn get_option(&self, _caller: &dyn SocketCaller, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
-        if level == SOL_SOCKET && matches!(name, SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW | SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW) {
+    fn get_option(
+        &self,
+        _caller: &dyn SocketCaller,
+        level: i32,
+        name: i32,
+    ) -> Result<Vec<u8>, Errno> {
+        if level == SOL_SOCKET
+            && matches!(
+                name,
+                SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW | SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW
+            )
+        {
             return Err(Errno::ENOPROTOOPT);
         }
         if level == SOL_SOCKET && name == SO_PEERCRED {
-            return Ok([0i32.to_ne_bytes(), (-1i32).to_ne_bytes(), (-1i32).to_ne_bytes()].concat());
+            return Ok([
+                0i32.to_ne_bytes(),
+                (-1i32).to_ne_bytes(),
+                (-1i32).to_ne_bytes(),
+            ]
+            .concat());
         }
         match &self.endpoint {
             Endpoint::Tcp(tcp) => tcp.get_option(level, name, 4),
             Endpoint::Udp(udp) => udp.get_option(level, name, 4),
         }
     }
-    fn set_option(&self, _caller: &dyn SocketCaller, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+    fn set_option(
+        &self,
+        _caller: &dyn SocketCaller,
+        level: i32,
+        name: i32,
+        value: &[u8],
+    ) -> Result<(), Errno> {
         if level == SOL_SOCKET
             && matches!(
                 name,
-                SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW | SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW | SO_SNDBUFFORCE | SO_RCVBUFFORCE | SO_MARK | SO_DEBUG | SO_BINDTODEVICE
+                SO_RCVTIMEO_OLD
+                    | SO_RCVTIMEO_NEW
+                    | SO_SNDTIMEO_OLD
+                    | SO_SNDTIMEO_NEW
+                    | SO_SNDBUFFORCE
+                    | SO_RCVBUFFORCE
+                    | SO_MARK
+                    | SO_DEBUG
+                    | SO_BINDTODEVICE
             )
         {
             // Kept, and privileges checked, where all families have it.
@@ -327,7 +457,13 @@ impl Socket for InetSocket {
         const TCP_LISTEN: u8 = 10;
         matches!(&self.endpoint, Endpoint::Tcp(tcp) if tcp.tcp_state() == TCP_LISTEN)
     }
-    fn ioctl(&self, caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        caller: &dyn fs::Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         const SIOCINQ: u32 = 0x541b;
         const SIOCOUTQ: u32 = 0x5411;
         let n = match (cmd, &self.endpoint) {
@@ -377,13 +513,24 @@ mod tests {
         let server = l.accept(&c).unwrap().into_file(&c, 0);
         let server = of(&server).unwrap();
         assert_eq!(server.peer_name(), k.local_name());
-        let msg = SendMsg { data: b"hello", to: None, control: &[], flags: MsgFlags::empty() };
+        let msg = SendMsg {
+            data: b"hello",
+            to: None,
+            control: &[],
+            flags: MsgFlags::empty(),
+        };
         assert_eq!(k.send(&c, &msg), Ok(5));
         let mut buf = [0; 9];
         assert_eq!(server.recv(&mut buf, MsgFlags::MSG_PEEK).unwrap().len, 5);
         assert_eq!(server.recv(&mut buf, MsgFlags::empty()).unwrap().len, 5);
-        assert_eq!(get_option(&**k, &c, SOL_SOCKET, SO_TYPE).unwrap(), SOCK_STREAM.to_ne_bytes());
-        assert_eq!(get_option(&**l, &c, SOL_SOCKET, SO_ACCEPTCONN).unwrap(), 1i32.to_ne_bytes());
+        assert_eq!(
+            get_option(&**k, &c, SOL_SOCKET, SO_TYPE).unwrap(),
+            SOCK_STREAM.to_ne_bytes()
+        );
+        assert_eq!(
+            get_option(&**l, &c, SOL_SOCKET, SO_ACCEPTCONN).unwrap(),
+            1i32.to_ne_bytes()
+        );
     }
 
     #[test]
@@ -392,13 +539,24 @@ mod tests {
         let (a, b) = (socket(&c, SOCK_DGRAM), socket(&c, SOCK_DGRAM));
         let (a, b) = (of(&a).unwrap(), of(&b).unwrap());
         a.bind(&c, &addr(0)).unwrap();
-        a.set_option(&c, SOL_IP, IP_PKTINFO, &1i32.to_ne_bytes()).unwrap();
+        a.set_option(&c, SOL_IP, IP_PKTINFO, &1i32.to_ne_bytes())
+            .unwrap();
         let to = a.local_name().unwrap();
-        let msg = SendMsg { data: b"hello", to: Some(&to), control: &[], flags: MsgFlags::empty() };
+        let msg = SendMsg {
+            data: b"hello",
+            to: Some(&to),
+            control: &[],
+            flags: MsgFlags::empty(),
+        };
         assert_eq!(b.send(&c, &msg), Ok(5));
         let got = a.recv(&mut [0; 3], MsgFlags::empty()).unwrap();
-        assert_eq!((got.len, got.full_len, got.flags), (3, 5, MsgFlags::MSG_TRUNC));
-        assert!(matches!(&got.control[..], [Control::Other(SOL_IP, IP_PKTINFO, data)] if data.len() == 12));
+        assert_eq!(
+            (got.len, got.full_len, got.flags),
+            (3, 5, MsgFlags::MSG_TRUNC)
+        );
+        assert!(
+            matches!(&got.control[..], [Control::Other(SOL_IP, IP_PKTINFO, data)] if data.len() == 12)
+        );
         assert_eq!(got.from.unwrap()[..2], [2, 0]);
         assert_eq!(create(&c, 2, SOCK_RAW, 1).err(), Some(Errno::EPERM));
     }

@@ -35,7 +35,9 @@ const SIOCGIFTXQLEN: u32 = 0x8942;
 const SIOCGIFMAP: u32 = 0x8970;
 const SIOCETHTOOL: u32 = 0x8946;
 /// `SIOCSIF*`, by which an administrator would change it.
-const SETTERS: &[u32] = &[0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x8922, 0x8923, 0x8924, 0x8943];
+const SETTERS: &[u32] = &[
+    0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x8922, 0x8923, 0x8924, 0x8943,
+];
 
 fn sockaddr_in(ip: [u8; 4]) -> [u8; 16] {
     let mut out = [0; 16];
@@ -57,21 +59,36 @@ fn ifreq(value: &[u8]) -> [u8; IFREQ] {
 }
 
 /// Interface requests that any internet, Unix or netlink socket answers; `ENOTTY` for other commands.
-pub fn ioctl(_net: &NetNamespace, caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+pub fn ioctl(
+    _net: &NetNamespace,
+    caller: &dyn fs::Caller,
+    mem: &dyn UserMemory,
+    cmd: u32,
+    arg: u64,
+) -> Result<i64, Errno> {
     match cmd {
         SIOCGIFCONF => return interfaces(mem, arg),
-        SIOCGIFNAME | SIOCGIFFLAGS | SIOCGIFADDR | SIOCGIFDSTADDR | SIOCGIFBRDADDR | SIOCGIFNETMASK | SIOCGIFMETRIC | SIOCGIFMTU | SIOCGIFHWADDR
-        | SIOCGIFINDEX | SIOCGIFTXQLEN | SIOCGIFMAP => {}
+        SIOCGIFNAME | SIOCGIFFLAGS | SIOCGIFADDR | SIOCGIFDSTADDR | SIOCGIFBRDADDR
+        | SIOCGIFNETMASK | SIOCGIFMETRIC | SIOCGIFMTU | SIOCGIFHWADDR | SIOCGIFINDEX
+        | SIOCGIFTXQLEN | SIOCGIFMAP => {}
         SIOCETHTOOL => return Err(Errno::EOPNOTSUPP),
         // Refused, not ignored: nothing can be changed.
-        _ if SETTERS.contains(&cmd) => return Err(if caller.cred().has_cap(CAP_NET_ADMIN) { Errno::EOPNOTSUPP } else { Errno::EPERM }),
+        _ if SETTERS.contains(&cmd) => {
+            return Err(if caller.cred().has_cap(CAP_NET_ADMIN) {
+                Errno::EOPNOTSUPP
+            } else {
+                Errno::EPERM
+            });
+        }
         _ => return Err(Errno::ENOTTY),
     }
     let mut request = [0; IFREQ];
     mem.read(arg, &mut request)?;
     let (name, value) = request.split_at(IFNAMSIZ);
     let answer = if cmd == SIOCGIFNAME {
-        let index = value.first_chunk::<4>().map_or(0, |b| i32::from_ne_bytes(*b));
+        let index = value
+            .first_chunk::<4>()
+            .map_or(0, |b| i32::from_ne_bytes(*b));
         if index != INDEX {
             return Err(Errno::ENODEV);
         }

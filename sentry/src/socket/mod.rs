@@ -170,11 +170,22 @@ pub trait Socket: Send + Sync + Any {
         Err(Errno::ENOTCONN)
     }
     /// Options of the family, and those of `SOL_SOCKET` it treats itself; `ENOPROTOOPT` passes the question on to [`Common`].
-    fn get_option(&self, caller: &dyn SocketCaller, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+    fn get_option(
+        &self,
+        caller: &dyn SocketCaller,
+        level: i32,
+        name: i32,
+    ) -> Result<Vec<u8>, Errno> {
         Err(Errno::ENOPROTOOPT)
     }
     /// See [`Socket::get_option`].
-    fn set_option(&self, caller: &dyn SocketCaller, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+    fn set_option(
+        &self,
+        caller: &dyn SocketCaller,
+        level: i32,
+        name: i32,
+        value: &[u8],
+    ) -> Result<(), Errno> {
         Err(Errno::ENOPROTOOPT)
     }
     /// Takes the pending error (`SO_ERROR`).
@@ -186,7 +197,13 @@ pub trait Socket: Send + Sync + Any {
         false
     }
     /// `ioctl(2)`
-    fn ioctl(&self, caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        caller: &dyn fs::Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         Err(Errno::ENOTTY)
     }
     /// The descriptor's last reference is gone.
@@ -208,7 +225,10 @@ impl SocketFile {
 
     /// The same for a socket that has its place already.
     fn with_path(socket: Arc<dyn Socket>, path: Path) -> Self {
-        Self { socket, path: Some(path) }
+        Self {
+            socket,
+            path: Some(path),
+        }
     }
 
     /// The socket.
@@ -223,7 +243,12 @@ impl SocketFile {
         if let Ok(attr) = inode.attr() {
             self.socket.common().set_inode(attr.ino);
         }
-        File::new(Box::new(self), path, inode, 2 | (flags & fs::file::O_NONBLOCK))
+        File::new(
+            Box::new(self),
+            path,
+            inode,
+            2 | (flags & fs::file::O_NONBLOCK),
+        )
     }
 }
 
@@ -235,11 +260,18 @@ impl Drop for SocketFile {
 
 /// The socket behind a description; `ENOTSOCK` if it is none.
 pub fn of(file: &File) -> Result<&Arc<dyn Socket>, Errno> {
-    file.downcast::<SocketFile>().map(SocketFile::socket).ok_or(Errno::ENOTSOCK)
+    file.downcast::<SocketFile>()
+        .map(SocketFile::socket)
+        .ok_or(Errno::ENOTSOCK)
 }
 
 /// `socket(2)`: `kind` without `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
-pub fn create(caller: &dyn SocketCaller, domain: i32, kind: i32, protocol: i32) -> Result<SocketFile, Errno> {
+pub fn create(
+    caller: &dyn SocketCaller,
+    domain: i32,
+    kind: i32,
+    protocol: i32,
+) -> Result<SocketFile, Errno> {
     if !(0..i32::from(abi::socket::AF_MAX)).contains(&domain) {
         return Err(Errno::EAFNOSUPPORT);
     }
@@ -248,17 +280,26 @@ pub fn create(caller: &dyn SocketCaller, domain: i32, kind: i32, protocol: i32) 
     }
     let family = u16::try_from(domain).map_err(|_| Errno::EAFNOSUPPORT)?;
     match family {
-        abi::socket::AF_INET | abi::socket::AF_INET6 => inet::create(caller, domain, kind, protocol),
+        abi::socket::AF_INET | abi::socket::AF_INET6 => {
+            inet::create(caller, domain, kind, protocol)
+        }
         abi::socket::AF_NETLINK => netlink::create(caller, kind, protocol),
         // Raw frames would need an interface that is a wire.
-        abi::socket::AF_PACKET if !caller.cred().has_cap(abi::cap::CAP_NET_RAW) => Err(Errno::EPERM),
+        abi::socket::AF_PACKET if !caller.cred().has_cap(abi::cap::CAP_NET_RAW) => {
+            Err(Errno::EPERM)
+        }
         abi::socket::AF_UNIX => unix::create(caller, kind, protocol).map(SocketFile::new),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }
 
 /// `socketpair(2)`
-pub fn create_pair(caller: &dyn SocketCaller, domain: i32, kind: i32, protocol: i32) -> Result<(SocketFile, SocketFile), Errno> {
+pub fn create_pair(
+    caller: &dyn SocketCaller,
+    domain: i32,
+    kind: i32,
+    protocol: i32,
+) -> Result<(SocketFile, SocketFile), Errno> {
     if domain == i32::from(abi::socket::AF_UNIX) {
         return unix::create_pair(caller, kind, protocol);
     }
@@ -267,7 +308,12 @@ pub fn create_pair(caller: &dyn SocketCaller, domain: i32, kind: i32, protocol: 
 }
 
 /// `getsockopt(2)`
-pub fn get_option(socket: &dyn Socket, caller: &dyn SocketCaller, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+pub fn get_option(
+    socket: &dyn Socket,
+    caller: &dyn SocketCaller,
+    level: i32,
+    name: i32,
+) -> Result<Vec<u8>, Errno> {
     match socket.get_option(caller, level, name) {
         Err(Errno::ENOPROTOOPT) if level == abi::socket::SOL_SOCKET => options::get(socket, name),
         other => other,
@@ -275,9 +321,17 @@ pub fn get_option(socket: &dyn Socket, caller: &dyn SocketCaller, level: i32, na
 }
 
 /// `setsockopt(2)`
-pub fn set_option(socket: &dyn Socket, caller: &dyn SocketCaller, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+pub fn set_option(
+    socket: &dyn Socket,
+    caller: &dyn SocketCaller,
+    level: i32,
+    name: i32,
+    value: &[u8],
+) -> Result<(), Errno> {
     match socket.set_option(caller, level, name, value) {
-        Err(Errno::ENOPROTOOPT) if level == abi::socket::SOL_SOCKET => options::set(socket, caller, name, value),
+        Err(Errno::ENOPROTOOPT) if level == abi::socket::SOL_SOCKET => {
+            options::set(socket, caller, name, value)
+        }
         other => other,
     }
 }
@@ -289,7 +343,8 @@ fn socket_caller(caller: &dyn fs::Caller) -> Result<&dyn SocketCaller, Errno> {
         return Ok(test);
     }
     let task = caller.as_any().downcast_ref::<crate::kernel::Task>();
-    task.map(|task| -> &dyn SocketCaller { task }).ok_or(Errno::EOPNOTSUPP)
+    task.map(|task| -> &dyn SocketCaller { task })
+        .ok_or(Errno::EOPNOTSUPP)
 }
 
 impl FileOps for SocketFile {
@@ -303,8 +358,19 @@ impl FileOps for SocketFile {
         }
         Ok(self.socket.recv(buf, MsgFlags::empty())?.len)
     }
-    fn write(&self, _file: &File, caller: &dyn fs::Caller, buf: &[u8], _pos: Pos) -> Result<(usize, u64), Errno> {
-        let msg = SendMsg { data: buf, to: None, control: &[], flags: MsgFlags::empty() };
+    fn write(
+        &self,
+        _file: &File,
+        caller: &dyn fs::Caller,
+        buf: &[u8],
+        _pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
+        let msg = SendMsg {
+            data: buf,
+            to: None,
+            control: &[],
+            flags: MsgFlags::empty(),
+        };
         Ok((self.socket.send(socket_caller(caller)?, &msg)?, 0))
     }
     fn writes_all(&self) -> bool {
@@ -320,7 +386,14 @@ impl FileOps for SocketFile {
     fn pollee(&self) -> Option<&Pollee> {
         Some(self.socket.pollee())
     }
-    fn ioctl(&self, _file: &File, caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        _file: &File,
+        caller: &dyn fs::Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         self.socket.ioctl(caller, mem, cmd, arg)
     }
 }

@@ -34,6 +34,7 @@ impl NetNamespace {
 
     /// TCP, UDP and their ports.
     pub fn stack(&self) -> &Arc<Stack> {
-        self.stack.get_or_init(|| Stack::new(Arc::new(HostTime), sync::time::realtime_ns()))
+        self.stack
+            .get_or_init(|| Stack::new(Arc::new(HostTime), sync::time::realtime_ns()))
     }
 }

@@ -102,7 +102,12 @@ impl Common {
     /// One of the plain options; 0 unless set (`SO_RCVLOWAT`: 1).
     pub fn plain(&self, name: i32) -> i32 {
         let default = i32::from(name == SO_RCVLOWAT);
-        self.rest.lock().plain.iter().find(|(n, _)| *n == name).map_or(default, |(_, v)| *v)
+        self.rest
+            .lock()
+            .plain
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map_or(default, |(_, v)| *v)
     }
     /// `SO_LINGER`: seconds, if on.
     pub fn linger(&self) -> Option<i32> {
@@ -111,10 +116,14 @@ impl Common {
     }
     /// What an accepted socket inherits from its listener.
     pub fn inherit(&self, from: &Common) {
-        self.sndbuf.store(from.sndbuf.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.rcvbuf.store(from.rcvbuf.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.rcvtimeo.store(from.rcvtimeo.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.sndtimeo.store(from.sndtimeo.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.sndbuf
+            .store(from.sndbuf.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.rcvbuf
+            .store(from.rcvbuf.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.rcvtimeo
+            .store(from.rcvtimeo.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.sndtimeo
+            .store(from.sndtimeo.load(Ordering::Relaxed), Ordering::Relaxed);
         self.passcred.store(from.passcred(), Ordering::Relaxed);
         let theirs = from.rest.lock();
         let (plain, linger) = (theirs.plain.clone(), theirs.linger);
@@ -127,7 +136,10 @@ impl Common {
 
 /// An option's value as an `int`.
 pub fn int(value: &[u8]) -> Result<i32, Errno> {
-    value.first_chunk::<4>().map(|b| i32::from_ne_bytes(*b)).ok_or(Errno::EINVAL)
+    value
+        .first_chunk::<4>()
+        .map(|b| i32::from_ne_bytes(*b))
+        .ok_or(Errno::EINVAL)
 }
 
 fn timeval(ns: u64) -> Vec<u8> {
@@ -143,8 +155,12 @@ fn from_timeval(value: &[u8]) -> Result<u64, Errno> {
         return Err(Errno::EDOM);
     }
     // A negative time means "at once"; no time at all means for ever.
-    let Ok(sec) = u64::try_from(sec) else { return Ok(1) };
-    Ok(sec.saturating_mul(1_000_000_000).saturating_add(u64::try_from(usec).unwrap_or(0).saturating_mul(1000)))
+    let Ok(sec) = u64::try_from(sec) else {
+        return Ok(1);
+    };
+    Ok(sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(usec).unwrap_or(0).saturating_mul(1000)))
 }
 
 /// `getsockopt(SOL_SOCKET)`
@@ -161,8 +177,12 @@ pub fn get(socket: &dyn Socket, name: i32) -> Result<Vec<u8>, Errno> {
         SO_RCVBUF => common.rcvbuf.load(Ordering::Relaxed),
         SO_PASSCRED => i32::from(common.passcred()),
         SO_SNDLOWAT => 1,
-        SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW => return Ok(timeval(common.rcvtimeo.load(Ordering::Relaxed))),
-        SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW => return Ok(timeval(common.sndtimeo.load(Ordering::Relaxed))),
+        SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW => {
+            return Ok(timeval(common.rcvtimeo.load(Ordering::Relaxed)));
+        }
+        SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW => {
+            return Ok(timeval(common.sndtimeo.load(Ordering::Relaxed)));
+        }
         SO_LINGER => {
             let (on, seconds) = common.rest.lock().linger;
             return Ok([on.to_ne_bytes(), seconds.to_ne_bytes()].concat());
@@ -183,7 +203,12 @@ fn buffer(asked: i32, min: i32, max: i32) -> i32 {
 }
 
 /// `setsockopt(SOL_SOCKET)`
-pub fn set(socket: &dyn Socket, caller: &dyn SocketCaller, name: i32, value: &[u8]) -> Result<(), Errno> {
+pub fn set(
+    socket: &dyn Socket,
+    caller: &dyn SocketCaller,
+    name: i32,
+    value: &[u8],
+) -> Result<(), Errno> {
     let common = socket.common();
     match name {
         SO_BINDTODEVICE => {
@@ -196,28 +221,43 @@ pub fn set(socket: &dyn Socket, caller: &dyn SocketCaller, name: i32, value: &[u
             return Ok(());
         }
         SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW => {
-            common.rcvtimeo.store(from_timeval(value)?, Ordering::Relaxed);
+            common
+                .rcvtimeo
+                .store(from_timeval(value)?, Ordering::Relaxed);
             return Ok(());
         }
         SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW => {
-            common.sndtimeo.store(from_timeval(value)?, Ordering::Relaxed);
+            common
+                .sndtimeo
+                .store(from_timeval(value)?, Ordering::Relaxed);
             return Ok(());
         }
-        SO_ATTACH_FILTER | SO_ATTACH_BPF | SO_DETACH_FILTER | SO_LOCK_FILTER => return Err(Errno::ENOPROTOOPT),
+        SO_ATTACH_FILTER | SO_ATTACH_BPF | SO_DETACH_FILTER | SO_LOCK_FILTER => {
+            return Err(Errno::ENOPROTOOPT);
+        }
         _ => {}
     }
     let number = int(value)?;
     let capable = |cap| caller.cred().has_cap(cap);
     match name {
-        SO_TYPE | SO_DOMAIN | SO_PROTOCOL | SO_ERROR | SO_ACCEPTCONN | SO_PEERCRED | SO_SNDLOWAT => return Err(Errno::ENOPROTOOPT),
-        SO_SNDBUF => common.sndbuf.store(buffer(number, MIN_SNDBUF, BUF_DEFAULT), Ordering::Relaxed),
-        SO_RCVBUF => common.rcvbuf.store(buffer(number, MIN_RCVBUF, BUF_DEFAULT), Ordering::Relaxed),
+        SO_TYPE | SO_DOMAIN | SO_PROTOCOL | SO_ERROR | SO_ACCEPTCONN | SO_PEERCRED
+        | SO_SNDLOWAT => return Err(Errno::ENOPROTOOPT),
+        SO_SNDBUF => common
+            .sndbuf
+            .store(buffer(number, MIN_SNDBUF, BUF_DEFAULT), Ordering::Relaxed),
+        SO_RCVBUF => common
+            .rcvbuf
+            .store(buffer(number, MIN_RCVBUF, BUF_DEFAULT), Ordering::Relaxed),
         SO_SNDBUFFORCE | SO_RCVBUFFORCE => {
             if !capable(CAP_NET_ADMIN) {
                 return Err(Errno::EPERM);
             }
             // The data lies in the sandbox's own memory: force has a limit here.
-            let (field, min) = if name == SO_SNDBUFFORCE { (&common.sndbuf, MIN_SNDBUF) } else { (&common.rcvbuf, MIN_RCVBUF) };
+            let (field, min) = if name == SO_SNDBUFFORCE {
+                (&common.sndbuf, MIN_SNDBUF)
+            } else {
+                (&common.rcvbuf, MIN_RCVBUF)
+            };
             field.store(buffer(number, min, 8 << 20), Ordering::Relaxed);
         }
         SO_PASSCRED => common.passcred.store(number != 0, Ordering::Relaxed),
@@ -225,7 +265,9 @@ pub fn set(socket: &dyn Socket, caller: &dyn SocketCaller, name: i32, value: &[u
             let seconds = value.get(4..).map_or(Err(Errno::EINVAL), int)?;
             common.rest.lock().linger = (i32::from(number != 0), seconds);
         }
-        SO_PRIORITY if !(0..=6).contains(&number) && !capable(CAP_NET_ADMIN) => return Err(Errno::EPERM),
+        SO_PRIORITY if !(0..=6).contains(&number) && !capable(CAP_NET_ADMIN) => {
+            return Err(Errno::EPERM);
+        }
         SO_MARK if !capable(CAP_NET_ADMIN) && !capable(CAP_NET_RAW) => return Err(Errno::EPERM),
         SO_DEBUG if number != 0 && !capable(CAP_NET_ADMIN) => return Err(Errno::EACCES),
         _ if PLAIN.contains(&name) => {

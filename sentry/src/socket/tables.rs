@@ -36,12 +36,20 @@ fn address(text: &mut String, addr: SocketAddr) {
 
 fn line(text: &mut String, number: usize, entry: &SocketEntry, stream: bool) {
     let start = text.len();
-    let _ = if stream { write!(text, "{number:4}: ") } else { write!(text, "{number:5}: ") };
+    let _ = if stream {
+        write!(text, "{number:4}: ")
+    } else {
+        write!(text, "{number:5}: ")
+    };
     address(text, entry.local);
     text.push(' ');
     address(text, entry.remote);
     // A timer runs only for what lingers: 3 is TIME_WAIT's, in hundredths of a second.
-    let (timer, expires) = if entry.expires == 0 { (0, 0) } else { (3, u64::from(entry.expires).saturating_mul(100)) };
+    let (timer, expires) = if entry.expires == 0 {
+        (0, 0)
+    } else {
+        (3, u64::from(entry.expires).saturating_mul(100))
+    };
     let _ = write!(
         text,
         " {:02X} {:08X}:{:08X} {timer:02X}:{expires:08X} {:08X} {:5} {:8} {} ",
@@ -72,7 +80,10 @@ mod tests {
     fn a_listener_is_listed() {
         let c = TestCaller::new(1);
         let listener: SocketFile = inet::create(&c, 2, 1, 0).unwrap();
-        listener.socket().bind(&c, &inet::to_bytes("127.0.0.1:8080".parse().unwrap())).unwrap();
+        listener
+            .socket()
+            .bind(&c, &inet::to_bytes("127.0.0.1:8080".parse().unwrap()))
+            .unwrap();
         listener.socket().listen(&c, 5).unwrap();
         let text = lines(&c.net, "tcp").unwrap();
         assert!(text.starts_with("   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 "), "{text}");

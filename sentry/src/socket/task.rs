@@ -11,11 +11,21 @@ use std::sync::Arc;
 impl SocketCaller for Task {
     fn creds(&self) -> Creds {
         let cred = self.cred();
-        Creds { pid: self.tgid(), uid: cred.euid, gid: cred.egid, groups: cred.groups.clone(), process: self.process(self.tgid()) }
+        Creds {
+            pid: self.tgid(),
+            uid: cred.euid,
+            gid: cred.egid,
+            groups: cred.groups.clone(),
+            process: self.process(self.tgid()),
+        }
     }
     fn real_creds(&self) -> Creds {
         let cred = self.cred();
-        Creds { uid: cred.ruid, gid: cred.rgid, ..self.creds() }
+        Creds {
+            uid: cred.ruid,
+            gid: cred.rgid,
+            ..self.creds()
+        }
     }
     fn pid_of(&self, creds: &Creds) -> i32 {
         match creds.process.as_ref().and_then(|p| p.downcast_ref::<Pid>()) {
@@ -35,7 +45,10 @@ impl SocketCaller for Task {
     }
     fn net(&self) -> Arc<NetNamespace> {
         // The slot of a net namespace holds nothing else.
-        self.ns().net.content(NetNamespace::default).unwrap_or_default()
+        self.ns()
+            .net
+            .content(NetNamespace::default)
+            .unwrap_or_default()
     }
     fn root_and_cwd(&self) -> Result<(Path, Path), Errno> {
         Ok(self.fs()?.root_and_cwd())

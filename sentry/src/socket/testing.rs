@@ -18,17 +18,36 @@ pub struct TestCaller {
 
 impl TestCaller {
     pub fn new(pid: i32) -> Self {
-        Self { pid, uid: 1000, caps: 0, net: NetNamespace::new(), root: None, fd_limit: 1024 }
+        Self {
+            pid,
+            uid: 1000,
+            caps: 0,
+            net: NetNamespace::new(),
+            root: None,
+            fd_limit: 1024,
+        }
     }
     /// Another process in the same namespaces.
     pub fn sibling(&self, pid: i32) -> Self {
-        Self { pid, uid: self.uid, caps: self.caps, net: self.net.clone(), root: self.root.clone(), fd_limit: self.fd_limit }
+        Self {
+            pid,
+            uid: self.uid,
+            caps: self.caps,
+            net: self.net.clone(),
+            root: self.root.clone(),
+            fd_limit: self.fd_limit,
+        }
     }
 }
 
 impl fs::Caller for TestCaller {
     fn cred(&self) -> Arc<fs::Cred> {
-        Arc::new(fs::Cred { fsuid: self.uid, fsgid: self.uid, groups: Vec::new(), caps: self.caps })
+        Arc::new(fs::Cred {
+            fsuid: self.uid,
+            fsgid: self.uid,
+            groups: Vec::new(),
+            caps: self.caps,
+        })
     }
     fn umask(&self) -> u32 {
         0o022
@@ -43,7 +62,12 @@ impl fs::Caller for TestCaller {
 
 impl SocketCaller for TestCaller {
     fn creds(&self) -> Creds {
-        Creds { pid: self.pid, uid: self.uid, gid: self.uid, ..Creds::default() }
+        Creds {
+            pid: self.pid,
+            uid: self.uid,
+            gid: self.uid,
+            ..Creds::default()
+        }
     }
     fn may_claim(&self, pid: i32, uid: u32, gid: u32) -> bool {
         (pid, uid, gid) == (self.pid, self.uid, self.uid)

@@ -39,19 +39,54 @@ pub fn cgroup2(kernel: &Arc<Kernel>, ns: &Arc<PidNamespace>) -> Arc<dyn FileSyst
     ] {
         tree.add(name, fixed(value));
     }
-    tree.add("cpuset.cpus.effective", text(0o444, |_| format!("{}\n", crate::procfs::cpu_list(u64::MAX))));
+    tree.add(
+        "cpuset.cpus.effective",
+        text(0o444, |_| {
+            format!("{}\n", crate::procfs::cpu_list(u64::MAX))
+        }),
+    );
     let shown = ns.clone();
-    tree.add("cgroup.procs", text(0o444, move |_| shown.pids().into_iter().filter(|(_, p)| p.group().is_some_and(|g| !g.tasks().is_empty())).map(|(nr, _)| format!("{nr}\n")).collect::<String>()));
+    tree.add(
+        "cgroup.procs",
+        text(0o444, move |_| {
+            shown
+                .pids()
+                .into_iter()
+                .filter(|(_, p)| p.group().is_some_and(|g| !g.tasks().is_empty()))
+                .map(|(nr, _)| format!("{nr}\n"))
+                .collect::<String>()
+        }),
+    );
     let shown = ns.clone();
-    tree.add("cgroup.threads", text(0o444, move |_| shown.pids().into_iter().filter(|(_, p)| p.task().is_some_and(|t| !t.is_dead())).map(|(nr, _)| format!("{nr}\n")).collect::<String>()));
+    tree.add(
+        "cgroup.threads",
+        text(0o444, move |_| {
+            shown
+                .pids()
+                .into_iter()
+                .filter(|(_, p)| p.task().is_some_and(|t| !t.is_dead()))
+                .map(|(nr, _)| format!("{nr}\n"))
+                .collect::<String>()
+        }),
+    );
     let counted = of.clone();
-    tree.add("pids.current", text(0o444, move |_| format!("{}\n", counted.upgrade().map_or(0, |k| k.task_count()))));
+    tree.add(
+        "pids.current",
+        text(0o444, move |_| {
+            format!("{}\n", counted.upgrade().map_or(0, |k| k.task_count()))
+        }),
+    );
     let shown = ns.clone();
-    tree.add("memory.current", text(0o444, move |_| {
-        let groups = shown.pids().into_iter().filter_map(|(_, p)| p.group());
-        let pages = groups.filter_map(|g| g.any_live()?.mm_opt()).fold(0_u64, |sum, mm| sum.saturating_add(mm.statm().resident));
-        format!("{}\n", pages.saturating_mul(abi::PAGE_SIZE))
-    }));
+    tree.add(
+        "memory.current",
+        text(0o444, move |_| {
+            let groups = shown.pids().into_iter().filter_map(|(_, p)| p.group());
+            let pages = groups
+                .filter_map(|g| g.any_live()?.mm_opt())
+                .fold(0_u64, |sum, mm| sum.saturating_add(mm.statm().resident));
+            format!("{}\n", pages.saturating_mul(abi::PAGE_SIZE))
+        }),
+    );
     let shown = ns.clone();
     tree.add("cpu.stat", text(0o444, move |_| {
         let used = shown.pids().into_iter().filter_map(|(_, p)| p.group()).map(|g| g.total_usage()).fold((0_u64, 0_u64), |s, u| (s.0.saturating_add(u.utime), s.1.saturating_add(u.stime)));

@@ -17,10 +17,30 @@ fn fixed(value: &'static str) -> Node {
 pub fn new() -> Arc<dyn FileSystem> {
     let mut tree = Tree::mode(0o755);
     cpu::fill(tree.at("devices/system"));
-    for dir in ["block", "bus", "class/block", "class/tty", "class/mem", "class/misc", "class/bdi", "class/dmi", "dev/block", "dev/char", "firmware", "fs/cgroup", "hypervisor", "module", "power", "devices/virtual/tty"] {
+    for dir in [
+        "block",
+        "bus",
+        "class/block",
+        "class/tty",
+        "class/mem",
+        "class/misc",
+        "class/bdi",
+        "class/dmi",
+        "dev/block",
+        "dev/char",
+        "firmware",
+        "fs/cgroup",
+        "hypervisor",
+        "module",
+        "power",
+        "devices/virtual/tty",
+    ] {
         tree.at(dir);
     }
-    tree.add("class/net/lo", link(|_| Ok(b"../../devices/virtual/net/lo".to_vec())));
+    tree.add(
+        "class/net/lo",
+        link(|_| Ok(b"../../devices/virtual/net/lo".to_vec())),
+    );
     let lo = tree.at("devices/virtual/net/lo");
     for (name, value) in [
         ("address", "00:00:00:00:00:00"),
@@ -41,18 +61,52 @@ pub fn new() -> Arc<dyn FileSystem> {
     ] {
         lo.add(name, fixed(value));
     }
-    for counter in ["rx_bytes", "rx_packets", "rx_errors", "rx_dropped", "tx_bytes", "tx_packets", "tx_errors", "tx_dropped", "collisions", "multicast"] {
+    for counter in [
+        "rx_bytes",
+        "rx_packets",
+        "rx_errors",
+        "rx_dropped",
+        "tx_bytes",
+        "tx_packets",
+        "tx_errors",
+        "tx_dropped",
+        "collisions",
+        "multicast",
+    ] {
         lo.add(&format!("statistics/{counter}"), fixed("0"));
     }
     lo.add("subsystem", link(|_| Ok(b"../../../../class/net".to_vec())));
     let huge = tree.at("kernel/mm/transparent_hugepage");
-    for (name, value) in [("enabled", "always [madvise] never"), ("defrag", "always defer defer+madvise [madvise] never"), ("shmem_enabled", "always within_size advise [never] deny force"), ("use_zero_page", "1"), ("hpage_pmd_size", "2097152")] {
+    for (name, value) in [
+        ("enabled", "always [madvise] never"),
+        ("defrag", "always defer defer+madvise [madvise] never"),
+        (
+            "shmem_enabled",
+            "always within_size advise [never] deny force",
+        ),
+        ("use_zero_page", "1"),
+        ("hpage_pmd_size", "2097152"),
+    ] {
         huge.add(name, fixed(value));
     }
-    for (name, value) in [("nr_hugepages", "0"), ("free_hugepages", "0"), ("resv_hugepages", "0"), ("surplus_hugepages", "0"), ("nr_overcommit_hugepages", "0")] {
-        tree.add(&format!("kernel/mm/hugepages/hugepages-2048kB/{name}"), fixed(value));
+    for (name, value) in [
+        ("nr_hugepages", "0"),
+        ("free_hugepages", "0"),
+        ("resv_hugepages", "0"),
+        ("surplus_hugepages", "0"),
+        ("nr_overcommit_hugepages", "0"),
+    ] {
+        tree.add(
+            &format!("kernel/mm/hugepages/hugepages-2048kB/{name}"),
+            fixed(value),
+        );
     }
-    for dir in ["kernel/debug", "kernel/security", "kernel/tracing", "kernel/mm/ksm"] {
+    for dir in [
+        "kernel/debug",
+        "kernel/security",
+        "kernel/tracing",
+        "kernel/mm/ksm",
+    ] {
         tree.at(dir);
     }
     tree.add("kernel/notes", text(0o444, |_| ""));

@@ -32,7 +32,12 @@ pub struct TimerService {
 
 impl Default for TimerService {
     fn default() -> Self {
-        Self { armed: Mutex::new(BTreeMap::new()), parker: Arc::new(Parker::new()), running: AtomicBool::new(false), next_id: AtomicU64::new(1) }
+        Self {
+            armed: Mutex::new(BTreeMap::new()),
+            parker: Arc::new(Parker::new()),
+            running: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+        }
     }
 }
 
@@ -54,7 +59,12 @@ pub fn service(kernel: &Arc<Kernel>) -> Arc<TimerService> {
 
 impl TimerService {
     /// Calls `who` at `deadline` (monotonic nanoseconds), once, unless it is dropped or disarmed before.
-    pub fn arm(self: &Arc<Self>, kernel: &Arc<Kernel>, deadline: u64, who: Weak<dyn Expire>) -> Armed {
+    pub fn arm(
+        self: &Arc<Self>,
+        kernel: &Arc<Kernel>,
+        deadline: u64,
+        who: Weak<dyn Expire>,
+    ) -> Armed {
         let key = (deadline, self.next_id.fetch_add(1, Ordering::Relaxed));
         let first = {
             let mut armed = self.armed.lock();
@@ -115,6 +125,13 @@ pub(crate) fn advance(deadline: u64, interval: u64, now: u64) -> (u64, Option<u6
     if interval == 0 {
         return (1, None);
     }
-    let passed = now.saturating_sub(deadline).checked_div(interval).unwrap_or(0).saturating_add(1);
-    (passed, Some(deadline.saturating_add(interval.saturating_mul(passed))))
+    let passed = now
+        .saturating_sub(deadline)
+        .checked_div(interval)
+        .unwrap_or(0)
+        .saturating_add(1);
+    (
+        passed,
+        Some(deadline.saturating_add(interval.saturating_mul(passed))),
+    )
 }

@@ -51,14 +51,25 @@ pub struct Timer {
 
 impl Timer {
     /// Disarmed.
-    pub fn new(group: &Arc<ThreadGroup>, source: Source, notify: Notify, posix: Option<(i32, u64)>, clock: i32) -> Arc<Self> {
+    pub fn new(
+        group: &Arc<ThreadGroup>,
+        source: Source,
+        notify: Notify,
+        posix: Option<(i32, u64)>,
+        clock: i32,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             group: Arc::downgrade(group),
             source,
             notify,
             posix,
             clock,
-            state: Mutex::new(State { deadline: None, interval: 0, armed: None, overrun: 0 }),
+            state: Mutex::new(State {
+                deadline: None,
+                interval: 0,
+                armed: None,
+                overrun: 0,
+            }),
             me: me.clone(),
         })
     }
@@ -77,13 +88,17 @@ impl Timer {
 
     /// Time left and interval.
     pub fn get(&self) -> (u64, u64) {
-        let Some(group) = self.group.upgrade() else { return (0, 0) };
+        let Some(group) = self.group.upgrade() else {
+            return (0, 0);
+        };
         let now = self.now(&group);
         let state = self.state.lock();
         let left = match state.deadline {
             None => 0,
             Some(d) if d > now => d.saturating_sub(now),
-            Some(d) => advance(d, state.interval, now).1.map_or(1, |next| next.saturating_sub(now).max(1)),
+            Some(d) => advance(d, state.interval, now)
+                .1
+                .map_or(1, |next| next.saturating_sub(now).max(1)),
         };
         (left, state.interval)
     }
@@ -96,7 +111,9 @@ impl Timer {
     /// Sets the deadline on its own clock (`None` disarms) and the interval; what was left before.
     pub fn set(&self, deadline: Option<u64>, interval: u64) -> (u64, u64) {
         let old = self.get();
-        let Some(group) = self.group.upgrade() else { return old };
+        let Some(group) = self.group.upgrade() else {
+            return old;
+        };
         let kernel = group.kernel().clone();
         let armed = {
             let mut state = self.state.lock();
@@ -118,7 +135,9 @@ impl Timer {
     }
 
     fn rearm(&self, kernel: &Arc<Kernel>, group: &ThreadGroup) {
-        let Some(deadline) = self.state.lock().deadline else { return };
+        let Some(deadline) = self.state.lock().deadline else {
+            return;
+        };
         let wall = kernel.clock.monotonic();
         let at = match self.source {
             Source::Wall => deadline,
@@ -139,7 +158,12 @@ impl Timer {
 
     fn signal(&self, group: &ThreadGroup, overrun: u64) {
         let info = |signal: Signal| match self.posix {
-            Some((id, value)) => SigInfo::timer(signal, id, i32::try_from(overrun).unwrap_or(i32::MAX), value),
+            Some((id, value)) => SigInfo::timer(
+                signal,
+                id,
+                i32::try_from(overrun).unwrap_or(i32::MAX),
+                value,
+            ),
             None => SigInfo::kernel(signal),
         };
         match &self.notify {
@@ -158,7 +182,9 @@ impl Timer {
 
 impl Expire for Timer {
     fn expire(&self, _now: u64) {
-        let Some(group) = self.group.upgrade() else { return };
+        let Some(group) = self.group.upgrade() else {
+            return;
+        };
         if group.is_zombie() {
             return;
         }
@@ -166,7 +192,9 @@ impl Expire for Timer {
         let passed = {
             let mut state = self.state.lock();
             state.armed = None;
-            let Some(deadline) = state.deadline else { return };
+            let Some(deadline) = state.deadline else {
+                return;
+            };
             let (passed, next) = advance(deadline, state.interval, now);
             state.deadline = next;
             if passed > 0 {
@@ -183,7 +211,9 @@ impl Expire for Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let (Some(armed), Some(group)) = (self.state.get_mut().armed.take(), self.group.upgrade()) {
+        if let (Some(armed), Some(group)) =
+            (self.state.get_mut().armed.take(), self.group.upgrade())
+        {
             service(group.kernel()).disarm(armed);
         }
     }
@@ -198,7 +228,10 @@ pub struct Timers {
 
 /// The timers of `group`, made on first use.
 pub fn timers(group: &ThreadGroup) -> Result<Arc<Timers>, Errno> {
-    group.timers.get_or_init(Timers::default).ok_or(Errno::ENOMEM)
+    group
+        .timers
+        .get_or_init(Timers::default)
+        .ok_or(Errno::ENOMEM)
 }
 
 impl Timers {
@@ -211,7 +244,9 @@ impl Timers {
             1 => (Source::ProcessCpu, Signal::SIGVTALRM),
             _ => (Source::ProcessCpu, Signal::SIGPROF),
         };
-        Ok(slot.get_or_insert_with(|| Timer::new(group, source, Notify::Process(signal), None, 1)).clone())
+        Ok(slot
+            .get_or_insert_with(|| Timer::new(group, source, Notify::Process(signal), None, 1))
+            .clone())
     }
 
     /// A new POSIX timer with the next free id; `make` is told it.

@@ -32,7 +32,13 @@ pub struct TimerFd(Arc<Timer>);
 
 /// A new timer's description; `flags` has `O_NONBLOCK`.
 pub fn create(kernel: &Arc<Kernel>, clock: i32, flags: u32) -> Arc<File> {
-    let timer = Arc::new_cyclic(|me| Timer { kernel: Arc::downgrade(kernel), clock, state: Mutex::new(State::default()), pollee: Pollee::new(), me: me.clone() });
+    let timer = Arc::new_cyclic(|me| Timer {
+        kernel: Arc::downgrade(kernel),
+        clock,
+        state: Mutex::new(State::default()),
+        pollee: Pollee::new(),
+        me: me.clone(),
+    });
     fs::anon::file("[timerfd]", Box::new(TimerFd(timer)), 2 | (flags & 0o4000))
 }
 
@@ -52,17 +58,26 @@ impl Timer {
         let now = self.kernel.upgrade().map_or(0, |k| k.clock.monotonic());
         let mut state = self.state.lock();
         self.catch_up(&mut state, now);
-        (state.deadline.map_or(0, |d| d.saturating_sub(now).max(1)), state.interval)
+        (
+            state.deadline.map_or(0, |d| d.saturating_sub(now).max(1)),
+            state.interval,
+        )
     }
 
     /// Sets deadline (monotonic, `None` disarms) and interval; what was there before.
     pub fn set(&self, deadline: Option<u64>, interval: u64) -> (u64, u64) {
         let old = self.get();
-        let Some(kernel) = self.kernel.upgrade() else { return old };
+        let Some(kernel) = self.kernel.upgrade() else {
+            return old;
+        };
         let service = service(&kernel);
         let mut state = self.state.lock();
         let armed = state.armed.take();
-        *state = State { deadline, interval, ..State::default() };
+        *state = State {
+            deadline,
+            interval,
+            ..State::default()
+        };
         drop(state);
         if let Some(armed) = armed {
             service.disarm(armed);
@@ -103,7 +118,9 @@ impl Expire for Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let (Some(armed), Some(kernel)) = (self.state.get_mut().armed.take(), self.kernel.upgrade()) {
+        if let (Some(armed), Some(kernel)) =
+            (self.state.get_mut().armed.take(), self.kernel.upgrade())
+        {
             service(&kernel).disarm(armed);
         }
     }
@@ -114,7 +131,9 @@ impl FileOps for TimerFd {
         self
     }
     fn read(&self, _file: &File, buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
-        let Some(out) = buf.get_mut(..8) else { return Err(Errno::EINVAL) };
+        let Some(out) = buf.get_mut(..8) else {
+            return Err(Errno::EINVAL);
+        };
         let now = self.0.kernel.upgrade().map_or(0, |k| k.clock.monotonic());
         let mut state = self.0.state.lock();
         self.0.catch_up(&mut state, now);
@@ -129,7 +148,11 @@ impl FileOps for TimerFd {
         let now = self.0.kernel.upgrade().map_or(0, |k| k.clock.monotonic());
         let mut state = self.0.state.lock();
         self.0.catch_up(&mut state, now);
-        if state.expirations > 0 { Events::READ } else { Events::empty() }
+        if state.expirations > 0 {
+            Events::READ
+        } else {
+            Events::empty()
+        }
     }
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.0.pollee)
@@ -138,6 +161,11 @@ impl FileOps for TimerFd {
         let (value, interval) = self.0.get();
         let ticks = self.0.state.lock().expirations;
         let show = |ns: u64| format!("({}, {})", ns / 1_000_000_000, ns % 1_000_000_000);
-        format!("clockid: {}\nticks: {ticks}\nsettime flags: 00\nit_value: {}\nit_interval: {}\n", self.0.clock, show(value), show(interval))
+        format!(
+            "clockid: {}\nticks: {ticks}\nsettime flags: 00\nit_value: {}\nit_interval: {}\n",
+            self.0.clock,
+            show(value),
+            show(interval)
+        )
     }
 }

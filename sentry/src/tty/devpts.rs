@@ -53,7 +53,9 @@ impl DevPts {
             match option.split_once('=') {
                 Some(("mode", v)) => mode = u32::from_str_radix(v, 8).unwrap_or(mode) & 0o777,
                 Some(("gid", v)) => gid = v.parse().ok(),
-                Some(("ptmxmode", v)) => ptmx_mode = u32::from_str_radix(v, 8).unwrap_or(ptmx_mode) & 0o777,
+                Some(("ptmxmode", v)) => {
+                    ptmx_mode = u32::from_str_radix(v, 8).unwrap_or(ptmx_mode) & 0o777
+                }
                 _ => {}
             }
         }
@@ -69,24 +71,63 @@ impl DevPts {
         })
     }
 
-    fn node(&self, kind: NodeKind, mode: u32, ino: u64, owner: (u32, u32), what: What) -> Arc<Node> {
-        let meta = Meta::new(kind, Owner { mode, uid: owner.0, gid: owner.1 }, now_ns()).with_ino(ino);
-        Arc::new(Node { meta, vnode: Vnode::new(), fs: self.me.clone(), what })
+    fn node(
+        &self,
+        kind: NodeKind,
+        mode: u32,
+        ino: u64,
+        owner: (u32, u32),
+        what: What,
+    ) -> Arc<Node> {
+        let meta = Meta::new(
+            kind,
+            Owner {
+                mode,
+                uid: owner.0,
+                gid: owner.1,
+            },
+            now_ns(),
+        )
+        .with_ino(ino);
+        Arc::new(Node {
+            meta,
+            vnode: Vnode::new(),
+            fs: self.me.clone(),
+            what,
+        })
     }
 
     fn ptmx(&self) -> Arc<Node> {
-        self.ptmx.get_or_init(|| self.node(NodeKind::CharDevice(PTMX), self.ptmx_mode, 2, (0, 0), What::Ptmx)).clone()
+        self.ptmx
+            .get_or_init(|| {
+                self.node(
+                    NodeKind::CharDevice(PTMX),
+                    self.ptmx_mode,
+                    2,
+                    (0, 0),
+                    What::Ptmx,
+                )
+            })
+            .clone()
     }
 
     /// `open("/dev/ptmx")`: a new pair's controlling end.
     fn open_master(&self, caller: &dyn Caller) -> Result<Box<dyn FileOps>, Errno> {
         let mut nodes = self.nodes.lock();
-        let index = (0..MAX).find(|i| !nodes.contains_key(i)).ok_or(Errno::ENOSPC)?;
+        let index = (0..MAX)
+            .find(|i| !nodes.contains_key(i))
+            .ok_or(Errno::ENOSPC)?;
         let tty = Tty::new(Some(index), None, Winsize::default());
         let cred = caller.cred();
         let owner = (cred.fsuid, self.gid.unwrap_or(cred.fsgid));
         let rdev = crate::kernel::ControllingTty::rdev(&*tty);
-        let node = self.node(NodeKind::CharDevice(rdev), self.mode, u64::from(index).saturating_add(3), owner, What::Slave(tty.clone()));
+        let node = self.node(
+            NodeKind::CharDevice(rdev),
+            self.mode,
+            u64::from(index).saturating_add(3),
+            owner,
+            What::Slave(tty.clone()),
+        );
         nodes.insert(index, node);
         let fs = self.me.clone();
         let on_close = Box::new(move || {
@@ -107,17 +148,28 @@ impl FileSystem for DevPts {
         "devpts"
     }
     fn root(&self) -> Arc<dyn Inode> {
-        self.root.get_or_init(|| self.node(NodeKind::Directory, 0o755, 1, (0, 0), What::Root)).clone()
+        self.root
+            .get_or_init(|| self.node(NodeKind::Directory, 0o755, 1, (0, 0), What::Root))
+            .clone()
     }
     fn statfs(&self) -> Result<abi::fs::Statfs, Errno> {
-        Ok(abi::fs::Statfs { f_type: 0x1cd1, f_bsize: 4096, f_namelen: 255, f_frsize: 4096, ..abi::fs::Statfs::default() })
+        Ok(abi::fs::Statfs {
+            f_type: 0x1cd1,
+            f_bsize: 4096,
+            f_namelen: 255,
+            f_frsize: 4096,
+            ..abi::fs::Statfs::default()
+        })
     }
     fn dev(&self) -> u64 {
         self.dev
     }
     fn options(&self) -> String {
         let gid = self.gid.map_or_else(String::new, |g| format!(",gid={g}"));
-        format!("{gid},mode={:03o},ptmxmode={:03o}", self.mode, self.ptmx_mode)
+        format!(
+            "{gid},mode={:03o},ptmxmode={:03o}",
+            self.mode, self.ptmx_mode
+        )
     }
 }
 
@@ -129,7 +181,9 @@ impl Inode for Node {
         self.meta.kind()
     }
     fn attr(&self) -> Result<Attr, Errno> {
-        let mut attr = self.meta.attr(self.fs.upgrade().map_or(0, |fs| fs.dev), 0, 0);
+        let mut attr = self
+            .meta
+            .attr(self.fs.upgrade().map_or(0, |fs| fs.dev), 0, 0);
         if let NodeKind::CharDevice(rdev) = self.meta.kind() {
             attr.rdev = rdev;
             attr.blksize = 1024;
@@ -140,7 +194,12 @@ impl Inode for Node {
         Ok(self.meta.owner())
     }
     fn permission(&self, _caller: &dyn Caller, cred: &Cred, mask: u32) -> Result<(), Errno> {
-        fs::vfs::perm::generic(self.meta.owner(), self.kind() == NodeKind::Directory, cred, mask)
+        fs::vfs::perm::generic(
+            self.meta.owner(),
+            self.kind() == NodeKind::Directory,
+            cred,
+            mask,
+        )
     }
     fn set_attr(&self, _caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
         self.meta.set(set);
@@ -199,10 +258,16 @@ impl Inode for Node {
 /// A session leader without a terminal gets the first one it opens, unless it said `O_NOCTTY`.
 fn adopt(tty: &Arc<Tty>, caller: &dyn Caller, flags: u32) {
     const O_NOCTTY: u32 = 0o400;
-    let Some(task) = caller.as_any().downcast_ref::<Task>() else { return };
+    let Some(task) = caller.as_any().downcast_ref::<Task>() else {
+        return;
+    };
     let session = task.group().session();
     let leader = Arc::ptr_eq(&session.id, task.group().pid());
-    if flags & O_NOCTTY == 0 && leader && session.tty().is_none() && tty.state.lock().session.upgrade().is_none() {
+    if flags & O_NOCTTY == 0
+        && leader
+        && session.tty().is_none()
+        && tty.state.lock().session.upgrade().is_none()
+    {
         tty.become_controlling(&session, &task.group().process_group());
     }
 }
@@ -216,18 +281,42 @@ impl FileOps for Dir {
     fn seekable(&self) -> bool {
         true
     }
-    fn read_dir(&self, _file: &File, _caller: &dyn Caller, cookie: u64, sink: &mut dyn FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+    fn read_dir(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        cookie: u64,
+        sink: &mut dyn FnMut(&DirEntry) -> bool,
+    ) -> Result<(), Errno> {
         // Cookie 2 stands before ptmx, 3 before the first terminal, n + 3 before terminal n.
         let kind = NodeKind::CharDevice(0).dirent_type();
-        if cookie <= 2 && !sink(&DirEntry { name: b"ptmx", ino: 2, kind, cookie: 3 }) {
+        if cookie <= 2
+            && !sink(&DirEntry {
+                name: b"ptmx",
+                ino: 2,
+                kind,
+                cookie: 3,
+            })
+        {
             return Ok(());
         }
         let first = u32::try_from(cookie.saturating_sub(3)).unwrap_or(u32::MAX);
-        let indexes: Vec<u32> = self.0.nodes.lock().range(first..).map(|(i, _)| *i).collect();
+        let indexes: Vec<u32> = self
+            .0
+            .nodes
+            .lock()
+            .range(first..)
+            .map(|(i, _)| *i)
+            .collect();
         for index in indexes {
             let name = index.to_string();
             let next = u64::from(index).saturating_add(4);
-            if !sink(&DirEntry { name: name.as_bytes(), ino: next.saturating_sub(1), kind, cookie: next }) {
+            if !sink(&DirEntry {
+                name: name.as_bytes(),
+                ino: next.saturating_sub(1),
+                kind,
+                cookie: next,
+            }) {
                 break;
             }
         }
@@ -239,9 +328,18 @@ impl FileOps for Dir {
 struct PtmxDevice;
 
 impl Device for PtmxDevice {
-    fn open(&self, caller: &dyn Caller, path: &Path, _rdev: u64, _flags: u32) -> Result<Box<dyn FileOps>, Errno> {
+    fn open(
+        &self,
+        caller: &dyn Caller,
+        path: &Path,
+        _rdev: u64,
+        _flags: u32,
+    ) -> Result<Box<dyn FileOps>, Errno> {
         let dir = path.dentry.parent().ok_or(Errno::ENODEV)?;
-        let start = Path { mount: path.mount.clone(), dentry: dir };
+        let start = Path {
+            mount: path.mount.clone(),
+            dentry: dir,
+        };
         let pts = fs::vfs::Lookup::new(caller, &start, &start).resolve(b"pts")?;
         let fs = pts.mount.fs().clone();
         let devpts = fs.as_any().downcast_ref::<DevPts>().ok_or(Errno::ENODEV)?;
@@ -253,10 +351,20 @@ impl Device for PtmxDevice {
 struct TtyDevice;
 
 impl Device for TtyDevice {
-    fn open(&self, caller: &dyn Caller, _path: &Path, _rdev: u64, _flags: u32) -> Result<Box<dyn FileOps>, Errno> {
+    fn open(
+        &self,
+        caller: &dyn Caller,
+        _path: &Path,
+        _rdev: u64,
+        _flags: u32,
+    ) -> Result<Box<dyn FileOps>, Errno> {
         let task = caller.as_any().downcast_ref::<Task>().ok_or(Errno::ENXIO)?;
         let tty = task.group().session().tty().ok_or(Errno::ENXIO)?;
-        let tty = tty.as_any().downcast_ref::<Tty>().and_then(|t| t.me.upgrade()).ok_or(Errno::ENXIO)?;
+        let tty = tty
+            .as_any()
+            .downcast_ref::<Tty>()
+            .and_then(|t| t.me.upgrade())
+            .ok_or(Errno::ENXIO)?;
         let mut state = tty.state.lock();
         state.slaves = state.slaves.saturating_add(1);
         drop(state);

@@ -50,8 +50,17 @@ impl Tty {
 impl Tty {
     /// The host's window changed its size (its SIGWINCH reached the sandbox): the guest's does so too.
     pub fn host_resized(&self) {
-        if let Some(w) = self.host.as_ref().and_then(|h| rustix::termios::tcgetwinsize(&**h.fd()).ok()) {
-            self.set_size(Winsize { ws_row: w.ws_row, ws_col: w.ws_col, ws_xpixel: w.ws_xpixel, ws_ypixel: w.ws_ypixel });
+        if let Some(w) = self
+            .host
+            .as_ref()
+            .and_then(|h| rustix::termios::tcgetwinsize(&**h.fd()).ok())
+        {
+            self.set_size(Winsize {
+                ws_row: w.ws_row,
+                ws_col: w.ws_col,
+                ws_xpixel: w.ws_xpixel,
+                ws_ypixel: w.ws_ypixel,
+            });
         }
     }
 }
@@ -62,7 +71,10 @@ pub fn host_terminal(fd: OwnedFd, size: Winsize, path: fs::vfs::Path) -> Result<
     let tty = Tty::new(None, Some(host.clone()), size);
     tty.state.lock().slaves = 1;
     if let Some(pollee) = host.pollee() {
-        pollee.register(Arc::new(Pump(Arc::downgrade(&tty))), Events::READ | Events::WRITE);
+        pollee.register(
+            Arc::new(Pump(Arc::downgrade(&tty))),
+            Events::READ | Events::WRITE,
+        );
     }
     let inode = path.inode().clone();
     Ok(File::new(Box::new(Slave(tty)), path, inode, 2))

@@ -5,7 +5,10 @@ use crate::kernel::{ControllingTty, Task};
 use abi::Errno;
 use abi::ioctl as op;
 use abi::ioctl::Winsize;
-use abi::termios::{ICANON, IXON, TCIFLUSH, TCIOFLUSH, TCOFLUSH, TCOOFF, TCOON, TIOCPKT_DOSTOP, TIOCPKT_FLUSHREAD, TIOCPKT_FLUSHWRITE, TIOCPKT_NOSTOP, Termios, Termios2};
+use abi::termios::{
+    ICANON, IXON, TCIFLUSH, TCIOFLUSH, TCOFLUSH, TCOOFF, TCOON, TIOCPKT_DOSTOP, TIOCPKT_FLUSHREAD,
+    TIOCPKT_FLUSHWRITE, TIOCPKT_NOSTOP, Termios, Termios2,
+};
 use fs::{Caller, Events, UserMemory};
 use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -29,7 +32,11 @@ fn set_termios(tty: &Tty, caller: &dyn Caller, new: Termios, flush: bool) -> Res
     let mut state = tty.state.lock();
     let changed = (state.termios.c_lflag ^ new.c_lflag) & ICANON != 0;
     if state.packet && (state.termios.c_iflag ^ new.c_iflag) & IXON != 0 {
-        state.packet_status |= if new.c_iflag & IXON != 0 { TIOCPKT_DOSTOP } else { TIOCPKT_NOSTOP };
+        state.packet_status |= if new.c_iflag & IXON != 0 {
+            TIOCPKT_DOSTOP
+        } else {
+            TIOCPKT_NOSTOP
+        };
     }
     state.termios = new;
     if flush {
@@ -44,27 +51,60 @@ fn set_termios(tty: &Tty, caller: &dyn Caller, new: Termios, flush: bool) -> Res
 }
 
 /// What both ends answer.
-fn common(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+fn common(
+    tty: &Arc<Tty>,
+    caller: &dyn Caller,
+    mem: &dyn UserMemory,
+    cmd: u32,
+    arg: u64,
+) -> Result<i64, Errno> {
     match cmd {
         op::TCGETS => {
             let termios = tty.state.lock().termios;
             put(mem, arg, &termios)
         }
-        op::TCSETS | op::TCSETSW | op::TCSETSF => set_termios(tty, caller, get(mem, arg)?, cmd == op::TCSETSF),
+        op::TCSETS | op::TCSETSW | op::TCSETSF => {
+            set_termios(tty, caller, get(mem, arg)?, cmd == op::TCSETSF)
+        }
         op::TCGETS2 => {
             let t = tty.state.lock().termios;
-            let full = Termios2 { c_iflag: t.c_iflag, c_oflag: t.c_oflag, c_cflag: t.c_cflag, c_lflag: t.c_lflag, c_line: t.c_line, c_cc: t.c_cc, c_ispeed: 38_400, c_ospeed: 38_400 };
+            let full = Termios2 {
+                c_iflag: t.c_iflag,
+                c_oflag: t.c_oflag,
+                c_cflag: t.c_cflag,
+                c_lflag: t.c_lflag,
+                c_line: t.c_line,
+                c_cc: t.c_cc,
+                c_ispeed: 38_400,
+                c_ospeed: 38_400,
+            };
             put(mem, arg, &full)
         }
         op::TCSETS2 | op::TCSETSW2 | op::TCSETSF2 => {
             let t: Termios2 = get(mem, arg)?;
-            let new = Termios { c_iflag: t.c_iflag, c_oflag: t.c_oflag, c_cflag: t.c_cflag, c_lflag: t.c_lflag, c_line: t.c_line, c_cc: t.c_cc };
+            let new = Termios {
+                c_iflag: t.c_iflag,
+                c_oflag: t.c_oflag,
+                c_cflag: t.c_cflag,
+                c_lflag: t.c_lflag,
+                c_line: t.c_line,
+                c_cc: t.c_cc,
+            };
             set_termios(tty, caller, new, cmd == op::TCSETSF2)
         }
         op::TIOCGWINSZ => {
             // The host's window may have been resized by its user meanwhile.
-            if let Some(w) = tty.host.as_ref().and_then(|h| rustix::termios::tcgetwinsize(&**h.fd()).ok()) {
-                tty.set_size(Winsize { ws_row: w.ws_row, ws_col: w.ws_col, ws_xpixel: w.ws_xpixel, ws_ypixel: w.ws_ypixel });
+            if let Some(w) = tty
+                .host
+                .as_ref()
+                .and_then(|h| rustix::termios::tcgetwinsize(&**h.fd()).ok())
+            {
+                tty.set_size(Winsize {
+                    ws_row: w.ws_row,
+                    ws_col: w.ws_col,
+                    ws_xpixel: w.ws_xpixel,
+                    ws_ypixel: w.ws_ypixel,
+                });
             }
             let size = tty.state.lock().size;
             put(mem, arg, &size)
@@ -76,9 +116,15 @@ fn common(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, a
         }
         op::TIOCGPGRP => {
             let task = task(caller)?;
-            let own = task.group().session().tty().is_some_and(|t| std::ptr::addr_eq(Arc::as_ptr(&t), Arc::as_ptr(tty)));
+            let own = task
+                .group()
+                .session()
+                .tty()
+                .is_some_and(|t| std::ptr::addr_eq(Arc::as_ptr(&t), Arc::as_ptr(tty)));
             let foreground = tty.foreground();
-            if !own && !matches!(cmd, op::TIOCGPGRP if tty.state.lock().session.upgrade().is_some_and(|s| !Arc::ptr_eq(&s, &task.group().session()))) {
+            if !own
+                && !matches!(cmd, op::TIOCGPGRP if tty.state.lock().session.upgrade().is_some_and(|s| !Arc::ptr_eq(&s, &task.group().session())))
+            {
                 return Err(Errno::ENOTTY);
             }
             let number = foreground.map_or(0, |f| f.id.nr_in(&task.pid_ns()));
@@ -122,7 +168,9 @@ fn flush(tty: &Tty, what: u64) -> Result<i64, Errno> {
 
 fn set_foreground(tty: &Arc<Tty>, task: &Task, number: i32) -> Result<i64, Errno> {
     let session = task.group().session();
-    let own = session.tty().is_some_and(|t| std::ptr::addr_eq(Arc::as_ptr(&t), Arc::as_ptr(tty)));
+    let own = session
+        .tty()
+        .is_some_and(|t| std::ptr::addr_eq(Arc::as_ptr(&t), Arc::as_ptr(tty)));
     if !own {
         return Err(Errno::ENOTTY);
     }
@@ -130,7 +178,11 @@ fn set_foreground(tty: &Arc<Tty>, task: &Task, number: i32) -> Result<i64, Errno
     if number < 0 {
         return Err(Errno::EINVAL);
     }
-    let pgrp = task.pid_ns().lookup(number).and_then(|p| p.process_group()).ok_or(Errno::ESRCH)?;
+    let pgrp = task
+        .pid_ns()
+        .lookup(number)
+        .and_then(|p| p.process_group())
+        .ok_or(Errno::ESRCH)?;
     if !Arc::ptr_eq(&pgrp.session, &session) {
         return Err(Errno::EPERM);
     }
@@ -160,7 +212,13 @@ fn set_controlling(tty: &Arc<Tty>, task: &Task, steal: u64) -> Result<i64, Errno
 }
 
 /// A program's end.
-pub(super) fn slave(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+pub(super) fn slave(
+    tty: &Arc<Tty>,
+    caller: &dyn Caller,
+    mem: &dyn UserMemory,
+    cmd: u32,
+    arg: u64,
+) -> Result<i64, Errno> {
     match cmd {
         op::FIONREAD => {
             let state = tty.state.lock();
@@ -173,7 +231,10 @@ pub(super) fn slave(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, c
         op::TIOCNOTTY => {
             let task = task(caller)?;
             let session = task.group().session();
-            if !session.tty().is_some_and(|t| std::ptr::addr_eq(Arc::as_ptr(&t), Arc::as_ptr(tty))) {
+            if !session
+                .tty()
+                .is_some_and(|t| std::ptr::addr_eq(Arc::as_ptr(&t), Arc::as_ptr(tty)))
+            {
                 return Err(Errno::ENOTTY);
             }
             if Arc::ptr_eq(&session.id, task.group().pid()) {
@@ -211,7 +272,13 @@ pub(super) fn slave(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, c
 }
 
 /// The controller's end.
-pub(super) fn master(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+pub(super) fn master(
+    tty: &Arc<Tty>,
+    caller: &dyn Caller,
+    mem: &dyn UserMemory,
+    cmd: u32,
+    arg: u64,
+) -> Result<i64, Errno> {
     match cmd {
         op::TIOCGPTN => put(mem, arg, &tty.index.unwrap_or(0)),
         op::TIOCSPTLCK => {
@@ -235,7 +302,10 @@ pub(super) fn master(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, 
             put(mem, arg, &on)
         }
         op::TIOCSIG => {
-            let signal = i32::try_from(arg).ok().and_then(abi::signal::Signal::new).ok_or(Errno::EINVAL)?;
+            let signal = i32::try_from(arg)
+                .ok()
+                .and_then(abi::signal::Signal::new)
+                .ok_or(Errno::EINVAL)?;
             if let Some(foreground) = tty.foreground() {
                 foreground.signal(signal);
             }
@@ -247,7 +317,9 @@ pub(super) fn master(tty: &Arc<Tty>, caller: &dyn Caller, mem: &dyn UserMemory, 
         }
         op::TIOCOUTQ => put(mem, arg, &0i32),
         op::TIOCGPGRP => {
-            let number = tty.foreground().map_or(0, |f| task(caller).map_or(0, |t| f.id.nr_in(&t.pid_ns())));
+            let number = tty
+                .foreground()
+                .map_or(0, |f| task(caller).map_or(0, |t| f.id.nr_in(&t.pid_ns())));
             put(mem, arg, &number)
         }
         _ => common(tty, caller, mem, cmd, arg),

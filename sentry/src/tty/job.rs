@@ -13,15 +13,26 @@ use std::sync::Arc;
 fn in_background(tty: &Tty, task: &Task) -> bool {
     let pgrp = task.group().process_group();
     let state = tty.state.lock();
-    let own = state.session.upgrade().is_some_and(|s| Arc::ptr_eq(&s, &pgrp.session));
-    own && state.foreground.upgrade().is_some_and(|f| !Arc::ptr_eq(&f, &pgrp))
+    let own = state
+        .session
+        .upgrade()
+        .is_some_and(|s| Arc::ptr_eq(&s, &pgrp.session));
+    own && state
+        .foreground
+        .upgrade()
+        .is_some_and(|f| !Arc::ptr_eq(&f, &pgrp))
 }
 
 /// Stops a background group with `signal`, or says what a call answers instead.
 fn background(task: &Task, signal: Signal, orphaned: Errno) -> Result<(), Errno> {
-    let ignored = task.group().handlers().get(signal).sa_handler == SIG_IGN || task.signals.lock().blocked.contains(signal);
+    let ignored = task.group().handlers().get(signal).sa_handler == SIG_IGN
+        || task.signals.lock().blocked.contains(signal);
     if ignored {
-        return if signal == Signal::SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
+        return if signal == Signal::SIGTTIN {
+            Err(Errno::EIO)
+        } else {
+            Ok(())
+        };
     }
     let pgrp = task.group().process_group();
     if pgrp.is_orphaned() {
@@ -35,7 +46,9 @@ fn background(task: &Task, signal: Signal, orphaned: Errno) -> Result<(), Errno>
 
 /// Before a read: `SIGTTIN` for the background. Returns the time limit that `VTIME` sets, a monotonic deadline.
 pub fn before_read(cx: &Cx, file: &File) -> Result<Option<u64>, Errno> {
-    let Some(Slave(tty)) = file.downcast::<Slave>() else { return Ok(None) };
+    let Some(Slave(tty)) = file.downcast::<Slave>() else {
+        return Ok(None);
+    };
     if in_background(tty, cx.task()) {
         background(cx.task(), Signal::SIGTTIN, Errno::EIO)?;
     }
@@ -44,12 +57,16 @@ pub fn before_read(cx: &Cx, file: &File) -> Result<Option<u64>, Errno> {
     if termios.c_lflag & ICANON != 0 || cc(VMIN) != 0 || cc(VTIME) == 0 {
         return Ok(None);
     }
-    Ok(Some(cx.kernel().clock.monotonic().saturating_add(u64::from(cc(VTIME)).saturating_mul(100_000_000))))
+    Ok(Some(cx.kernel().clock.monotonic().saturating_add(
+        u64::from(cc(VTIME)).saturating_mul(100_000_000),
+    )))
 }
 
 /// Before a write: `SIGTTOU` for the background when the terminal asks for it.
 pub fn before_write(cx: &Cx, file: &File) -> Result<(), Errno> {
-    let Some(Slave(tty)) = file.downcast::<Slave>() else { return Ok(()) };
+    let Some(Slave(tty)) = file.downcast::<Slave>() else {
+        return Ok(());
+    };
     if tty.state.lock().termios.c_lflag & TOSTOP != 0 && in_background(tty, cx.task()) {
         background(cx.task(), Signal::SIGTTOU, Errno::EIO)?;
     }
@@ -58,5 +75,9 @@ pub fn before_write(cx: &Cx, file: &File) -> Result<(), Errno> {
 
 /// Before a change of the terminal's state.
 pub(super) fn before_change(tty: &Tty, task: &Task) -> Result<(), Errno> {
-    if in_background(tty, task) { background(task, Signal::SIGTTOU, Errno::EIO) } else { Ok(()) }
+    if in_background(tty, task) {
+        background(task, Signal::SIGTTOU, Errno::EIO)
+    } else {
+        Ok(())
+    }
 }

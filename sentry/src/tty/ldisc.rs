@@ -35,7 +35,9 @@ pub struct LineDiscipline {
 }
 
 fn is(cc: &Termios, index: usize, byte: u8) -> bool {
-    cc.c_cc.get(index).is_some_and(|c| *c == byte && *c != t::POSIX_VDISABLE)
+    cc.c_cc
+        .get(index)
+        .is_some_and(|c| *c == byte && *c != t::POSIX_VDISABLE)
 }
 
 impl LineDiscipline {
@@ -50,7 +52,11 @@ impl LineDiscipline {
 
     fn input_byte(&mut self, byte: u8, cc: &Termios, effects: &mut Effects) {
         let (iflag, lflag) = (cc.c_iflag, cc.c_lflag);
-        let mut byte = if iflag & t::ISTRIP != 0 { byte & 0x7f } else { byte };
+        let mut byte = if iflag & t::ISTRIP != 0 {
+            byte & 0x7f
+        } else {
+            byte
+        };
         if std::mem::take(&mut self.literal) {
             self.store(byte, cc, effects);
             return;
@@ -73,7 +79,11 @@ impl LineDiscipline {
             }
         }
         if lflag & t::ISIG != 0 {
-            for (index, signal) in [(t::VINTR, Signal::SIGINT), (t::VQUIT, Signal::SIGQUIT), (t::VSUSP, Signal::SIGTSTP)] {
+            for (index, signal) in [
+                (t::VINTR, Signal::SIGINT),
+                (t::VQUIT, Signal::SIGQUIT),
+                (t::VSUSP, Signal::SIGTSTP),
+            ] {
                 if is(cc, index, byte) {
                     if lflag & t::NOFLSH == 0 {
                         self.flush();
@@ -113,10 +123,16 @@ impl LineDiscipline {
                 }
             }
         } else if lflag & t::IEXTEN != 0 && is(cc, t::VWERASE, byte) {
-            let kept = self.line.iter().rposition(|b| b.is_ascii_alphanumeric() || *b == b'_').map_or(0, |last| {
-                let head = self.line.get(..=last).unwrap_or_default();
-                head.iter().rposition(|b| !(b.is_ascii_alphanumeric() || *b == b'_')).map_or(0, |p| p.saturating_add(1))
-            });
+            let kept = self
+                .line
+                .iter()
+                .rposition(|b| b.is_ascii_alphanumeric() || *b == b'_')
+                .map_or(0, |last| {
+                    let head = self.line.get(..=last).unwrap_or_default();
+                    head.iter()
+                        .rposition(|b| !(b.is_ascii_alphanumeric() || *b == b'_'))
+                        .map_or(0, |p| p.saturating_add(1))
+                });
             let count = self.line.len().saturating_sub(kept);
             self.erase(count, cc, effects);
         } else if is(cc, t::VEOF, byte) {
@@ -155,7 +171,11 @@ impl LineDiscipline {
                 self.echo(erase, cc, effects);
                 continue;
             }
-            let width = if byte < 0x20 && cc.c_lflag & t::ECHOCTL != 0 { 2 } else { 1 };
+            let width = if byte < 0x20 && cc.c_lflag & t::ECHOCTL != 0 {
+                2
+            } else {
+                1
+            };
             for _ in 0..width {
                 self.emit(b"\x08 \x08", cc, effects);
             }
@@ -237,7 +257,11 @@ impl LineDiscipline {
                     out.push(8);
                 }
                 other => {
-                    let other = if cc.c_oflag & t::OLCUC != 0 { other.to_ascii_uppercase() } else { other };
+                    let other = if cc.c_oflag & t::OLCUC != 0 {
+                        other.to_ascii_uppercase()
+                    } else {
+                        other
+                    };
                     if other >= 0x20 && other & 0xc0 != 0x80 {
                         self.column = self.column.saturating_add(1);
                     }
@@ -254,7 +278,12 @@ impl LineDiscipline {
             return !self.lines.is_empty();
         }
         let min = usize::from(cc.c_cc.get(t::VMIN).copied().unwrap_or(1)).max(1);
-        self.ready.len() >= if cc.c_cc.get(t::VTIME).copied().unwrap_or(0) != 0 { 1 } else { min }
+        self.ready.len()
+            >= if cc.c_cc.get(t::VTIME).copied().unwrap_or(0) != 0 {
+                1
+            } else {
+                min
+            }
     }
 
     /// Takes what a read of `buf.len()` bytes gets: `None` when it must wait.
@@ -286,7 +315,11 @@ impl LineDiscipline {
 
     /// Bytes that `FIONREAD` reports.
     pub fn available(&self, cc: &Termios) -> usize {
-        if cc.c_lflag & t::ICANON != 0 { self.lines.iter().sum() } else { self.ready.len() }
+        if cc.c_lflag & t::ICANON != 0 {
+            self.lines.iter().sum()
+        } else {
+            self.ready.len()
+        }
     }
 
     /// Drops all input (`TCIFLUSH`, signals).
@@ -341,7 +374,12 @@ mod tests {
 
     #[test]
     fn raw_mode_gives_bytes_as_they_come() {
-        let raw = Termios { c_lflag: 0, c_iflag: 0, c_oflag: 0, ..Termios::STD };
+        let raw = Termios {
+            c_lflag: 0,
+            c_iflag: 0,
+            c_oflag: 0,
+            ..Termios::STD
+        };
         let (mut ldisc, effects) = typed(b"\x03\r\x7f", &raw);
         assert!(effects.echo.is_empty() && effects.signals.is_empty());
         let mut buf = [0; 8];

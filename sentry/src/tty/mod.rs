@@ -269,7 +269,10 @@ impl ControllingTty for Tty {
     fn disassociate(&self) {
         let (session, foreground) = {
             let mut state = self.state.lock();
-            (std::mem::take(&mut state.session).upgrade(), std::mem::take(&mut state.foreground).upgrade())
+            (
+                std::mem::take(&mut state.session).upgrade(),
+                std::mem::take(&mut state.foreground).upgrade(),
+            )
         };
         if let Some(foreground) = foreground {
             foreground.signal(Signal::SIGHUP);

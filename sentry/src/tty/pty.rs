@@ -39,7 +39,13 @@ impl FileOps for Slave {
     fn read(&self, _file: &File, buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
         self.0.slave_read(buf)
     }
-    fn write(&self, _file: &File, _caller: &dyn Caller, buf: &[u8], _pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        buf: &[u8],
+        _pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         self.0.slave_write(buf).map(|n| (n, 0))
     }
     fn poll(&self, _file: &File) -> Events {
@@ -48,7 +54,14 @@ impl FileOps for Slave {
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.0.slave_events)
     }
-    fn ioctl(&self, _file: &File, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         ioctl::slave(&self.0, caller, mem, cmd, arg)
     }
     fn release(&self, _file: &File) {
@@ -72,7 +85,9 @@ impl FileOps for Master {
     fn read(&self, _file: &File, buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
         let mut state = self.tty.state.lock();
         if state.packet {
-            let Some((first, rest)) = buf.split_first_mut() else { return Ok(0) };
+            let Some((first, rest)) = buf.split_first_mut() else {
+                return Ok(0);
+            };
             if state.packet_status != 0 {
                 *first = std::mem::take(&mut state.packet_status);
                 return Ok(1);
@@ -86,14 +101,24 @@ impl FileOps for Master {
             }
         }
         if state.output.is_empty() {
-            return if state.had_slave && state.slaves == 0 { Err(Errno::EIO) } else { Err(Errno::EAGAIN) };
+            return if state.had_slave && state.slaves == 0 {
+                Err(Errno::EIO)
+            } else {
+                Err(Errno::EAGAIN)
+            };
         }
         let n = take(&mut state.output, buf);
         drop(state);
         self.tty.slave_events.notify(Events::WRITE);
         Ok(n)
     }
-    fn write(&self, _file: &File, _caller: &dyn Caller, buf: &[u8], _pos: Pos) -> Result<(usize, u64), Errno> {
+    fn write(
+        &self,
+        _file: &File,
+        _caller: &dyn Caller,
+        buf: &[u8],
+        _pos: Pos,
+    ) -> Result<(usize, u64), Errno> {
         let part = buf.get(..1024).unwrap_or(buf);
         if !self.tty.state.lock().ldisc.has_room() {
             return Err(Errno::EAGAIN);
@@ -121,7 +146,14 @@ impl FileOps for Master {
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.tty.master_events)
     }
-    fn ioctl(&self, _file: &File, caller: &dyn Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        _file: &File,
+        caller: &dyn Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         ioctl::master(&self.tty, caller, mem, cmd, arg)
     }
     fn release(&self, _file: &File) {

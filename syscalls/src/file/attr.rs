@@ -59,7 +59,14 @@ pub fn fchown(cx: &mut Cx, fd: Fd, uid: u32, gid: u32) -> SysResult {
 }
 
 /// fchownat(2)
-pub fn fchownat(cx: &mut Cx, dir: DirFd, path: UserPath, uid: u32, gid: u32, flags: i32) -> SysResult {
+pub fn fchownat(
+    cx: &mut Cx,
+    dir: DirFd,
+    path: UserPath,
+    uid: u32,
+    gid: u32,
+    flags: i32,
+) -> SysResult {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -75,7 +82,9 @@ fn time_set(ts: &Timespec) -> Result<TimeSet, Errno> {
     match ts.tv_nsec {
         UTIME_NOW => Ok(TimeSet::Now),
         UTIME_OMIT => Ok(TimeSet::Omit),
-        nsec if (0..1_000_000_000).contains(&nsec) => Ok(TimeSet::At(ts.tv_sec.saturating_mul(1_000_000_000).saturating_add(nsec))),
+        nsec if (0..1_000_000_000).contains(&nsec) => Ok(TimeSet::At(
+            ts.tv_sec.saturating_mul(1_000_000_000).saturating_add(nsec),
+        )),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -86,7 +95,13 @@ fn set_times(cx: &Cx, at: &Path, atime: TimeSet, mtime: TimeSet) -> SysResult {
 }
 
 /// utimensat(2): a null path means the descriptor itself.
-pub fn utimensat(cx: &mut Cx, dir: DirFd, path: UserPath, times: UserAddr<[Timespec; 2]>, flags: i32) -> SysResult {
+pub fn utimensat(
+    cx: &mut Cx,
+    dir: DirFd,
+    path: UserPath,
+    times: UserAddr<[Timespec; 2]>,
+    flags: i32,
+) -> SysResult {
     let (atime, mtime) = match times.some() {
         None => (TimeSet::Now, TimeSet::Now),
         Some(times) => {
@@ -123,7 +138,11 @@ pub fn futimesat(cx: &mut Cx, dir: DirFd, path: UserPath, times: u64) -> SysResu
         None => (TimeSet::Now, TimeSet::Now),
         Some(times) => {
             let set = |tv: &Timeval| match tv.tv_usec {
-                usec if (0..1_000_000).contains(&usec) => Ok(TimeSet::At(tv.tv_sec.saturating_mul(1_000_000_000).saturating_add(usec.saturating_mul(1000)))),
+                usec if (0..1_000_000).contains(&usec) => Ok(TimeSet::At(
+                    tv.tv_sec
+                        .saturating_mul(1_000_000_000)
+                        .saturating_add(usec.saturating_mul(1000)),
+                )),
                 _ => Err(Errno::EINVAL),
             };
             let [a, m] = times.read(cx)?;
@@ -141,7 +160,10 @@ pub fn utime(cx: &mut Cx, path: UserPath, times: u64) -> SysResult {
         None => (TimeSet::Now, TimeSet::Now),
         Some(times) => {
             let buf = times.read(cx)?;
-            (TimeSet::At(buf.actime.saturating_mul(1_000_000_000)), TimeSet::At(buf.modtime.saturating_mul(1_000_000_000)))
+            (
+                TimeSet::At(buf.actime.saturating_mul(1_000_000_000)),
+                TimeSet::At(buf.modtime.saturating_mul(1_000_000_000)),
+            )
         }
     };
     let path = path.read(cx)?;
@@ -151,7 +173,10 @@ pub fn utime(cx: &mut Cx, path: UserPath, times: u64) -> SysResult {
 
 /// `RLIMIT_FSIZE` of a growing truncate: `SIGXFSZ` and `EFBIG`.
 fn check_size(cx: &Cx, size_now: u64, len: u64) -> Result<(), Errno> {
-    let limit = cx.group().limits.soft(sentry::kernel::limits::Resource::Fsize);
+    let limit = cx
+        .group()
+        .limits
+        .soft(sentry::kernel::limits::Resource::Fsize);
     if len > limit && len > size_now {
         super::io::signal_fsize(cx);
         return Err(Errno::EFBIG);
@@ -180,7 +205,9 @@ pub fn ftruncate(cx: &mut Cx, fd: Fd, length: i64) -> SysResult {
 
 /// fallocate(2)
 pub fn fallocate(cx: &mut Cx, fd: Fd, mode: i32, offset: i64, len: i64) -> SysResult {
-    let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else { return Err(Errno::EINVAL) };
+    let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else {
+        return Err(Errno::EINVAL);
+    };
     if len == 0 {
         return Err(Errno::EINVAL);
     }
@@ -194,11 +221,15 @@ pub fn fallocate(cx: &mut Cx, fd: Fd, mode: i32, offset: i64, len: i64) -> SysRe
         NodeKind::Directory => return Err(Errno::EISDIR),
         _ => return Err(Errno::ENODEV),
     }
-    let end = offset.checked_add(len).filter(|e| i64::try_from(*e).is_ok()).ok_or(Errno::EFBIG)?;
+    let end = offset
+        .checked_add(len)
+        .filter(|e| i64::try_from(*e).is_ok())
+        .ok_or(Errno::EFBIG)?;
     if mode & 1 == 0 {
         check_size(cx, file.inode().attr()?.size, end)?;
     }
-    file.ops().allocate(&file, &**cx.task(), mode, offset, len)?;
+    file.ops()
+        .allocate(&file, &**cx.task(), mode, offset, len)?;
     Ok(0)
 }
 
@@ -239,7 +270,10 @@ pub fn sync_file_range(cx: &mut Cx, fd: Fd, offset: i64, len: i64, flags: u32) -
         return Err(Errno::EINVAL);
     }
     let file = open_file(cx, fd)?;
-    if matches!(file.inode().kind(), NodeKind::Fifo | NodeKind::Socket | NodeKind::CharDevice(_)) {
+    if matches!(
+        file.inode().kind(),
+        NodeKind::Fifo | NodeKind::Socket | NodeKind::CharDevice(_)
+    ) {
         return Err(Errno::ESPIPE);
     }
     if flags != 0 {

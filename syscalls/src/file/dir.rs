@@ -10,7 +10,13 @@ use sentry::syscall::SysResult;
 /// The largest buffer filled in one call.
 const MOST: usize = 128 << 10;
 
-fn list(cx: &Cx, fd: Fd, addr: u64, count: u32, encode: fn(&DirEntry<'_>, &mut Vec<u8>)) -> SysResult {
+fn list(
+    cx: &Cx,
+    fd: Fd,
+    addr: u64,
+    count: u32,
+    encode: fn(&DirEntry<'_>, &mut Vec<u8>),
+) -> SysResult {
     let file = open_file(cx, fd)?;
     let size = usize::try_from(count).unwrap_or(MOST).min(MOST);
     let mut out = Vec::with_capacity(size.min(4096));

@@ -31,7 +31,11 @@ pub fn epoll_create1(cx: &mut Cx, flags: i32) -> SysResult {
 
 /// epoll_ctl(2)
 pub fn epoll_ctl(cx: &mut Cx, epfd: Fd, op: i32, fd: Fd, event: UserAddr<EpollEvent>) -> SysResult {
-    let event = if op == EPOLL_CTL_DEL { EpollEvent::default() } else { event.read(cx)? };
+    let event = if op == EPOLL_CTL_DEL {
+        EpollEvent::default()
+    } else {
+        event.read(cx)?
+    };
     let instance = file(cx, epfd)?;
     let target = file(cx, fd)?;
     let epoll = fs::epoll::of(&instance).ok_or(Errno::EINVAL)?;
@@ -40,12 +44,17 @@ pub fn epoll_ctl(cx: &mut Cx, epfd: Fd, op: i32, fd: Fd, event: UserAddr<EpollEv
 }
 
 fn wait(cx: &Cx, epfd: Fd, events: u64, max: i32, deadline: Option<u64>) -> SysResult {
-    let max = usize::try_from(max).ok().filter(|m| *m > 0 && *m <= i32::MAX as usize / 12).ok_or(Errno::EINVAL)?;
+    let max = usize::try_from(max)
+        .ok()
+        .filter(|m| *m > 0 && *m <= i32::MAX as usize / 12)
+        .ok_or(Errno::EINVAL)?;
     let file = open_file(cx, epfd)?;
     let epoll = fs::epoll::of(&file).ok_or(Errno::EINVAL)?;
     let mut found = epoll.collect(max);
     if found.is_empty() && deadline != Some(0) {
-        let key = epoll.waiters().register_exclusive(cx.waker().clone(), Events::READ);
+        let key = epoll
+            .waiters()
+            .register_exclusive(cx.waker().clone(), Events::READ);
         let ended = loop {
             found = epoll.collect(max);
             if !found.is_empty() {
@@ -63,26 +72,52 @@ fn wait(cx: &Cx, epfd: Fd, events: u64, max: i32, deadline: Option<u64>) -> SysR
         epoll.waiters().unregister(key);
         ended?;
     }
-    let out: Vec<EpollEvent> = found.iter().map(|(events, data)| EpollEvent { events: *events, data: *data }).collect();
+    let out: Vec<EpollEvent> = found
+        .iter()
+        .map(|(events, data)| EpollEvent {
+            events: *events,
+            data: *data,
+        })
+        .collect();
     cx.mm()?.write_bytes(events, out.as_slice().as_bytes())?;
     Ok(out.len() as u64)
 }
 
 /// epoll_wait(2)
 pub fn epoll_wait(cx: &mut Cx, epfd: Fd, events: u64, max: i32, timeout: i32) -> SysResult {
-    let deadline = if timeout == 0 { Some(0) } else { deadline_of(cx, timeout) };
+    let deadline = if timeout == 0 {
+        Some(0)
+    } else {
+        deadline_of(cx, timeout)
+    };
     wait(cx, epfd, events, max, deadline)
 }
 
 /// epoll_pwait(2)
-pub fn epoll_pwait(cx: &mut Cx, epfd: Fd, events: u64, max: i32, timeout: i32, mask: UserAddr<SigSet>, size: usize) -> SysResult {
+pub fn epoll_pwait(
+    cx: &mut Cx,
+    epfd: Fd,
+    events: u64,
+    max: i32,
+    timeout: i32,
+    mask: UserAddr<SigSet>,
+    size: usize,
+) -> SysResult {
     apply_mask(cx, mask, size)?;
     let result = epoll_wait(cx, epfd, events, max, timeout);
     end_mask(cx, result)
 }
 
 /// epoll_pwait2(2)
-pub fn epoll_pwait2(cx: &mut Cx, epfd: Fd, events: u64, max: i32, timeout: UserAddr<Timespec>, mask: UserAddr<SigSet>, size: usize) -> SysResult {
+pub fn epoll_pwait2(
+    cx: &mut Cx,
+    epfd: Fd,
+    events: u64,
+    max: i32,
+    timeout: UserAddr<Timespec>,
+    mask: UserAddr<SigSet>,
+    size: usize,
+) -> SysResult {
     let deadline = read_timespec(cx, timeout)?;
     apply_mask(cx, mask, size)?;
     let result = wait(cx, epfd, events, max, deadline);

@@ -13,7 +13,13 @@ use sentry::syscall::SysResult;
 use std::sync::Arc;
 
 /// What an `O_PATH` descriptor answers.
-const PATH_OK: &[i32] = &[op::F_DUPFD, op::F_DUPFD_CLOEXEC, op::F_GETFD, op::F_SETFD, op::F_GETFL];
+const PATH_OK: &[i32] = &[
+    op::F_DUPFD,
+    op::F_DUPFD_CLOEXEC,
+    op::F_GETFD,
+    op::F_SETFD,
+    op::F_GETFL,
+];
 
 /// fcntl(2)
 pub fn fcntl(cx: &mut Cx, fd: Fd, cmd: i32, arg: u64) -> SysResult {
@@ -34,11 +40,23 @@ pub fn fcntl(cx: &mut Cx, fd: Fd, cmd: i32, arg: u64) -> SysResult {
         op::F_SETFD => files.set_cloexec(fd, arg & 1 != 0).map(|()| 0),
         op::F_GETFL => Ok(u64::from(file.flags())),
         op::F_SETFL => set_flags(cx, &file, arg as u32),
-        op::F_GETLK | op::F_SETLK | op::F_SETLKW | op::F_OFD_GETLK | op::F_OFD_SETLK | op::F_OFD_SETLKW => record_lock(cx, &file, files.id(), cmd, arg),
+        op::F_GETLK
+        | op::F_SETLK
+        | op::F_SETLKW
+        | op::F_OFD_GETLK
+        | op::F_OFD_SETLK
+        | op::F_OFD_SETLKW => record_lock(cx, &file, files.id(), cmd, arg),
         op::F_GETPIPE_SZ => Ok(fs::pipe::of(&file).ok_or(Errno::EBADF)?.size() as u64),
-        op::F_SETPIPE_SZ => Ok(fs::pipe::of(&file).ok_or(Errno::EBADF)?.set_size(&fs::Caller::cred(&**cx.task()), arg)? as u64),
+        op::F_SETPIPE_SZ => Ok(fs::pipe::of(&file)
+            .ok_or(Errno::EBADF)?
+            .set_size(&fs::Caller::cred(&**cx.task()), arg)? as u64),
         op::F_ADD_SEALS | op::F_GET_SEALS => seals(&file, cmd, arg),
-        op::F_GETOWN | op::F_SETOWN | op::F_GETOWN_EX | op::F_SETOWN_EX | op::F_GETSIG | op::F_SETSIG => sentry::kernel::sigio::fcntl(cx, &file, cmd, arg),
+        op::F_GETOWN
+        | op::F_SETOWN
+        | op::F_GETOWN_EX
+        | op::F_SETOWN_EX
+        | op::F_GETSIG
+        | op::F_SETSIG => sentry::kernel::sigio::fcntl(cx, &file, cmd, arg),
         op::F_DUPFD_QUERY => {
             let other = Fd::new(arg as i32).and_then(|fd| files.get(fd))?;
             Ok(u64::from(Arc::ptr_eq(&file, &other)))
@@ -93,14 +111,22 @@ fn record_lock(cx: &Cx, file: &Arc<File>, table: u64, cmd: i32, arg: u64) -> Sys
         _ => return Err(Errno::EINVAL),
     };
     let range = Range::new(base, lock.l_start, lock.l_len)?;
-    let owner = if ofd { Owner::Ofd(file.id()) } else { Owner::Posix(table) };
+    let owner = if ofd {
+        Owner::Ofd(file.id())
+    } else {
+        Owner::Posix(table)
+    };
     let locks = fs::locks::of(file.inode().vnode())?;
     if matches!(cmd, op::F_GETLK | op::F_OFD_GETLK) {
         let kind = kind.ok_or(Errno::EINVAL)?;
         match locks.test(owner, kind, range) {
             None => lock.l_type = op::F_UNLCK as i16,
             Some(found) => {
-                lock.l_type = if found.kind == Kind::Write { op::F_WRLCK as i16 } else { op::F_RDLCK as i16 };
+                lock.l_type = if found.kind == Kind::Write {
+                    op::F_WRLCK as i16
+                } else {
+                    op::F_RDLCK as i16
+                };
                 lock.l_whence = 0;
                 lock.l_start = i64::try_from(found.range.start).unwrap_or(i64::MAX);
                 lock.l_len = found.range.len();
@@ -112,7 +138,12 @@ fn record_lock(cx: &Cx, file: &Arc<File>, table: u64, cmd: i32, arg: u64) -> Sys
     }
     fs::locks::check_mode(file, kind)?;
     let pid = if ofd { -1 } else { cx.tgid() };
-    let request = Request { owner, kind, range, pid };
+    let request = Request {
+        owner,
+        kind,
+        range,
+        pid,
+    };
     if matches!(cmd, op::F_SETLK | op::F_OFD_SETLK) {
         locks.set(request)?;
         return Ok(0);
@@ -122,7 +153,11 @@ fn record_lock(cx: &Cx, file: &Arc<File>, table: u64, cmd: i32, arg: u64) -> Sys
     cx.wait_on(locks.pollee(), Locks::EVENTS, None, || {
         drop(claim.take());
         claim = locks.set_waiting(request)?;
-        if claim.is_some() { Err(Errno::EAGAIN) } else { Ok(0) }
+        if claim.is_some() {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(0)
+        }
     })
 }
 
@@ -139,7 +174,9 @@ pub fn flock(cx: &mut Cx, fd: Fd, operation: i32) -> SysResult {
     if operation & op::LOCK_NB != 0 {
         return locks.flock(&file, kind).map(|()| 0);
     }
-    cx.wait_on(locks.pollee(), Locks::EVENTS, None, || locks.flock(&file, kind).map(|()| 0))
+    cx.wait_on(locks.pollee(), Locks::EVENTS, None, || {
+        locks.flock(&file, kind).map(|()| 0)
+    })
 }
 
 /// ioctl(2): what every descriptor knows, then the file's own.
@@ -156,7 +193,11 @@ pub fn ioctl(cx: &mut Cx, fd: Fd, cmd: u32, arg: u64) -> SysResult {
     let mm = cx.mm()?;
     let toggle = |bit: u32| -> SysResult {
         let on: i32 = mm.read_obj(arg)?;
-        let flags = if on != 0 { file.flags() | bit } else { file.flags() & !bit };
+        let flags = if on != 0 {
+            file.flags() | bit
+        } else {
+            file.flags() & !bit
+        };
         set_flags(cx, &file, flags)
     };
     match cmd {
@@ -170,7 +211,9 @@ pub fn ioctl(cx: &mut Cx, fd: Fd, cmd: u32, arg: u64) -> SysResult {
         }
         _ => {
             let memory: &dyn UserMemory = &*mm;
-            file.ops().ioctl(&file, &**cx.task(), memory, cmd, arg).map(|n| n as u64)
+            file.ops()
+                .ioctl(&file, &**cx.task(), memory, cmd, arg)
+                .map(|n| n as u64)
         }
     }
 }

@@ -28,7 +28,9 @@ pub(crate) fn install(cx: &Cx, file: Arc<File>, cloexec: bool) -> SysResult {
 pub fn close(cx: &mut Cx, fd: Fd) -> SysResult {
     let files = cx.files()?;
     let file = files.remove(fd)?;
-    fd_table::close_file(file, files.id()).map(|()| 0).map_err(|e| if e.is_restart() { Errno::EINTR } else { e })
+    fd_table::close_file(file, files.id())
+        .map(|()| 0)
+        .map_err(|e| if e.is_restart() { Errno::EINTR } else { e })
 }
 
 /// close_range(2)

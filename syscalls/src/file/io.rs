@@ -30,7 +30,12 @@ struct At {
     deadline: Option<u64>,
 }
 
-const STREAM: At = At { offset: None, nowait: false, append: false, deadline: None };
+const STREAM: At = At {
+    offset: None,
+    nowait: false,
+    append: false,
+    deadline: None,
+};
 
 /// Borrows the task's buffer; large ones are not kept.
 fn with_scratch<R>(cx: &mut Cx, len: usize, body: impl FnOnce(&mut Cx, &mut [u8]) -> R) -> R {
@@ -60,12 +65,26 @@ fn read_once(cx: &Cx, file: &File, buf: &mut [u8], at: At) -> Result<usize, Errn
         Err(Errno::EAGAIN) if !file.nonblocking() && !at.nowait => {}
         done => return done,
     }
-    let Some(pollee) = file.ops().pollee() else { return Err(Errno::EAGAIN) };
-    wait(cx, pollee, Events::READ | Events::RDHUP, file.ops().timeouts().0, || attempt(buf))
+    let Some(pollee) = file.ops().pollee() else {
+        return Err(Errno::EAGAIN);
+    };
+    wait(
+        cx,
+        pollee,
+        Events::READ | Events::RDHUP,
+        file.ops().timeouts().0,
+        || attempt(buf),
+    )
 }
 
 /// Waits as long as the file says. With a time limit an interrupted call is not restarted, for the time would begin anew.
-fn wait(cx: &Cx, pollee: &fs::Pollee, events: Events, timeout: Option<u64>, attempt: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+fn wait(
+    cx: &Cx,
+    pollee: &fs::Pollee,
+    events: Events,
+    timeout: Option<u64>,
+    attempt: impl FnMut() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
     let deadline = timeout.map(|t| cx.kernel().clock.monotonic().saturating_add(t));
     match cx.wait_on(pollee, events, deadline, attempt) {
         Err(Errno::ERESTARTSYS) if timeout.is_some() => Err(Errno::EINTR),
@@ -84,23 +103,37 @@ fn write_once(cx: &Cx, file: &File, buf: &[u8], at: At) -> Result<usize, Errno> 
         Err(Errno::EAGAIN) if !file.nonblocking() && !at.nowait => {}
         done => return done,
     }
-    let Some(pollee) = file.ops().pollee() else { return Err(Errno::EAGAIN) };
+    let Some(pollee) = file.ops().pollee() else {
+        return Err(Errno::EAGAIN);
+    };
     wait(cx, pollee, Events::WRITE, file.ops().timeouts().1, attempt)
 }
 
 /// `SIGXFSZ` for a write past `RLIMIT_FSIZE`.
 pub(super) fn signal_fsize(cx: &Cx) {
-    cx.group().send_task(cx.task(), SigInfo::kernel(Signal::SIGXFSZ));
+    cx.group()
+        .send_task(cx.task(), SigInfo::kernel(Signal::SIGXFSZ));
 }
 
 /// What a failed write owes besides its error.
 fn write_error(cx: &Cx, errno: Errno) -> Errno {
     match errno {
         Errno::EPIPE => {
-            cx.group().send_task(cx.task(), SigInfo::kill(Signal::SIGPIPE, cx.tgid(), cx.task().cred().ruid));
+            cx.group().send_task(
+                cx.task(),
+                SigInfo::kill(Signal::SIGPIPE, cx.tgid(), cx.task().cred().ruid),
+            );
         }
         // Only the limit gives this error below the largest offset.
-        Errno::EFBIG if cx.group().limits.soft(sentry::kernel::limits::Resource::Fsize) != u64::MAX => signal_fsize(cx),
+        Errno::EFBIG
+            if cx
+                .group()
+                .limits
+                .soft(sentry::kernel::limits::Resource::Fsize)
+                != u64::MAX =>
+        {
+            signal_fsize(cx)
+        }
         _ => {}
     }
     errno
@@ -112,7 +145,11 @@ fn read_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysResu
         return Err(Errno::EBADF);
     }
     at.deadline = sentry::tty::before_read(cx, &file)?;
-    let total = segments.iter().map(|s| s.iov_len as usize).fold(0usize, usize::saturating_add).min(MAX_RW_COUNT);
+    let total = segments
+        .iter()
+        .map(|s| s.iov_len as usize)
+        .fold(0usize, usize::saturating_add)
+        .min(MAX_RW_COUNT);
     let seekable = file.ops().seekable();
     let mut done = 0usize;
     // One vector of small pieces is one read: datagrams and packets must not be split.
@@ -151,7 +188,11 @@ fn write_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRes
         return Err(Errno::EBADF);
     }
     sentry::tty::before_write(cx, &file)?;
-    let total = segments.iter().map(|s| s.iov_len as usize).fold(0usize, usize::saturating_add).min(MAX_RW_COUNT);
+    let total = segments
+        .iter()
+        .map(|s| s.iov_len as usize)
+        .fold(0usize, usize::saturating_add)
+        .min(MAX_RW_COUNT);
     let mut done = 0usize;
     with_scratch(cx, total.min(CHUNK), |cx, buf| {
         loop {
@@ -171,7 +212,11 @@ fn write_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRes
             done = done.saturating_add(n);
             at.offset = at.offset.map(|o| o.saturating_add(n as u64));
             // A stream takes the whole count unless it is non-blocking or somebody interrupts.
-            if done >= total || got < want || n == 0 || (n < got && (file.nonblocking() || at.nowait || file.ops().seekable())) {
+            if done >= total
+                || got < want
+                || n == 0
+                || (n < got && (file.nonblocking() || at.nowait || file.ops().seekable()))
+            {
                 break;
             }
         }
@@ -192,7 +237,10 @@ fn window(segments: &[Iovec], mut skip: usize, mut len: usize) -> Vec<Iovec> {
         if take == 0 {
             break;
         }
-        out.push(Iovec { iov_base: segment.iov_base.wrapping_add(skip as u64), iov_len: take as u64 });
+        out.push(Iovec {
+            iov_base: segment.iov_base.wrapping_add(skip as u64),
+            iov_len: take as u64,
+        });
         len = len.saturating_sub(take);
         skip = 0;
     }
@@ -203,7 +251,9 @@ fn copy_out(cx: &Cx, segments: &[Iovec], skip: usize, data: &[u8]) -> Result<usi
     let mm = cx.mm()?;
     let mut done = 0usize;
     for part in window(segments, skip, data.len()) {
-        let bytes = data.get(done..done.saturating_add(part.iov_len as usize)).unwrap_or_default();
+        let bytes = data
+            .get(done..done.saturating_add(part.iov_len as usize))
+            .unwrap_or_default();
         match mm.write_bytes(part.iov_base, bytes) {
             Ok(()) => done = done.saturating_add(bytes.len()),
             Err(_) if done > 0 => break,
@@ -229,7 +279,10 @@ fn copy_in(cx: &Cx, segments: &[Iovec], skip: usize, buf: &mut [u8]) -> Result<u
 }
 
 fn single(addr: u64, count: usize) -> [Iovec; 1] {
-    [Iovec { iov_base: addr, iov_len: count.min(MAX_RW_COUNT) as u64 }]
+    [Iovec {
+        iov_base: addr,
+        iov_len: count.min(MAX_RW_COUNT) as u64,
+    }]
 }
 
 /// Copies in and checks an iovec array.
@@ -263,7 +316,10 @@ fn positioned(cx: &Cx, fd: Fd, offset: i64) -> Result<At, Errno> {
     if !open_file(cx, fd)?.ops().seekable() {
         return Err(Errno::ESPIPE);
     }
-    Ok(At { offset: Some(offset), ..STREAM })
+    Ok(At {
+        offset: Some(offset),
+        ..STREAM
+    })
 }
 
 /// pread64(2)
@@ -308,22 +364,48 @@ fn with_flags(cx: &Cx, fd: Fd, offset: i64, flags: u32, known: u32) -> Result<At
     if flags & !known != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
-    let mut at = if offset == -1 { STREAM } else { positioned(cx, fd, offset)? };
+    let mut at = if offset == -1 {
+        STREAM
+    } else {
+        positioned(cx, fd, offset)?
+    };
     at.nowait = flags & RWF_NOWAIT != 0;
     at.append = flags & RWF_APPEND != 0;
     Ok(at)
 }
 
 /// preadv2(2)
-pub fn preadv2(cx: &mut Cx, fd: Fd, iov: u64, count: usize, offset: i64, _high: u64, flags: u32) -> SysResult {
+pub fn preadv2(
+    cx: &mut Cx,
+    fd: Fd,
+    iov: u64,
+    count: usize,
+    offset: i64,
+    _high: u64,
+    flags: u32,
+) -> SysResult {
     let at = with_flags(cx, fd, offset, flags, RWF_HIPRI | RWF_NOWAIT)?;
     let segments = read_iovecs(cx, iov, count)?;
     read_segments(cx, fd, &segments, at)
 }
 
 /// pwritev2(2)
-pub fn pwritev2(cx: &mut Cx, fd: Fd, iov: u64, count: usize, offset: i64, _high: u64, flags: u32) -> SysResult {
-    let at = with_flags(cx, fd, offset, flags, RWF_HIPRI | RWF_NOWAIT | RWF_APPEND | RWF_SYNC | RWF_DSYNC)?;
+pub fn pwritev2(
+    cx: &mut Cx,
+    fd: Fd,
+    iov: u64,
+    count: usize,
+    offset: i64,
+    _high: u64,
+    flags: u32,
+) -> SysResult {
+    let at = with_flags(
+        cx,
+        fd,
+        offset,
+        flags,
+        RWF_HIPRI | RWF_NOWAIT | RWF_APPEND | RWF_SYNC | RWF_DSYNC,
+    )?;
     let segments = read_iovecs(cx, iov, count)?;
     let n = write_segments(cx, fd, &segments, at)?;
     if flags & (RWF_SYNC | RWF_DSYNC) != 0 {

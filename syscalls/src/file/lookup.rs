@@ -22,7 +22,11 @@ pub(super) fn file(cx: &Cx, fd: Fd) -> Result<Arc<File>, Errno> {
 /// The file of a descriptor that is more than a name.
 pub(super) fn open_file(cx: &Cx, fd: Fd) -> Result<Arc<File>, Errno> {
     let file = file(cx, fd)?;
-    if file.is_path() { Err(Errno::EBADF) } else { Ok(file) }
+    if file.is_path() {
+        Err(Errno::EBADF)
+    } else {
+        Ok(file)
+    }
 }
 
 /// A walk's fixed points: the root, and where a relative path starts.
@@ -41,17 +45,30 @@ impl From {
             DirFd::Fd(fd) if path.first() != Some(&b'/') => file(cx, Fd::new(fd)?)?.path().clone(),
             _ => cwd,
         };
-        Ok(Self { root, start, flags: LookupFlags::empty(), resolve: Resolve::empty() })
+        Ok(Self {
+            root,
+            start,
+            flags: LookupFlags::empty(),
+            resolve: Resolve::empty(),
+        })
     }
     /// With the final component's treatment from `AT_*` flags.
     pub fn at_flags(mut self, flags: i32) -> Self {
-        self.flags.set(LookupFlags::NOFOLLOW, flags & AT_SYMLINK_NOFOLLOW != 0);
-        self.flags.set(LookupFlags::EMPTY, flags & AT_EMPTY_PATH != 0);
+        self.flags
+            .set(LookupFlags::NOFOLLOW, flags & AT_SYMLINK_NOFOLLOW != 0);
+        self.flags
+            .set(LookupFlags::EMPTY, flags & AT_EMPTY_PATH != 0);
         self
     }
     /// The walk itself.
     pub fn lookup<'a>(&'a self, cx: &'a Cx) -> Lookup<'a> {
-        Lookup { caller: &**cx.task(), root: &self.root, start: &self.start, flags: self.flags, resolve: self.resolve }
+        Lookup {
+            caller: &**cx.task(),
+            root: &self.root,
+            start: &self.start,
+            flags: self.flags,
+            resolve: self.resolve,
+        }
     }
 }
 

@@ -20,8 +20,8 @@ use crate::args::{DirFd, Fd, InBuf, LooseFlags, Octal, OutBuf, UserAddr, UserPat
 use abi::fcntl::OpenFlags;
 use abi::stat::{Stat, Statx};
 use abi::time::Timespec;
-use sentry::syscall::Syscall;
 pub(crate) use fd::install;
+use sentry::syscall::Syscall;
 pub(crate) use wait::nanoseconds;
 
 type Open = LooseFlags<OpenFlags>;

@@ -1,6 +1,8 @@
 //! Names: mkdir(2), mknod(2), symlink(2), link(2), unlink(2), rename(2); the working and root directory; umask(2).
 
-use super::lookup::{AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, From, file, resolve};
+use super::lookup::{
+    AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, From, file, resolve,
+};
 use crate::args::{DirFd, Fd, Octal, OutBuf, UserPath};
 use abi::Errno;
 use fs::NodeKind;
@@ -39,7 +41,9 @@ pub fn mknodat(cx: &mut Cx, dir: DirFd, path: UserPath, mode: Octal, dev: u64) -
         _ => return Err(Errno::EINVAL),
     };
     let path = path.read(cx)?;
-    From::new(cx, dir, &path)?.lookup(cx).mknod(&path, kind, mode.0 & 0o7777)?;
+    From::new(cx, dir, &path)?
+        .lookup(cx)
+        .mknod(&path, kind, mode.0 & 0o7777)?;
     Ok(0)
 }
 
@@ -51,7 +55,9 @@ pub fn symlink(cx: &mut Cx, target: UserPath, path: UserPath) -> SysResult {
 /// symlinkat(2)
 pub fn symlinkat(cx: &mut Cx, target: UserPath, dir: DirFd, path: UserPath) -> SysResult {
     let (target, path) = (target.read(cx)?, path.read(cx)?);
-    From::new(cx, dir, &path)?.lookup(cx).symlink(&target, &path)?;
+    From::new(cx, dir, &path)?
+        .lookup(cx)
+        .symlink(&target, &path)?;
     Ok(0)
 }
 
@@ -61,12 +67,24 @@ pub fn link(cx: &mut Cx, old: UserPath, new: UserPath) -> SysResult {
 }
 
 /// linkat(2)
-pub fn linkat(cx: &mut Cx, old_dir: DirFd, old: UserPath, new_dir: DirFd, new: UserPath, flags: i32) -> SysResult {
+pub fn linkat(
+    cx: &mut Cx,
+    old_dir: DirFd,
+    old: UserPath,
+    new_dir: DirFd,
+    new: UserPath,
+    flags: i32,
+) -> SysResult {
     if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
     let (old, new) = (old.read(cx)?, new.read(cx)?);
-    let how = (flags & AT_EMPTY_PATH) | if flags & AT_SYMLINK_FOLLOW == 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
+    let how = (flags & AT_EMPTY_PATH)
+        | if flags & AT_SYMLINK_FOLLOW == 0 {
+            AT_SYMLINK_NOFOLLOW
+        } else {
+            0
+        };
     let at = resolve(cx, old_dir, &old, how)?;
     From::new(cx, new_dir, &new)?.lookup(cx).link(&at, &new)?;
     Ok(0)
@@ -90,7 +108,11 @@ pub fn unlinkat(cx: &mut Cx, dir: DirFd, path: UserPath, flags: i32) -> SysResul
     let path = path.read(cx)?;
     let from = From::new(cx, dir, &path)?;
     let lookup = from.lookup(cx);
-    if flags & AT_REMOVEDIR != 0 { lookup.rmdir(&path)? } else { lookup.unlink(&path)? };
+    if flags & AT_REMOVEDIR != 0 {
+        lookup.rmdir(&path)?
+    } else {
+        lookup.unlink(&path)?
+    };
     Ok(0)
 }
 
@@ -100,15 +122,30 @@ pub fn rename(cx: &mut Cx, old: UserPath, new: UserPath) -> SysResult {
 }
 
 /// renameat(2)
-pub fn renameat(cx: &mut Cx, old_dir: DirFd, old: UserPath, new_dir: DirFd, new: UserPath) -> SysResult {
+pub fn renameat(
+    cx: &mut Cx,
+    old_dir: DirFd,
+    old: UserPath,
+    new_dir: DirFd,
+    new: UserPath,
+) -> SysResult {
     renameat2(cx, old_dir, old, new_dir, new, 0)
 }
 
 /// renameat2(2)
-pub fn renameat2(cx: &mut Cx, old_dir: DirFd, old: UserPath, new_dir: DirFd, new: UserPath, flags: u32) -> SysResult {
+pub fn renameat2(
+    cx: &mut Cx,
+    old_dir: DirFd,
+    old: UserPath,
+    new_dir: DirFd,
+    new: UserPath,
+    flags: u32,
+) -> SysResult {
     let (old, new) = (old.read(cx)?, new.read(cx)?);
     let to = From::new(cx, new_dir, &new)?;
-    From::new(cx, old_dir, &old)?.lookup(cx).rename(&old, &to.start, &new, flags)?;
+    From::new(cx, old_dir, &old)?
+        .lookup(cx)
+        .rename(&old, &to.start, &new, flags)?;
     Ok(0)
 }
 

@@ -18,16 +18,21 @@ pub fn pipe(cx: &mut Cx, fds: UserAddr<[i32; 2]>) -> SysResult {
 /// pipe2(2)
 pub fn pipe2(cx: &mut Cx, fds: UserAddr<[i32; 2]>, flags: Flags) -> SysResult {
     let flags = flags.0;
-    if flags.difference(OpenFlags::O_CLOEXEC | OpenFlags::O_NONBLOCK | OpenFlags::O_DIRECT) != OpenFlags::empty() {
+    if flags.difference(OpenFlags::O_CLOEXEC | OpenFlags::O_NONBLOCK | OpenFlags::O_DIRECT)
+        != OpenFlags::empty()
+    {
         return Err(Errno::EINVAL);
     }
     let (reader, writer) = fs::pipe::pair(&**cx.task(), flags.bits())?;
     let cloexec = flags.contains(OpenFlags::O_CLOEXEC);
     let files = cx.files()?;
     let first = files.install(reader, cloexec, limit(cx))?;
-    let installed = files.install(writer, cloexec, limit(cx)).and_then(|second| {
-        fds.write(cx, &[first.raw(), second.raw()]).inspect_err(|_| drop(files.remove(second)))
-    });
+    let installed = files
+        .install(writer, cloexec, limit(cx))
+        .and_then(|second| {
+            fds.write(cx, &[first.raw(), second.raw()])
+                .inspect_err(|_| drop(files.remove(second)))
+        });
     if let Err(e) = installed {
         drop(files.remove(first));
         return Err(e);
@@ -65,8 +70,15 @@ pub fn inotify_add_watch(cx: &mut Cx, fd: Fd, path: UserPath, mask: u32) -> SysR
     let file = open_file(cx, fd)?;
     let instance = fs::inotify::of(&file).ok_or(Errno::EINVAL)?;
     let path = path.read(cx)?;
-    let nofollow = if mask & IN_DONT_FOLLOW != 0 { super::lookup::AT_SYMLINK_NOFOLLOW } else { 0 };
-    let at = From::new(cx, DirFd::Cwd, &path)?.at_flags(nofollow).lookup(cx).resolve(&path)?;
+    let nofollow = if mask & IN_DONT_FOLLOW != 0 {
+        super::lookup::AT_SYMLINK_NOFOLLOW
+    } else {
+        0
+    };
+    let at = From::new(cx, DirFd::Cwd, &path)?
+        .at_flags(nofollow)
+        .lookup(cx)
+        .resolve(&path)?;
     fs::vfs::access(&**cx.task(), &at, MAY_READ)?;
     Ok(u64::try_from(instance.add_watch(at.inode(), mask)?).unwrap_or(0))
 }
@@ -74,6 +86,8 @@ pub fn inotify_add_watch(cx: &mut Cx, fd: Fd, path: UserPath, mask: u32) -> SysR
 /// inotify_rm_watch(2)
 pub fn inotify_rm_watch(cx: &mut Cx, fd: Fd, wd: i32) -> SysResult {
     let file = open_file(cx, fd)?;
-    fs::inotify::of(&file).ok_or(Errno::EINVAL)?.remove_watch(wd)?;
+    fs::inotify::of(&file)
+        .ok_or(Errno::EINVAL)?
+        .remove_watch(wd)?;
     Ok(0)
 }

@@ -18,11 +18,23 @@ pub fn open(cx: &mut Cx, path: UserPath, flags: LooseFlags<OpenFlags>, mode: Oct
 
 /// creat(2)
 pub fn creat(cx: &mut Cx, path: UserPath, mode: Octal) -> SysResult {
-    openat(cx, DirFd::Cwd, path, LooseFlags(OpenFlags::O_CREAT | OpenFlags::O_WRONLY | OpenFlags::O_TRUNC), mode)
+    openat(
+        cx,
+        DirFd::Cwd,
+        path,
+        LooseFlags(OpenFlags::O_CREAT | OpenFlags::O_WRONLY | OpenFlags::O_TRUNC),
+        mode,
+    )
 }
 
 /// openat(2)
-pub fn openat(cx: &mut Cx, dir: DirFd, path: UserPath, flags: LooseFlags<OpenFlags>, mode: Octal) -> SysResult {
+pub fn openat(
+    cx: &mut Cx,
+    dir: DirFd,
+    path: UserPath,
+    flags: LooseFlags<OpenFlags>,
+    mode: Octal,
+) -> SysResult {
     let path = path.read(cx)?;
     let from = From::new(cx, dir, &path)?;
     open_from(cx, &from, &path, flags.0.bits(), mode.0)
@@ -42,13 +54,25 @@ fn finish(cx: &Cx, file: &Arc<File>) -> Result<(), Errno> {
     if let Some(pollee) = file.ops().pollee()
         && file.ops().open_pending(file)
     {
-        cx.wait_on(pollee, Events::all(), None, || if file.ops().open_pending(file) { Err(Errno::EAGAIN) } else { Ok(()) })?;
+        cx.wait_on(pollee, Events::all(), None, || {
+            if file.ops().open_pending(file) {
+                Err(Errno::EAGAIN)
+            } else {
+                Ok(())
+            }
+        })?;
     }
     Ok(())
 }
 
 /// openat2(2)
-pub fn openat2(cx: &mut Cx, dir: DirFd, path: UserPath, how: UserAddr<OpenHow>, size: usize) -> SysResult {
+pub fn openat2(
+    cx: &mut Cx,
+    dir: DirFd,
+    path: UserPath,
+    how: UserAddr<OpenHow>,
+    size: usize,
+) -> SysResult {
     let full = size_of::<OpenHow>();
     if size < full {
         return Err(Errno::EINVAL);
@@ -57,18 +81,34 @@ pub fn openat2(cx: &mut Cx, dir: DirFd, path: UserPath, how: UserAddr<OpenHow>, 
         return Err(Errno::E2BIG);
     }
     let mut tail = vec![0; size.saturating_sub(full)];
-    let how = how.read(cx).and_then(|h| cx.mm()?.read_bytes(how.addr.wrapping_add(full as u64), &mut tail).map(|()| h))?;
+    let how = how.read(cx).and_then(|h| {
+        cx.mm()?
+            .read_bytes(how.addr.wrapping_add(full as u64), &mut tail)
+            .map(|()| h)
+    })?;
     if tail.iter().any(|b| *b != 0) {
         return Err(Errno::E2BIG);
     }
-    let flags = u32::try_from(how.flags).ok().and_then(OpenFlags::from_bits).ok_or(Errno::EINVAL)?;
+    let flags = u32::try_from(how.flags)
+        .ok()
+        .and_then(OpenFlags::from_bits)
+        .ok_or(Errno::EINVAL)?;
     let resolve = Resolve::from_bits(how.resolve).ok_or(Errno::EINVAL)?;
     let creates = flags.contains(OpenFlags::O_CREAT) || flags.contains(OpenFlags::O_TMPFILE);
-    if (how.mode != 0 && !creates) || how.mode & !0o7777 != 0 || resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT) {
+    if (how.mode != 0 && !creates)
+        || how.mode & !0o7777 != 0
+        || resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT)
+    {
         return Err(Errno::EINVAL);
     }
     if flags.contains(OpenFlags::O_PATH)
-        && flags.intersects(OpenFlags::from_bits_retain(!(OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW | OpenFlags::O_PATH | OpenFlags::O_CLOEXEC).bits()))
+        && flags.intersects(OpenFlags::from_bits_retain(
+            !(OpenFlags::O_DIRECTORY
+                | OpenFlags::O_NOFOLLOW
+                | OpenFlags::O_PATH
+                | OpenFlags::O_CLOEXEC)
+                .bits(),
+        ))
     {
         return Err(Errno::EINVAL);
     }
@@ -76,7 +116,9 @@ pub fn openat2(cx: &mut Cx, dir: DirFd, path: UserPath, how: UserAddr<OpenHow>, 
     let mut from = match dir {
         // A scoped walk of an absolute path still starts at the directory.
         DirFd::Fd(fd) if resolve.contains(Resolve::IN_ROOT) => {
-            let start = super::lookup::file(cx, crate::args::Fd::new(fd)?)?.path().clone();
+            let start = super::lookup::file(cx, crate::args::Fd::new(fd)?)?
+                .path()
+                .clone();
             let mut from = From::new(cx, DirFd::Cwd, b"/")?;
             from.start = start;
             from
@@ -84,5 +126,11 @@ pub fn openat2(cx: &mut Cx, dir: DirFd, path: UserPath, how: UserAddr<OpenHow>, 
         _ => From::new(cx, dir, &path)?,
     };
     from.resolve = resolve;
-    open_from(cx, &from, &path, flags.bits(), u32::try_from(how.mode).unwrap_or(0))
+    open_from(
+        cx,
+        &from,
+        &path,
+        flags.bits(),
+        u32::try_from(how.mode).unwrap_or(0),
+    )
 }

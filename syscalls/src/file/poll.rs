@@ -27,13 +27,22 @@ impl Watch {
 }
 
 /// Waits until `check` counts something, the deadline passes, or a signal comes: registers with every file first, then looks.
-fn wait(cx: &Cx, watches: &mut [Option<Watch>], deadline: Option<u64>, mut check: impl FnMut(&[Option<Watch>]) -> u64) -> SysResult {
+fn wait(
+    cx: &Cx,
+    watches: &mut [Option<Watch>],
+    deadline: Option<u64>,
+    mut check: impl FnMut(&[Option<Watch>]) -> u64,
+) -> SysResult {
     let found = check(watches);
     if found > 0 || deadline == Some(0) {
         return Ok(found);
     }
     for watch in watches.iter_mut().flatten() {
-        watch.key = watch.file.ops().pollee().map(|p| p.register(cx.waker().clone(), watch.wanted));
+        watch.key = watch
+            .file
+            .ops()
+            .pollee()
+            .map(|p| p.register(cx.waker().clone(), watch.wanted));
     }
     let result = loop {
         let found = check(watches);
@@ -66,8 +75,15 @@ fn poll_fds(cx: &Cx, addr: u64, count: u32, deadline: Option<u64>) -> SysResult 
     let mut watches: Vec<Option<Watch>> = fds
         .iter()
         .map(|p| {
-            let file = Fd::new(p.fd).and_then(|fd| files.get(fd)).ok().filter(|f| !f.is_path())?;
-            Some(Watch { file, wanted: Events::from_bits_truncate(u32::from(p.events as u16)), key: None })
+            let file = Fd::new(p.fd)
+                .and_then(|fd| files.get(fd))
+                .ok()
+                .filter(|f| !f.is_path())?;
+            Some(Watch {
+                file,
+                wanted: Events::from_bits_truncate(u32::from(p.events as u16)),
+                key: None,
+            })
         })
         .collect();
     let mut ready = vec![0i16; count];
@@ -93,17 +109,25 @@ fn poll_fds(cx: &Cx, addr: u64, count: u32, deadline: Option<u64>) -> SysResult 
 
 /// poll(2)
 pub fn poll(cx: &mut Cx, fds: u64, count: u32, timeout: i32) -> SysResult {
-    let deadline = if timeout == 0 { Some(0) } else { deadline_of(cx, timeout) };
+    let deadline = if timeout == 0 {
+        Some(0)
+    } else {
+        deadline_of(cx, timeout)
+    };
     match poll_fds(cx, fds, count, deadline) {
         // restart_syscall goes on with the same deadline.
-        Err(Errno::ERESTARTNOHAND) => Err(cx.restart_with(Box::new(move |cx| poll_again(cx, fds, count, deadline)))),
+        Err(Errno::ERESTARTNOHAND) => {
+            Err(cx.restart_with(Box::new(move |cx| poll_again(cx, fds, count, deadline))))
+        }
         other => other,
     }
 }
 
 fn poll_again(cx: &mut Cx, fds: u64, count: u32, deadline: Option<u64>) -> SysResult {
     match poll_fds(cx, fds, count, deadline) {
-        Err(Errno::ERESTARTNOHAND) => Err(cx.restart_with(Box::new(move |cx| poll_again(cx, fds, count, deadline)))),
+        Err(Errno::ERESTARTNOHAND) => {
+            Err(cx.restart_with(Box::new(move |cx| poll_again(cx, fds, count, deadline))))
+        }
         other => other,
     }
 }
@@ -132,14 +156,24 @@ pub(super) fn end_mask(cx: &mut Cx, result: SysResult) -> SysResult {
 fn write_left(cx: &Cx, addr: UserAddr<Timespec>, deadline: Option<u64>) {
     if let (Some(addr), Some(deadline)) = (addr.some(), deadline) {
         let left = deadline.saturating_sub(cx.kernel().clock.monotonic());
-        let ts = Timespec { tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX), tv_nsec: i64::try_from(left % 1_000_000_000).unwrap_or(0) };
+        let ts = Timespec {
+            tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(left % 1_000_000_000).unwrap_or(0),
+        };
         // The wait is over: a read-only timeout is no error.
         let _ = addr.write(cx, &ts);
     }
 }
 
 /// ppoll(2)
-pub fn ppoll(cx: &mut Cx, fds: u64, count: u32, timeout: UserAddr<Timespec>, mask: UserAddr<SigSet>, size: usize) -> SysResult {
+pub fn ppoll(
+    cx: &mut Cx,
+    fds: u64,
+    count: u32,
+    timeout: UserAddr<Timespec>,
+    mask: UserAddr<SigSet>,
+    size: usize,
+) -> SysResult {
     let deadline = read_timespec(cx, timeout)?;
     apply_mask(cx, mask, size)?;
     let result = poll_fds(cx, fds, count, deadline);
@@ -147,13 +181,22 @@ pub fn ppoll(cx: &mut Cx, fds: u64, count: u32, timeout: UserAddr<Timespec>, mas
     end_mask(cx, result)
 }
 
-const IN_SET: Events = Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::HUP).union(Events::ERR);
-const OUT_SET: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND).union(Events::ERR);
+const IN_SET: Events = Events::IN
+    .union(Events::RDNORM)
+    .union(Events::RDBAND)
+    .union(Events::HUP)
+    .union(Events::ERR);
+const OUT_SET: Events = Events::OUT
+    .union(Events::WRNORM)
+    .union(Events::WRBAND)
+    .union(Events::ERR);
 const EXCEPT_SET: Events = Events::PRI;
 
 fn select_sets(cx: &Cx, count: i32, sets: [u64; 3], deadline: Option<u64>) -> SysResult {
     let files = cx.files()?;
-    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(files.size().next_multiple_of(64));
+    let count = usize::try_from(count)
+        .map_err(|_| Errno::EINVAL)?
+        .min(files.size().next_multiple_of(64));
     let bytes = count.div_ceil(64).saturating_mul(8);
     let mm = cx.mm()?;
     let mut wanted = [vec![0u8; bytes], vec![0u8; bytes], vec![0u8; bytes]];
@@ -181,14 +224,22 @@ fn select_sets(cx: &Cx, count: i32, sets: [u64; 3], deadline: Option<u64>) -> Sy
             return Err(Errno::EBADF);
         }
         numbers.push(n);
-        watches.push(Some(Watch { file, wanted: events, key: None }));
+        watches.push(Some(Watch {
+            file,
+            wanted: events,
+            key: None,
+        }));
     }
     let mut result_sets = [vec![0u8; bytes], vec![0u8; bytes], vec![0u8; bytes]];
     let found = wait(cx, &mut watches, deadline, |watches| {
         let mut found = 0u64;
         for (n, watch) in numbers.iter().zip(watches) {
             let ready = watch.as_ref().map_or(Events::empty(), |w| w.file.poll());
-            for ((out, set), mask) in result_sets.iter_mut().zip(&wanted).zip([IN_SET, OUT_SET, EXCEPT_SET]) {
+            for ((out, set), mask) in result_sets
+                .iter_mut()
+                .zip(&wanted)
+                .zip([IN_SET, OUT_SET, EXCEPT_SET])
+            {
                 if bit(set, *n) && ready.intersects(mask) {
                     if let Some(byte) = out.get_mut(n / 8) {
                         *byte |= 1 << (n % 8);
@@ -208,7 +259,14 @@ fn select_sets(cx: &Cx, count: i32, sets: [u64; 3], deadline: Option<u64>) -> Sy
 }
 
 /// select(2)
-pub fn select(cx: &mut Cx, count: i32, read: u64, write: u64, except: u64, timeout: UserAddr<Timeval>) -> SysResult {
+pub fn select(
+    cx: &mut Cx,
+    count: i32,
+    read: u64,
+    write: u64,
+    except: u64,
+    timeout: UserAddr<Timeval>,
+) -> SysResult {
     let deadline = match timeout.some() {
         None => None,
         Some(timeout) => {
@@ -216,28 +274,50 @@ pub fn select(cx: &mut Cx, count: i32, read: u64, write: u64, except: u64, timeo
             // Microseconds over a million are allowed here.
             let usec = u64::try_from(tv.tv_usec).map_err(|_| Errno::EINVAL)?;
             let sec = u64::try_from(tv.tv_sec).map_err(|_| Errno::EINVAL)?;
-            let ns = sec.saturating_mul(1_000_000_000).saturating_add(usec.saturating_mul(1000));
+            let ns = sec
+                .saturating_mul(1_000_000_000)
+                .saturating_add(usec.saturating_mul(1000));
             Some(cx.kernel().clock.monotonic().saturating_add(ns))
         }
     };
     let result = select_sets(cx, count, [read, write, except], deadline);
     if let (Some(addr), Some(deadline)) = (timeout.some(), deadline) {
         let left = deadline.saturating_sub(cx.kernel().clock.monotonic());
-        let tv = Timeval { tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX), tv_usec: i64::try_from(left % 1_000_000_000 / 1000).unwrap_or(0) };
+        let tv = Timeval {
+            tv_sec: i64::try_from(left / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_usec: i64::try_from(left % 1_000_000_000 / 1000).unwrap_or(0),
+        };
         let _ = addr.write(cx, &tv);
     }
     result
 }
 
 /// pselect6(2)
-pub fn pselect6(cx: &mut Cx, count: i32, read: u64, write: u64, except: u64, timeout: UserAddr<Timespec>, mask: UserAddr<SigSetArg>) -> SysResult {
+pub fn pselect6(
+    cx: &mut Cx,
+    count: i32,
+    read: u64,
+    write: u64,
+    except: u64,
+    timeout: UserAddr<Timespec>,
+    mask: UserAddr<SigSetArg>,
+) -> SysResult {
     let deadline = match timeout.some() {
         None => None,
-        Some(t) => Some(cx.kernel().clock.monotonic().saturating_add(nanoseconds(&t.read(cx)?)?)),
+        Some(t) => Some(
+            cx.kernel()
+                .clock
+                .monotonic()
+                .saturating_add(nanoseconds(&t.read(cx)?)?),
+        ),
     };
     if let Some(mask) = mask.some() {
         let arg = mask.read(cx)?;
-        apply_mask(cx, UserAddr::new(arg.ss), usize::try_from(arg.ss_len).unwrap_or(0))?;
+        apply_mask(
+            cx,
+            UserAddr::new(arg.ss),
+            usize::try_from(arg.ss_len).unwrap_or(0),
+        )?;
     }
     let result = select_sets(cx, count, [read, write, except], deadline);
     write_left(cx, timeout, deadline);

@@ -12,12 +12,21 @@ use sentry::kernel::{Cx, Woken};
 use sentry::syscall::SysResult;
 
 /// Repeats `attempt` while it would wait for a side that may be waited for.
-fn wait(cx: &Cx, input: &File, out: &File, flags: u32, mut attempt: impl FnMut() -> Moved) -> SysResult {
+fn wait(
+    cx: &Cx,
+    input: &File,
+    out: &File,
+    flags: u32,
+    mut attempt: impl FnMut() -> Moved,
+) -> SysResult {
     loop {
         let side = match attempt() {
             Ok(n) => return Ok(n as u64),
             Err(Stop::Error(Errno::EPIPE)) => {
-                cx.group().send_task(cx.task(), SigInfo::kill(Signal::SIGPIPE, cx.tgid(), cx.task().cred().ruid));
+                cx.group().send_task(
+                    cx.task(),
+                    SigInfo::kill(Signal::SIGPIPE, cx.tgid(), cx.task().cred().ruid),
+                );
                 return Err(Errno::EPIPE);
             }
             Err(Stop::Error(e)) => return Err(e),
@@ -27,7 +36,9 @@ fn wait(cx: &Cx, input: &File, out: &File, flags: u32, mut attempt: impl FnMut()
             return Err(Errno::EAGAIN);
         }
         let file = if side == Side::In { input } else { out };
-        let Some(pollee) = file.ops().pollee() else { return Err(Errno::EAGAIN) };
+        let Some(pollee) = file.ops().pollee() else {
+            return Err(Errno::EAGAIN);
+        };
         let key = pollee.register(cx.waker().clone(), side.events());
         // Ready already, since the registration: no sleep.
         let ready = file.poll().intersects(side.events() | fs::Events::ALWAYS);
@@ -51,7 +62,15 @@ fn write_offset(cx: &Cx, addr: UserAddr<u64>, offset: Option<u64>) -> Result<(),
 }
 
 /// splice(2)
-pub fn splice(cx: &mut Cx, fd_in: Fd, off_in: UserAddr<u64>, fd_out: Fd, off_out: UserAddr<u64>, len: usize, flags: u32) -> SysResult {
+pub fn splice(
+    cx: &mut Cx,
+    fd_in: Fd,
+    off_in: UserAddr<u64>,
+    fd_out: Fd,
+    off_out: UserAddr<u64>,
+    len: usize,
+    flags: u32,
+) -> SysResult {
     if flags & !0xf != 0 {
         return Err(Errno::EINVAL);
     }
@@ -59,11 +78,23 @@ pub fn splice(cx: &mut Cx, fd_in: Fd, off_in: UserAddr<u64>, fd_out: Fd, off_out
         return Ok(0);
     }
     let (input, out) = (open_file(cx, fd_in)?, open_file(cx, fd_out)?);
-    if (fs::pipe::of(&input).is_some() && !off_in.is_null()) || (fs::pipe::of(&out).is_some() && !off_out.is_null()) {
+    if (fs::pipe::of(&input).is_some() && !off_in.is_null())
+        || (fs::pipe::of(&out).is_some() && !off_out.is_null())
+    {
         return Err(Errno::ESPIPE);
     }
     let (mut from, mut to) = (read_offset(cx, off_in)?, read_offset(cx, off_out)?);
-    let n = wait(cx, &input, &out, flags, || fs::splice::splice(&**cx.task(), &input, from.as_mut(), &out, to.as_mut(), len.min(MAX_RW_COUNT), flags))?;
+    let n = wait(cx, &input, &out, flags, || {
+        fs::splice::splice(
+            &**cx.task(),
+            &input,
+            from.as_mut(),
+            &out,
+            to.as_mut(),
+            len.min(MAX_RW_COUNT),
+            flags,
+        )
+    })?;
     write_offset(cx, off_in, from)?;
     write_offset(cx, off_out, to)?;
     Ok(n)
@@ -72,7 +103,9 @@ pub fn splice(cx: &mut Cx, fd_in: Fd, off_in: UserAddr<u64>, fd_out: Fd, off_out
 /// tee(2)
 pub fn tee(cx: &mut Cx, fd_in: Fd, fd_out: Fd, len: usize, flags: u32) -> SysResult {
     let (input, out) = (open_file(cx, fd_in)?, open_file(cx, fd_out)?);
-    wait(cx, &input, &out, flags, || fs::splice::tee(&input, &out, len.min(MAX_RW_COUNT), flags))
+    wait(cx, &input, &out, flags, || {
+        fs::splice::tee(&input, &out, len.min(MAX_RW_COUNT), flags)
+    })
 }
 
 /// vmsplice(2): pages are copied, never given away.
@@ -94,10 +127,16 @@ pub fn vmsplice(cx: &mut Cx, fd: Fd, iov: u64, count: usize, flags: u32) -> SysR
     for segment in read_iovecs(cx, iov, count)? {
         let mut at = 0u64;
         while at < segment.iov_len {
-            let piece = usize::try_from(segment.iov_len.saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
+            let piece = usize::try_from(segment.iov_len.saturating_sub(at))
+                .unwrap_or(PIECE)
+                .min(PIECE);
             let mut data = vec![0; piece];
             let copied = mm.read_bytes(segment.iov_base.wrapping_add(at), &mut data);
-            let moved = copied.and_then(|()| wait(cx, &file, &file, flags, || fs::splice::vmsplice_in(&file, &data, flags)));
+            let moved = copied.and_then(|()| {
+                wait(cx, &file, &file, flags, || {
+                    fs::splice::vmsplice_in(&file, &data, flags)
+                })
+            });
             match moved {
                 Ok(n) => {
                     at = at.saturating_add(n);
@@ -112,7 +151,13 @@ pub fn vmsplice(cx: &mut Cx, fd: Fd, iov: u64, count: usize, flags: u32) -> SysR
 }
 
 /// sendfile(2)
-pub fn sendfile(cx: &mut Cx, out_fd: Fd, in_fd: Fd, offset: UserAddr<u64>, count: usize) -> SysResult {
+pub fn sendfile(
+    cx: &mut Cx,
+    out_fd: Fd,
+    in_fd: Fd,
+    offset: UserAddr<u64>,
+    count: usize,
+) -> SysResult {
     let input = open_file(cx, in_fd)?;
     let out = open_file(cx, out_fd)?;
     let mut from = read_offset(cx, offset)?;
@@ -121,7 +166,9 @@ pub fn sendfile(cx: &mut Cx, out_fd: Fd, in_fd: Fd, offset: UserAddr<u64>, count
     // A blocking destination takes everything there is.
     let result = loop {
         let left = count.saturating_sub(usize::try_from(done).unwrap_or(usize::MAX));
-        match wait(cx, &input, &out, 0, || fs::splice::sendfile(&**cx.task(), &out, &input, from.as_mut(), left)) {
+        match wait(cx, &input, &out, 0, || {
+            fs::splice::sendfile(&**cx.task(), &out, &input, from.as_mut(), left)
+        }) {
             Ok(0) => break Ok(done),
             Ok(n) => done = done.saturating_add(n),
             Err(_) if done > 0 => break Ok(done),
@@ -136,10 +183,26 @@ pub fn sendfile(cx: &mut Cx, out_fd: Fd, in_fd: Fd, offset: UserAddr<u64>, count
 }
 
 /// copy_file_range(2)
-pub fn copy_file_range(cx: &mut Cx, fd_in: Fd, off_in: UserAddr<u64>, fd_out: Fd, off_out: UserAddr<u64>, len: usize, flags: u32) -> SysResult {
+pub fn copy_file_range(
+    cx: &mut Cx,
+    fd_in: Fd,
+    off_in: UserAddr<u64>,
+    fd_out: Fd,
+    off_out: UserAddr<u64>,
+    len: usize,
+    flags: u32,
+) -> SysResult {
     let (input, out) = (open_file(cx, fd_in)?, open_file(cx, fd_out)?);
     let (mut from, mut to) = (read_offset(cx, off_in)?, read_offset(cx, off_out)?);
-    let n = fs::splice::copy_file_range(&**cx.task(), &input, from.as_mut(), &out, to.as_mut(), len.min(MAX_RW_COUNT), flags)?;
+    let n = fs::splice::copy_file_range(
+        &**cx.task(),
+        &input,
+        from.as_mut(),
+        &out,
+        to.as_mut(),
+        len.min(MAX_RW_COUNT),
+        flags,
+    )?;
     write_offset(cx, off_in, from)?;
     write_offset(cx, off_out, to)?;
     Ok(n as u64)

@@ -1,6 +1,8 @@
 //! stat(2) and its kin, statx(2), access(2), readlink(2), statfs(2).
 
-use super::lookup::{AT_EACCESS, AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_SYMLINK_NOFOLLOW, file, resolve};
+use super::lookup::{
+    AT_EACCESS, AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_SYMLINK_NOFOLLOW, file, resolve,
+};
 use crate::args::{DirFd, Fd, OutBuf, UserAddr, UserPath};
 use abi::Errno;
 use abi::fs::Statfs;
@@ -11,7 +13,10 @@ use sentry::syscall::SysResult;
 use std::sync::Arc;
 
 fn split(ns: i64) -> (i64, u64) {
-    (ns.div_euclid(1_000_000_000), u64::try_from(ns.rem_euclid(1_000_000_000)).unwrap_or(0))
+    (
+        ns.div_euclid(1_000_000_000),
+        u64::try_from(ns.rem_euclid(1_000_000_000)).unwrap_or(0),
+    )
 }
 
 fn to_stat(attr: &Attr) -> Stat {
@@ -55,7 +60,13 @@ pub fn fstat(cx: &mut Cx, fd: Fd, buf: UserAddr<Stat>) -> SysResult {
 }
 
 /// newfstatat(2)
-pub fn newfstatat(cx: &mut Cx, dir: DirFd, path: UserPath, buf: UserAddr<Stat>, flags: i32) -> SysResult {
+pub fn newfstatat(
+    cx: &mut Cx,
+    dir: DirFd,
+    path: UserPath,
+    buf: UserAddr<Stat>,
+    flags: i32,
+) -> SysResult {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -73,35 +84,58 @@ pub fn newfstatat(cx: &mut Cx, dir: DirFd, path: UserPath, buf: UserAddr<Stat>, 
 
 /// Since Linux 6.11 a null path means an empty one with `AT_EMPTY_PATH`.
 fn read_maybe_null(cx: &Cx, path: UserPath, flags: i32) -> Result<Vec<u8>, Errno> {
-    if path.is_null() && flags & AT_EMPTY_PATH != 0 { Ok(Vec::new()) } else { path.read(cx) }
+    if path.is_null() && flags & AT_EMPTY_PATH != 0 {
+        Ok(Vec::new())
+    } else {
+        path.read(cx)
+    }
 }
 
 /// statx(2)
-pub fn statx(cx: &mut Cx, dir: DirFd, path: UserPath, flags: i32, mask: u32, buf: UserAddr<Statx>) -> SysResult {
+pub fn statx(
+    cx: &mut Cx,
+    dir: DirFd,
+    path: UserPath,
+    flags: i32,
+    mask: u32,
+    buf: UserAddr<Statx>,
+) -> SysResult {
     const AT_STATX_SYNC_TYPE: i32 = 0x6000;
     const BASIC: u32 = 0x7ff;
     const BTIME: u32 = 0x800;
     const MNT_ID: u32 = 0x1000;
     if mask & 0x8000_0000 != 0
         || flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE
-        || flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE) != 0
+        || flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)
+            != 0
     {
         return Err(Errno::EINVAL);
     }
     let path = read_maybe_null(cx, path, flags)?;
     let at = match dir {
-        DirFd::Fd(fd) if path.is_empty() && flags & AT_EMPTY_PATH != 0 => file(cx, Fd::new(fd)?)?.path().clone(),
+        DirFd::Fd(fd) if path.is_empty() && flags & AT_EMPTY_PATH != 0 => {
+            file(cx, Fd::new(fd)?)?.path().clone()
+        }
         _ => resolve(cx, dir, &path, flags)?,
     };
     let attr = match dir {
-        DirFd::Fd(fd) if path.is_empty() && flags & AT_EMPTY_PATH != 0 => file(cx, Fd::new(fd)?)?.inode().attr()?,
+        DirFd::Fd(fd) if path.is_empty() && flags & AT_EMPTY_PATH != 0 => {
+            file(cx, Fd::new(fd)?)?.inode().attr()?
+        }
         _ => at.inode().attr()?,
     };
     let time = |ns: i64| {
         let (sec, nsec) = split(ns);
-        StatxTimestamp { tv_sec: sec, tv_nsec: u32::try_from(nsec).unwrap_or(0), ..StatxTimestamp::default() }
+        StatxTimestamp {
+            tv_sec: sec,
+            tv_nsec: u32::try_from(nsec).unwrap_or(0),
+            ..StatxTimestamp::default()
+        }
     };
-    let (major, minor) = (|dev: u64| (dev >> 8 & 0xfff) as u32, |dev: u64| ((dev & 0xff) | (dev >> 12 & 0xfff00)) as u32);
+    let (major, minor) = (
+        |dev: u64| (dev >> 8 & 0xfff) as u32,
+        |dev: u64| ((dev & 0xff) | (dev >> 12 & 0xfff00)) as u32,
+    );
     let statx = Statx {
         stx_mask: BASIC | MNT_ID | if attr.btime.is_some() { BTIME } else { 0 },
         stx_blksize: attr.blksize,
@@ -113,7 +147,11 @@ pub fn statx(cx: &mut Cx, dir: DirFd, path: UserPath, flags: i32, mask: u32, buf
         stx_size: attr.size,
         stx_blocks: attr.blocks,
         stx_attributes_mask: 0x2000,
-        stx_attributes: if Arc::ptr_eq(at.mount.root(), &at.dentry) { 0x2000 } else { 0 },
+        stx_attributes: if Arc::ptr_eq(at.mount.root(), &at.dentry) {
+            0x2000
+        } else {
+            0
+        },
         stx_atime: time(attr.atime),
         stx_btime: attr.btime.map(time).unwrap_or_default(),
         stx_ctime: time(attr.ctime),
@@ -176,7 +214,10 @@ pub fn faccessat2(cx: &mut Cx, dir: DirFd, path: UserPath, mode: u32, flags: i32
     (cred.fsuid, cred.fsgid) = (own.ruid, own.rgid);
     // access(2): root has what it is permitted, others nothing.
     cred.caps = if own.ruid == 0 { own.permitted } else { 0 };
-    let caller = RealCaller { task: cx.task().clone(), cred: Arc::new(cred) };
+    let caller = RealCaller {
+        task: cx.task().clone(),
+        cred: Arc::new(cred),
+    };
     let mut lookup = from.lookup(cx);
     lookup.caller = &caller;
     let at = lookup.resolve(&path)?;
@@ -190,7 +231,10 @@ pub fn readlink(cx: &mut Cx, path: UserPath, buf: OutBuf, size: i32) -> SysResul
 
 /// readlinkat(2)
 pub fn readlinkat(cx: &mut Cx, dir: DirFd, path: UserPath, buf: OutBuf, size: i32) -> SysResult {
-    let size = usize::try_from(size).ok().filter(|s| *s > 0).ok_or(Errno::EINVAL)?;
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|s| *s > 0)
+        .ok_or(Errno::EINVAL)?;
     let path = path.read(cx)?;
     let empty = path.is_empty();
     let at = resolve(cx, dir, &path, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;

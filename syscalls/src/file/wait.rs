@@ -8,13 +8,18 @@ use sentry::kernel::Cx;
 /// Nanoseconds of a relative time: `EINVAL` for a negative or denormal one.
 pub(crate) fn nanoseconds(ts: &Timespec) -> Result<u64, Errno> {
     let sec = u64::try_from(ts.tv_sec).map_err(|_| Errno::EINVAL)?;
-    let nsec = u64::try_from(ts.tv_nsec).ok().filter(|n| *n < 1_000_000_000).ok_or(Errno::EINVAL)?;
+    let nsec = u64::try_from(ts.tv_nsec)
+        .ok()
+        .filter(|n| *n < 1_000_000_000)
+        .ok_or(Errno::EINVAL)?;
     Ok(sec.saturating_mul(1_000_000_000).saturating_add(nsec))
 }
 
 /// A relative time from the guest as a deadline; `None` for a null pointer: for ever.
 pub(crate) fn read_timespec(cx: &Cx, addr: UserAddr<Timespec>) -> Result<Option<u64>, Errno> {
-    let Some(addr) = addr.some() else { return Ok(None) };
+    let Some(addr) = addr.some() else {
+        return Ok(None);
+    };
     let ns = nanoseconds(&addr.read(cx)?)?;
     Ok(Some(cx.kernel().clock.monotonic().saturating_add(ns)))
 }
@@ -22,5 +27,10 @@ pub(crate) fn read_timespec(cx: &Cx, addr: UserAddr<Timespec>) -> Result<Option<
 /// A time in milliseconds as a deadline; negative: for ever.
 pub(crate) fn deadline_of(cx: &Cx, milliseconds: i32) -> Option<u64> {
     let ms = u64::try_from(milliseconds).ok()?;
-    Some(cx.kernel().clock.monotonic().saturating_add(ms.saturating_mul(1_000_000)))
+    Some(
+        cx.kernel()
+            .clock
+            .monotonic()
+            .saturating_add(ms.saturating_mul(1_000_000)),
+    )
 }

@@ -9,8 +9,21 @@ use sentry::kernel::Cx;
 use sentry::syscall::SysResult;
 
 fn read_name(cx: &Cx, name: UserPath) -> Result<Vec<u8>, Errno> {
-    let name = cx.mm()?.read_cstring(name.addr, XATTR_NAME_MAX.saturating_add(1)).map_err(|e| if e == Errno::ENAMETOOLONG { Errno::ERANGE } else { e })?;
-    if name.is_empty() { Err(Errno::ERANGE) } else { Ok(name) }
+    let name = cx
+        .mm()?
+        .read_cstring(name.addr, XATTR_NAME_MAX.saturating_add(1))
+        .map_err(|e| {
+            if e == Errno::ENAMETOOLONG {
+                Errno::ERANGE
+            } else {
+                e
+            }
+        })?;
+    if name.is_empty() {
+        Err(Errno::ERANGE)
+    } else {
+        Ok(name)
+    }
 }
 
 fn place(cx: &Cx, path: UserPath, flags: i32) -> Result<Path, Errno> {
@@ -61,24 +74,70 @@ fn remove(cx: &Cx, at: &Path, name: UserPath) -> SysResult {
 }
 
 /// setxattr(2)
-pub fn setxattr(cx: &mut Cx, path: UserPath, name: UserPath, value: InBuf, size: usize, flags: u32) -> SysResult {
+pub fn setxattr(
+    cx: &mut Cx,
+    path: UserPath,
+    name: UserPath,
+    value: InBuf,
+    size: usize,
+    flags: u32,
+) -> SysResult {
     set(cx, &place(cx, path, 0)?, name, value, size, flags)
 }
 /// lsetxattr(2)
-pub fn lsetxattr(cx: &mut Cx, path: UserPath, name: UserPath, value: InBuf, size: usize, flags: u32) -> SysResult {
-    set(cx, &place(cx, path, AT_SYMLINK_NOFOLLOW)?, name, value, size, flags)
+pub fn lsetxattr(
+    cx: &mut Cx,
+    path: UserPath,
+    name: UserPath,
+    value: InBuf,
+    size: usize,
+    flags: u32,
+) -> SysResult {
+    set(
+        cx,
+        &place(cx, path, AT_SYMLINK_NOFOLLOW)?,
+        name,
+        value,
+        size,
+        flags,
+    )
 }
 /// fsetxattr(2)
-pub fn fsetxattr(cx: &mut Cx, fd: Fd, name: UserPath, value: InBuf, size: usize, flags: u32) -> SysResult {
+pub fn fsetxattr(
+    cx: &mut Cx,
+    fd: Fd,
+    name: UserPath,
+    value: InBuf,
+    size: usize,
+    flags: u32,
+) -> SysResult {
     set(cx, open_file(cx, fd)?.path(), name, value, size, flags)
 }
 /// getxattr(2)
-pub fn getxattr(cx: &mut Cx, path: UserPath, name: UserPath, value: OutBuf, size: usize) -> SysResult {
+pub fn getxattr(
+    cx: &mut Cx,
+    path: UserPath,
+    name: UserPath,
+    value: OutBuf,
+    size: usize,
+) -> SysResult {
     get(cx, &place(cx, path, 0)?, name, value, size)
 }
 /// lgetxattr(2)
-pub fn lgetxattr(cx: &mut Cx, path: UserPath, name: UserPath, value: OutBuf, size: usize) -> SysResult {
-    get(cx, &place(cx, path, AT_SYMLINK_NOFOLLOW)?, name, value, size)
+pub fn lgetxattr(
+    cx: &mut Cx,
+    path: UserPath,
+    name: UserPath,
+    value: OutBuf,
+    size: usize,
+) -> SysResult {
+    get(
+        cx,
+        &place(cx, path, AT_SYMLINK_NOFOLLOW)?,
+        name,
+        value,
+        size,
+    )
 }
 /// fgetxattr(2)
 pub fn fgetxattr(cx: &mut Cx, fd: Fd, name: UserPath, value: OutBuf, size: usize) -> SysResult {

@@ -38,13 +38,21 @@ pub fn capget(cx: &mut Cx, addr: u64, data: u64) -> SysResult {
     if header.pid < 0 {
         return Err(Errno::EINVAL);
     }
-    let cred: Arc<Credentials> = if header.pid == 0 || header.pid == cx.tid() { cx.task().cred() } else { cx.pid_ns().task(header.pid).ok_or(Errno::ESRCH)?.cred() };
+    let cred: Arc<Credentials> = if header.pid == 0 || header.pid == cx.tid() {
+        cx.task().cred()
+    } else {
+        cx.pid_ns().task(header.pid).ok_or(Errno::ESRCH)?.cred()
+    };
     if data == 0 {
         return Ok(0);
     }
     let mm = cx.mm()?;
     for index in 0..words {
-        let out = CapUserData { effective: word(cred.effective, index), permitted: word(cred.permitted, index), inheritable: word(cred.inheritable, index) };
+        let out = CapUserData {
+            effective: word(cred.effective, index),
+            permitted: word(cred.permitted, index),
+            inheritable: word(cred.inheritable, index),
+        };
         mm.write_obj(data.wrapping_add((index as u64).wrapping_mul(12)), &out)?;
     }
     Ok(0)
@@ -52,22 +60,39 @@ pub fn capget(cx: &mut Cx, addr: u64, data: u64) -> SysResult {
 
 /// capset(2)
 pub fn capset(cx: &mut Cx, addr: u64, data: u64) -> SysResult {
-    let Some((header, words)) = header(cx, addr)? else { return Err(Errno::EINVAL) };
+    let Some((header, words)) = header(cx, addr)? else {
+        return Err(Errno::EINVAL);
+    };
     if header.pid != 0 && header.pid != cx.tid() {
         return Err(Errno::EPERM);
     }
     let (mut effective, mut permitted, mut inheritable) = (0u64, 0u64, 0u64);
     for index in 0..words {
-        let part: CapUserData = cx.mm()?.read_obj(data.wrapping_add((index as u64).wrapping_mul(12)))?;
+        let part: CapUserData = cx
+            .mm()?
+            .read_obj(data.wrapping_add((index as u64).wrapping_mul(12)))?;
         let shift = 32 * (index & 1);
         effective |= u64::from(part.effective) << shift;
         permitted |= u64::from(part.permitted) << shift;
         inheritable |= u64::from(part.inheritable) << shift;
     }
-    let (effective, permitted, inheritable) = (effective & CAP_FULL, permitted & CAP_FULL, inheritable & CAP_FULL);
+    let (effective, permitted, inheritable) = (
+        effective & CAP_FULL,
+        permitted & CAP_FULL,
+        inheritable & CAP_FULL,
+    );
     let old = cx.task().cred();
-    let may_inherit = old.inheritable | if old.has_cap(CAP_SETPCAP) { old.bounding } else { old.permitted };
-    if permitted & !old.permitted != 0 || effective & !permitted != 0 || inheritable & !(may_inherit | old.permitted) != 0 || inheritable & !(old.inheritable | old.bounding) != 0 {
+    let may_inherit = old.inheritable
+        | if old.has_cap(CAP_SETPCAP) {
+            old.bounding
+        } else {
+            old.permitted
+        };
+    if permitted & !old.permitted != 0
+        || effective & !permitted != 0
+        || inheritable & !(may_inherit | old.permitted) != 0
+        || inheritable & !(old.inheritable | old.bounding) != 0
+    {
         return Err(Errno::EPERM);
     }
     let mut new = (*old).clone();

@@ -86,7 +86,12 @@ pub fn setresgid(cx: &mut Cx, rgid: u32, egid: u32, sgid: u32) -> SysResult {
 }
 
 /// getresgid(2)
-pub fn getresgid(cx: &mut Cx, rgid: UserAddr<u32>, egid: UserAddr<u32>, sgid: UserAddr<u32>) -> SysResult {
+pub fn getresgid(
+    cx: &mut Cx,
+    rgid: UserAddr<u32>,
+    egid: UserAddr<u32>,
+    sgid: UserAddr<u32>,
+) -> SysResult {
     let cred = cx.task().cred();
     rgid.write(cx, &cred.rgid)?;
     egid.write(cx, &cred.egid)?;
@@ -97,7 +102,11 @@ pub fn getresgid(cx: &mut Cx, rgid: UserAddr<u32>, egid: UserAddr<u32>, sgid: Us
 /// setfsgid(2): returns the old one, whatever happens.
 pub fn setfsgid(cx: &mut Cx, gid: u32) -> SysResult {
     let old = cx.task().cred();
-    let allowed = gid == old.rgid || gid == old.egid || gid == old.sgid || gid == old.fsgid || old.has_cap(CAP_SETGID);
+    let allowed = gid == old.rgid
+        || gid == old.egid
+        || gid == old.sgid
+        || gid == old.fsgid
+        || old.has_cap(CAP_SETGID);
     if gid != NONE && gid != old.fsgid && allowed {
         let mut new = (*old).clone();
         new.fsgid = gid;
@@ -123,9 +132,13 @@ pub fn getgroups(cx: &mut Cx, size: i32, list: u64) -> SysResult {
 pub fn setgroups(cx: &mut Cx, size: i32, list: u64) -> SysResult {
     let old = cx.task().cred();
     old.require(CAP_SETGID)?;
-    let size = usize::try_from(size).ok().filter(|s| *s <= NGROUPS_MAX).ok_or(Errno::EINVAL)?;
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|s| *s <= NGROUPS_MAX)
+        .ok_or(Errno::EINVAL)?;
     let mut groups = vec![0u32; size];
-    cx.mm()?.read_bytes(list, groups.as_mut_slice().as_mut_bytes())?;
+    cx.mm()?
+        .read_bytes(list, groups.as_mut_slice().as_mut_bytes())?;
     if groups.contains(&NONE) {
         return Err(Errno::EINVAL);
     }

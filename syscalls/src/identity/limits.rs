@@ -34,7 +34,9 @@ fn set(cx: &Cx, target: &Arc<ThreadGroup>, resource: u32, new: Rlimit) -> Result
     if new.rlim_max > old.hard && !cx.task().cred().has_cap(CAP_SYS_RESOURCE) {
         return Err(Errno::EPERM);
     }
-    let old = target.limits.set_raw(number, Limit::new(new.rlim_cur, new.rlim_max))?;
+    let old = target
+        .limits
+        .set_raw(number, Limit::new(new.rlim_cur, new.rlim_max))?;
     if number == Resource::Stack as usize
         && let Some(mm) = target.any_live().and_then(|task| task.mm_opt())
     {
@@ -45,14 +47,28 @@ fn set(cx: &Cx, target: &Arc<ThreadGroup>, resource: u32, new: Rlimit) -> Result
 }
 
 /// prlimit(2)
-pub fn prlimit64(cx: &mut Cx, pid: i32, resource: u32, new: UserAddr<Rlimit>, out: UserAddr<Rlimit>) -> SysResult {
+pub fn prlimit64(
+    cx: &mut Cx,
+    pid: i32,
+    resource: u32,
+    new: UserAddr<Rlimit>,
+    out: UserAddr<Rlimit>,
+) -> SysResult {
     let target = if pid == 0 {
         cx.group().clone()
     } else {
         let task = cx.pid_ns().task(pid).ok_or(Errno::ESRCH)?;
         let (own, other) = (cx.task().cred(), task.cred());
-        let same = [other.ruid, other.euid, other.suid].iter().all(|id| *id == own.ruid) && [other.rgid, other.egid, other.sgid].iter().all(|id| *id == own.rgid);
-        if !Arc::ptr_eq(task.group(), cx.group()) && !same && !own.has_cap_in(&other.user_ns, CAP_SYS_RESOURCE) {
+        let same = [other.ruid, other.euid, other.suid]
+            .iter()
+            .all(|id| *id == own.ruid)
+            && [other.rgid, other.egid, other.sgid]
+                .iter()
+                .all(|id| *id == own.rgid);
+        if !Arc::ptr_eq(task.group(), cx.group())
+            && !same
+            && !own.has_cap_in(&other.user_ns, CAP_SYS_RESOURCE)
+        {
             return Err(Errno::EPERM);
         }
         task.group().clone()
@@ -62,7 +78,13 @@ pub fn prlimit64(cx: &mut Cx, pid: i32, resource: u32, new: UserAddr<Rlimit>, ou
         Some(wanted) => set(cx, &target, resource, wanted)?,
         None => target.limits.get_raw(resource as usize)?,
     };
-    out.write_if_some(cx, &Rlimit { rlim_cur: old.soft, rlim_max: old.hard })?;
+    out.write_if_some(
+        cx,
+        &Rlimit {
+            rlim_cur: old.soft,
+            rlim_max: old.hard,
+        },
+    )?;
     Ok(0)
 }
 

@@ -17,8 +17,15 @@ fn change(cx: &Cx, edit: impl FnOnce(&mut Credentials)) -> SysResult {
 
 /// The bit of a capability number: `EINVAL` past the last one.
 fn cap_bit(cap: u64) -> Result<u64, Errno> {
-    let bit = u32::try_from(cap).ok().and_then(|c| 1u64.checked_shl(c)).ok_or(Errno::EINVAL)?;
-    if bit & sentry::kernel::cred::CAP_FULL == 0 { Err(Errno::EINVAL) } else { Ok(bit) }
+    let bit = u32::try_from(cap)
+        .ok()
+        .and_then(|c| 1u64.checked_shl(c))
+        .ok_or(Errno::EINVAL)?;
+    if bit & sentry::kernel::cred::CAP_FULL == 0 {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(bit)
+    }
 }
 
 /// prctl(2)
@@ -28,11 +35,16 @@ pub fn prctl(cx: &mut Cx, option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u6
     let mm = cx.mm()?;
     match option {
         op::PR_SET_PDEATHSIG => {
-            let signal = i32::try_from(arg2).ok().filter(|s| *s == 0 || Signal::new(*s).is_some()).ok_or(Errno::EINVAL)?;
+            let signal = i32::try_from(arg2)
+                .ok()
+                .filter(|s| *s == 0 || Signal::new(*s).is_some())
+                .ok_or(Errno::EINVAL)?;
             cx.pdeath_signal.store(signal, Ordering::Relaxed);
             Ok(0)
         }
-        op::PR_GET_PDEATHSIG => mm.write_obj(arg2, &cx.pdeath_signal.load(Ordering::Relaxed)).map(|()| 0),
+        op::PR_GET_PDEATHSIG => mm
+            .write_obj(arg2, &cx.pdeath_signal.load(Ordering::Relaxed))
+            .map(|()| 0),
         op::PR_GET_DUMPABLE => Ok(u64::from(mm.dumpable())),
         op::PR_SET_DUMPABLE => {
             if arg2 > 1 {
@@ -96,9 +108,15 @@ pub fn prctl(cx: &mut Cx, option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u6
             cx.group().subreaper.store(arg2 != 0, Ordering::Relaxed);
             Ok(0)
         }
-        op::PR_GET_CHILD_SUBREAPER => mm.write_obj(arg2, &i32::from(cx.group().subreaper.load(Ordering::Relaxed))).map(|()| 0),
+        op::PR_GET_CHILD_SUBREAPER => mm
+            .write_obj(
+                arg2,
+                &i32::from(cx.group().subreaper.load(Ordering::Relaxed)),
+            )
+            .map(|()| 0),
         op::PR_SET_TIMERSLACK => {
-            cx.timer_slack.store(if arg2 == 0 { 50_000 } else { arg2 }, Ordering::Relaxed);
+            cx.timer_slack
+                .store(if arg2 == 0 { 50_000 } else { arg2 }, Ordering::Relaxed);
             Ok(0)
         }
         op::PR_GET_TIMERSLACK => Ok(cx.timer_slack.load(Ordering::Relaxed)),
@@ -122,7 +140,10 @@ fn set_securebits(cx: &Cx, cred: &Credentials, bits: u64) -> SysResult {
     const FLAGS: u32 = 0x55;
     let locked = (cred.securebits & !FLAGS) >> 1;
     // Unknown bits, lifted locks, changed locked bits.
-    if bits & !ALL != 0 || cred.securebits & !FLAGS & !bits != 0 || (cred.securebits ^ bits) & locked != 0 {
+    if bits & !ALL != 0
+        || cred.securebits & !FLAGS & !bits != 0
+        || (cred.securebits ^ bits) & locked != 0
+    {
         return Err(Errno::EPERM);
     }
     cred.require(CAP_SETPCAP)?;

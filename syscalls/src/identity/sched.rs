@@ -27,7 +27,14 @@ fn target(cx: &Cx, pid: i32) -> Result<Arc<Task>, Errno> {
 
 fn may_change(cx: &Cx, task: &Task) -> Result<(), Errno> {
     let (own, other) = (cx.task().cred(), task.cred());
-    if own.euid == other.ruid || own.euid == other.euid || own.has_cap_in(&other.user_ns, CAP_SYS_NICE) { Ok(()) } else { Err(Errno::EPERM) }
+    if own.euid == other.ruid
+        || own.euid == other.euid
+        || own.has_cap_in(&other.user_ns, CAP_SYS_NICE)
+    {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// The processors there are, as bits.
@@ -42,7 +49,8 @@ pub fn sched_getaffinity(cx: &mut Cx, pid: i32, len: u32, mask: u64) -> SysResul
         return Err(Errno::EINVAL);
     }
     let task = target(cx, pid)?;
-    cx.mm()?.write_obj(mask, &(task.affinity.load(Ordering::Relaxed) & online()))?;
+    cx.mm()?
+        .write_obj(mask, &(task.affinity.load(Ordering::Relaxed) & online()))?;
     Ok(8)
 }
 
@@ -51,7 +59,8 @@ pub fn sched_setaffinity(cx: &mut Cx, pid: i32, len: u32, mask: u64) -> SysResul
     let task = target(cx, pid)?;
     let mut bytes = [0u8; 8];
     let n = usize::try_from(len).unwrap_or(8).min(8);
-    cx.mm()?.read_bytes(mask, bytes.get_mut(..n).unwrap_or_default())?;
+    cx.mm()?
+        .read_bytes(mask, bytes.get_mut(..n).unwrap_or_default())?;
     may_change(cx, &task)?;
     let wanted = u64::from_le_bytes(bytes) & online();
     if wanted == 0 {
@@ -95,7 +104,12 @@ pub fn sched_getscheduler(cx: &mut Cx, pid: i32) -> SysResult {
 }
 
 /// sched_setscheduler(2)
-pub fn sched_setscheduler(cx: &mut Cx, pid: i32, policy: i32, param: UserAddr<SchedParam>) -> SysResult {
+pub fn sched_setscheduler(
+    cx: &mut Cx,
+    pid: i32,
+    policy: i32,
+    param: UserAddr<SchedParam>,
+) -> SysResult {
     if param.is_null() || policy < 0 {
         return Err(Errno::EINVAL);
     }
@@ -138,7 +152,17 @@ pub fn sched_setparam(cx: &mut Cx, pid: i32, param: UserAddr<SchedParam>) -> Sys
 pub fn sched_rr_get_interval(cx: &mut Cx, pid: i32, tp: UserAddr<Timespec>) -> SysResult {
     let task = target(cx, pid)?;
     let policy = task.sched.lock().0 & !RESET_ON_FORK;
-    tp.write(cx, &Timespec { tv_sec: 0, tv_nsec: if policy == SCHED_RR { 100_000_000 } else { 4_000_000 } })?;
+    tp.write(
+        cx,
+        &Timespec {
+            tv_sec: 0,
+            tv_nsec: if policy == SCHED_RR {
+                100_000_000
+            } else {
+                4_000_000
+            },
+        },
+    )?;
     Ok(0)
 }
 
@@ -151,21 +175,42 @@ fn select(cx: &Cx, which: i32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
     let found = match which {
         PROCESS => target(cx, who).map(|t| vec![t]).map_err(|_| Errno::ESRCH)?,
         GROUP => {
-            let pgrp = if who == 0 { Some(cx.group().process_group()) } else { ns.lookup(who).and_then(|p| p.process_group()) };
-            pgrp.map(|p| p.members().iter().flat_map(|g| g.tasks()).collect()).unwrap_or_default()
+            let pgrp = if who == 0 {
+                Some(cx.group().process_group())
+            } else {
+                ns.lookup(who).and_then(|p| p.process_group())
+            };
+            pgrp.map(|p| p.members().iter().flat_map(|g| g.tasks()).collect())
+                .unwrap_or_default()
         }
         USER => {
-            let uid = if who == 0 { cx.task().cred().ruid } else { who as u32 };
-            ns.pids().into_iter().filter_map(|(_, p)| p.task()).filter(|t| t.cred().ruid == uid).collect()
+            let uid = if who == 0 {
+                cx.task().cred().ruid
+            } else {
+                who as u32
+            };
+            ns.pids()
+                .into_iter()
+                .filter_map(|(_, p)| p.task())
+                .filter(|t| t.cred().ruid == uid)
+                .collect()
         }
         _ => return Err(Errno::EINVAL),
     };
-    if found.is_empty() { Err(Errno::ESRCH) } else { Ok(found) }
+    if found.is_empty() {
+        Err(Errno::ESRCH)
+    } else {
+        Ok(found)
+    }
 }
 
 /// getpriority(2), the system call: 20 minus the nice value.
 pub fn getpriority(cx: &mut Cx, which: i32, who: i32) -> SysResult {
-    let best = select(cx, which, who)?.iter().map(|t| t.nice.load(Ordering::Relaxed)).min().unwrap_or(0);
+    let best = select(cx, which, who)?
+        .iter()
+        .map(|t| t.nice.load(Ordering::Relaxed))
+        .min()
+        .unwrap_or(0);
     Ok(u64::try_from(20i32.saturating_sub(best)).unwrap_or(0))
 }
 
@@ -174,8 +219,12 @@ pub fn setpriority(cx: &mut Cx, which: i32, who: i32, nice: i32) -> SysResult {
     let nice = nice.clamp(-20, 19);
     for task in select(cx, which, who)? {
         may_change(cx, &task)?;
-        let floor = 20i64.saturating_sub(i64::try_from(task.group().limits.soft(Resource::Nice)).unwrap_or(40));
-        if nice < task.nice.load(Ordering::Relaxed) && i64::from(nice) < floor && !cx.task().cred().has_cap(CAP_SYS_NICE) {
+        let floor = 20i64
+            .saturating_sub(i64::try_from(task.group().limits.soft(Resource::Nice)).unwrap_or(40));
+        if nice < task.nice.load(Ordering::Relaxed)
+            && i64::from(nice) < floor
+            && !cx.task().cred().has_cap(CAP_SYS_NICE)
+        {
             return Err(Errno::EACCES);
         }
         task.nice.store(nice, Ordering::Relaxed);
@@ -186,7 +235,14 @@ pub fn setpriority(cx: &mut Cx, which: i32, who: i32, nice: i32) -> SysResult {
 /// ioprio_get(2)
 pub fn ioprio_get(cx: &mut Cx, which: i32, who: i32) -> SysResult {
     let found = select(cx, which.checked_sub(1).ok_or(Errno::EINVAL)?, who)?;
-    Ok(u64::try_from(found.iter().map(|t| t.ioprio.load(Ordering::Relaxed)).max().unwrap_or(0)).unwrap_or(0))
+    Ok(u64::try_from(
+        found
+            .iter()
+            .map(|t| t.ioprio.load(Ordering::Relaxed))
+            .max()
+            .unwrap_or(0),
+    )
+    .unwrap_or(0))
 }
 
 /// ioprio_set(2)
@@ -224,7 +280,8 @@ pub fn sched_getattr(cx: &mut Cx, pid: i32, addr: u64, size: u32, flags: u32) ->
     };
     let bytes = zerocopy::IntoBytes::as_bytes(&attr);
     let len = usize::try_from(size).unwrap_or(56).min(bytes.len());
-    cx.mm()?.write_bytes(addr, bytes.get(..len).unwrap_or_default())?;
+    cx.mm()?
+        .write_bytes(addr, bytes.get(..len).unwrap_or_default())?;
     Ok(0)
 }
 
@@ -245,7 +302,11 @@ pub fn sched_setattr(cx: &mut Cx, pid: i32, addr: u64, flags: u32) -> SysResult 
     let policy = i32::try_from(attr.sched_policy).map_err(|_| Errno::EINVAL)?;
     let priority = i32::try_from(attr.sched_priority).map_err(|_| Errno::EINVAL)?;
     let (low, high) = priority_range(policy)?;
-    if policy == SCHED_DEADLINE || !(low..=high).contains(&priority) || attr.sched_flags & !1 != 0 || !(-20..=19).contains(&attr.sched_nice) {
+    if policy == SCHED_DEADLINE
+        || !(low..=high).contains(&priority)
+        || attr.sched_flags & !1 != 0
+        || !(-20..=19).contains(&attr.sched_nice)
+    {
         return Err(Errno::EINVAL);
     }
     let task = target(cx, pid)?;
@@ -254,7 +315,15 @@ pub fn sched_setattr(cx: &mut Cx, pid: i32, addr: u64, flags: u32) -> SysResult 
     if !privileged && (priority > 0 || attr.sched_nice < task.nice.load(Ordering::Relaxed)) {
         return Err(Errno::EPERM);
     }
-    *task.sched.lock() = (policy | if attr.sched_flags & 1 != 0 { RESET_ON_FORK } else { 0 }, priority);
+    *task.sched.lock() = (
+        policy
+            | if attr.sched_flags & 1 != 0 {
+                RESET_ON_FORK
+            } else {
+                0
+            },
+        priority,
+    );
     task.nice.store(attr.sched_nice, Ordering::Relaxed);
     Ok(0)
 }

@@ -47,8 +47,11 @@ fn commit(cx: &Cx, old: &Credentials, mut new: Credentials) {
 
 /// Changed identity ends dumpability and the parent-death signal, as Linux's commit_creds does.
 pub(super) fn finish(cx: &Cx, old: &Credentials, new: Credentials) {
-    if (old.euid, old.egid, old.fsuid, old.fsgid) != (new.euid, new.egid, new.fsuid, new.fsgid) || new.permitted & !old.permitted != 0 {
-        cx.pdeath_signal.store(0, std::sync::atomic::Ordering::Relaxed);
+    if (old.euid, old.egid, old.fsuid, old.fsgid) != (new.euid, new.egid, new.fsuid, new.fsgid)
+        || new.permitted & !old.permitted != 0
+    {
+        cx.pdeath_signal
+            .store(0, std::sync::atomic::Ordering::Relaxed);
     }
     cx.set_cred(Arc::new(new));
 }
@@ -117,7 +120,12 @@ pub fn setresuid(cx: &mut Cx, ruid: u32, euid: u32, suid: u32) -> SysResult {
 }
 
 /// getresuid(2)
-pub fn getresuid(cx: &mut Cx, ruid: UserAddr<u32>, euid: UserAddr<u32>, suid: UserAddr<u32>) -> SysResult {
+pub fn getresuid(
+    cx: &mut Cx,
+    ruid: UserAddr<u32>,
+    euid: UserAddr<u32>,
+    suid: UserAddr<u32>,
+) -> SysResult {
     let cred = cx.task().cred();
     ruid.write(cx, &cred.ruid)?;
     euid.write(cx, &cred.euid)?;
@@ -128,7 +136,11 @@ pub fn getresuid(cx: &mut Cx, ruid: UserAddr<u32>, euid: UserAddr<u32>, suid: Us
 /// setfsuid(2): returns the old one, whatever happens.
 pub fn setfsuid(cx: &mut Cx, uid: u32) -> SysResult {
     let old = cx.task().cred();
-    let allowed = uid == old.ruid || uid == old.euid || uid == old.suid || uid == old.fsuid || old.has_cap(CAP_SETUID);
+    let allowed = uid == old.ruid
+        || uid == old.euid
+        || uid == old.suid
+        || uid == old.fsuid
+        || old.has_cap(CAP_SETUID);
     if uid != NONE && uid != old.fsuid && allowed {
         let mut new = (*old).clone();
         new.fsuid = uid;

@@ -14,16 +14,30 @@ const CLONE3_MIN: usize = 64;
 
 /// fork(2)
 pub fn fork(cx: &mut Cx) -> SysResult {
-    cx.clone_task(CloneArgs { exit_signal: SIGCHLD, ..CloneArgs::default() })
+    cx.clone_task(CloneArgs {
+        exit_signal: SIGCHLD,
+        ..CloneArgs::default()
+    })
 }
 
 /// vfork(2)
 pub fn vfork(cx: &mut Cx) -> SysResult {
-    cx.clone_task(CloneArgs { flags: CloneFlags::CLONE_VFORK | CloneFlags::CLONE_VM, exit_signal: SIGCHLD, ..CloneArgs::default() })
+    cx.clone_task(CloneArgs {
+        flags: CloneFlags::CLONE_VFORK | CloneFlags::CLONE_VM,
+        exit_signal: SIGCHLD,
+        ..CloneArgs::default()
+    })
 }
 
 /// clone(2)
-pub fn clone(cx: &mut Cx, flags: LooseFlags<CloneFlags>, stack: u64, parent_tid: UserAddr<i32>, child_tid: UserAddr<i32>, tls: u64) -> SysResult {
+pub fn clone(
+    cx: &mut Cx,
+    flags: LooseFlags<CloneFlags>,
+    stack: u64,
+    parent_tid: UserAddr<i32>,
+    child_tid: UserAddr<i32>,
+    tls: u64,
+) -> SysResult {
     let exit_signal = (cx.regs.user.rdi & CSIGNAL) as i32;
     let flags = flags.0;
     // The old call has one word for both: a pidfd goes where the parent's tid would.
@@ -54,18 +68,29 @@ pub fn clone3(cx: &mut Cx, args: UserAddr<abi::sched::CloneArgs>, size: usize) -
     let mut bytes = vec![0; size.max(full)];
     let mm = cx.mm()?;
     mm.read_bytes(args.addr, bytes.get_mut(..size).unwrap_or_default())?;
-    if bytes.get(full..size).is_some_and(|tail| tail.iter().any(|b| *b != 0)) {
+    if bytes
+        .get(full..size)
+        .is_some_and(|tail| tail.iter().any(|b| *b != 0))
+    {
         return Err(Errno::E2BIG);
     }
-    let (raw, _) = <abi::sched::CloneArgs as zerocopy::FromBytes>::read_from_prefix(&bytes).map_err(|_| Errno::EINVAL)?;
+    let (raw, _) = <abi::sched::CloneArgs as zerocopy::FromBytes>::read_from_prefix(&bytes)
+        .map_err(|_| Errno::EINVAL)?;
     let flags = CloneFlags::from_bits(raw.flags).ok_or(Errno::EINVAL)?;
-    if raw.flags & CSIGNAL != 0 || raw.exit_signal > 64 || flags.contains(CloneFlags::CLONE_INTO_CGROUP) {
+    if raw.flags & CSIGNAL != 0
+        || raw.exit_signal > 64
+        || flags.contains(CloneFlags::CLONE_INTO_CGROUP)
+    {
         return Err(Errno::EINVAL);
     }
-    if flags.intersects(CloneFlags::CLONE_THREAD | CloneFlags::CLONE_PARENT) && raw.exit_signal != 0 {
+    if flags.intersects(CloneFlags::CLONE_THREAD | CloneFlags::CLONE_PARENT) && raw.exit_signal != 0
+    {
         return Err(Errno::EINVAL);
     }
-    if (raw.stack == 0) != (raw.stack_size == 0) || (raw.set_tid == 0) != (raw.set_tid_size == 0) || raw.set_tid_size > 32 {
+    if (raw.stack == 0) != (raw.stack_size == 0)
+        || (raw.set_tid == 0) != (raw.set_tid_size == 0)
+        || raw.set_tid_size > 32
+    {
         return Err(Errno::EINVAL);
     }
     let stack = raw.stack.checked_add(raw.stack_size).ok_or(Errno::EINVAL)?;
@@ -75,7 +100,8 @@ pub fn clone3(cx: &mut Cx, args: UserAddr<abi::sched::CloneArgs>, size: usize) -
     }
     if !set_tid.is_empty() {
         let cred = cx.task().cred();
-        if !cred.has_cap(abi::cap::CAP_CHECKPOINT_RESTORE) && !cred.has_cap(abi::cap::CAP_SYS_ADMIN) {
+        if !cred.has_cap(abi::cap::CAP_CHECKPOINT_RESTORE) && !cred.has_cap(abi::cap::CAP_SYS_ADMIN)
+        {
             return Err(Errno::EPERM);
         }
     }

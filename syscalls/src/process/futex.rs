@@ -3,7 +3,8 @@
 use crate::args::UserAddr;
 use abi::Errno;
 use abi::futex::{
-    FUTEX_CLOCK_REALTIME, FUTEX_CMD_MASK, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
+    FUTEX_CLOCK_REALTIME, FUTEX_CMD_MASK, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE,
+    FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
 };
 use abi::time::Timespec;
 use sentry::futex;
@@ -11,22 +12,37 @@ use sentry::kernel::Cx;
 use sentry::syscall::SysResult;
 
 fn deadline(cx: &Cx, addr: u64, absolute: bool, realtime: bool) -> Result<Option<u64>, Errno> {
-    let Some(addr) = UserAddr::<Timespec>::new(addr).some() else { return Ok(None) };
+    let Some(addr) = UserAddr::<Timespec>::new(addr).some() else {
+        return Ok(None);
+    };
     let ts = addr.read(cx)?;
     let sec = u64::try_from(ts.tv_sec).map_err(|_| Errno::EINVAL)?;
-    let nsec = u64::try_from(ts.tv_nsec).ok().filter(|n| *n < 1_000_000_000).ok_or(Errno::EINVAL)?;
+    let nsec = u64::try_from(ts.tv_nsec)
+        .ok()
+        .filter(|n| *n < 1_000_000_000)
+        .ok_or(Errno::EINVAL)?;
     let ns = sec.saturating_mul(1_000_000_000).saturating_add(nsec);
     let clock = &cx.kernel().clock;
     let now = clock.monotonic();
     Ok(Some(match (absolute, realtime) {
         (false, _) => now.saturating_add(ns),
         (true, false) => ns,
-        (true, true) => now.saturating_add(ns.saturating_sub(u64::try_from(clock.realtime()).unwrap_or(0))),
+        (true, true) => {
+            now.saturating_add(ns.saturating_sub(u64::try_from(clock.realtime()).unwrap_or(0)))
+        }
     }))
 }
 
 /// futex(2)
-pub fn futex(cx: &mut Cx, uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u64, val3: u32) -> SysResult {
+pub fn futex(
+    cx: &mut Cx,
+    uaddr: u64,
+    op: i32,
+    val: u32,
+    timeout: u64,
+    uaddr2: u64,
+    val3: u32,
+) -> SysResult {
     let shared = op & FUTEX_PRIVATE_FLAG == 0;
     let realtime = op & FUTEX_CLOCK_REALTIME != 0;
     let command = op & FUTEX_CMD_MASK;
@@ -50,18 +66,29 @@ pub fn futex(cx: &mut Cx, uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u
         FUTEX_WAKE_BITSET => futex::wake(cx, uaddr, shared, val as i32, val3),
         FUTEX_REQUEUE | FUTEX_CMP_REQUEUE if uaddr2 & 3 != 0 => Err(Errno::EINVAL),
         FUTEX_REQUEUE => futex::cmp_requeue(cx, uaddr, uaddr2, shared, val as i32, count2, None),
-        FUTEX_CMP_REQUEUE => futex::cmp_requeue(cx, uaddr, uaddr2, shared, val as i32, count2, Some(val3)),
+        FUTEX_CMP_REQUEUE => {
+            futex::cmp_requeue(cx, uaddr, uaddr2, shared, val as i32, count2, Some(val3))
+        }
         FUTEX_WAKE_OP if uaddr2 & 3 != 0 => Err(Errno::EINVAL),
         FUTEX_WAKE_OP => futex::wake_op(cx, uaddr, uaddr2, shared, val as i32, count2, val3),
         _ => Err(Errno::ENOSYS),
     }
 }
 
-fn wait(cx: &mut Cx, addr: u64, shared: bool, expected: u32, until: Option<u64>, bitset: u32) -> SysResult {
+fn wait(
+    cx: &mut Cx,
+    addr: u64,
+    shared: bool,
+    expected: u32,
+    until: Option<u64>,
+    bitset: u32,
+) -> SysResult {
     match futex::wait(cx, addr, shared, expected, until, bitset) {
         Ok(()) => Ok(0),
         // With a timeout the rest of the wait goes on after a stop or an ignored signal; a handler makes it EINTR (futex(2)).
-        Err(Errno::ERESTARTSYS) if until.is_some() => Err(cx.restart_with(Box::new(move |cx| wait(cx, addr, shared, expected, until, bitset)))),
+        Err(Errno::ERESTARTSYS) if until.is_some() => Err(cx.restart_with(Box::new(move |cx| {
+            wait(cx, addr, shared, expected, until, bitset)
+        }))),
         Err(e) => Err(e),
     }
 }
@@ -76,9 +103,18 @@ pub fn set_robust_list(cx: &mut Cx, head: u64, len: usize) -> SysResult {
 }
 
 /// get_robust_list(2)
-pub fn get_robust_list(cx: &mut Cx, pid: i32, head: UserAddr<u64>, len: UserAddr<u64>) -> SysResult {
+pub fn get_robust_list(
+    cx: &mut Cx,
+    pid: i32,
+    head: UserAddr<u64>,
+    len: UserAddr<u64>,
+) -> SysResult {
     if pid != 0 && pid != cx.tid() {
-        return if cx.pid_ns().task(pid).is_some() { Err(Errno::EPERM) } else { Err(Errno::ESRCH) };
+        return if cx.pid_ns().task(pid).is_some() {
+            Err(Errno::EPERM)
+        } else {
+            Err(Errno::ESRCH)
+        };
     }
     len.write(cx, &24)?;
     head.write(cx, &cx.state.robust_list)?;

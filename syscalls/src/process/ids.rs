@@ -36,7 +36,10 @@ fn group_of(cx: &Cx, pid: i32) -> Result<Arc<ThreadGroup>, Errno> {
     if pid == 0 {
         return Ok(cx.group().clone());
     }
-    cx.pid_ns().task(pid).map(|t| t.group().clone()).ok_or(Errno::ESRCH)
+    cx.pid_ns()
+        .task(pid)
+        .map(|t| t.group().clone())
+        .ok_or(Errno::ESRCH)
 }
 
 /// getpgid(2)
@@ -58,7 +61,11 @@ pub fn setpgid(cx: &mut Cx, pid: i32, pgid: i32) -> SysResult {
     }
     let ns = cx.pid_ns();
     let own = cx.group().clone();
-    let target = if pid == 0 || pid == cx.tgid() { own.clone() } else { ns.group(pid).ok_or(Errno::ESRCH)? };
+    let target = if pid == 0 || pid == cx.tgid() {
+        own.clone()
+    } else {
+        ns.group(pid).ok_or(Errno::ESRCH)?
+    };
     let kernel = cx.kernel().clone();
     let _tree = kernel.tree.lock();
     if !Arc::ptr_eq(&target, &own) {
@@ -76,7 +83,13 @@ pub fn setpgid(cx: &mut Cx, pid: i32, pgid: i32) -> SysResult {
     if Arc::ptr_eq(&session.id, target.pid()) {
         return Err(Errno::EPERM);
     }
-    let wanted = if pgid == 0 { target.pid().clone() } else if target.pid().nr_in(&ns) == pgid { target.pid().clone() } else { ns.lookup(pgid).ok_or(Errno::EPERM)? };
+    let wanted = if pgid == 0 {
+        target.pid().clone()
+    } else if target.pid().nr_in(&ns) == pgid {
+        target.pid().clone()
+    } else {
+        ns.lookup(pgid).ok_or(Errno::EPERM)?
+    };
     let pgrp = match wanted.process_group().filter(|p| !p.members().is_empty()) {
         Some(pgrp) if Arc::ptr_eq(&pgrp.session, &session) => pgrp,
         Some(_) => return Err(Errno::EPERM),
@@ -92,7 +105,11 @@ pub fn setsid(cx: &mut Cx) -> SysResult {
     let group = cx.group().clone();
     let kernel = cx.kernel().clone();
     let _tree = kernel.tree.lock();
-    if group.pid().process_group().is_some_and(|p| !p.members().is_empty()) {
+    if group
+        .pid()
+        .process_group()
+        .is_some_and(|p| !p.members().is_empty())
+    {
         return Err(Errno::EPERM);
     }
     let session = Session::new(group.pid().clone());

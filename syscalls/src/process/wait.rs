@@ -21,7 +21,10 @@ const WCLONE: i32 = i32::MIN;
 
 /// `struct rusage` of what was used.
 pub fn rusage(usage: &Usage) -> Rusage {
-    let time = |ns: u64| Timeval { tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX), tv_usec: i64::try_from(ns % 1_000_000_000 / 1000).unwrap_or(0) };
+    let time = |ns: u64| Timeval {
+        tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_usec: i64::try_from(ns % 1_000_000_000 / 1000).unwrap_or(0),
+    };
     let long = |v: u64| i64::try_from(v).unwrap_or(i64::MAX);
     Rusage {
         ru_utime: time(usage.utime),
@@ -48,7 +51,13 @@ fn options(raw: i32, exited: bool) -> WaitOptions {
 }
 
 /// wait4(2)
-pub fn wait4(cx: &mut Cx, pid: i32, status: UserAddr<i32>, raw: i32, usage: UserAddr<Rusage>) -> SysResult {
+pub fn wait4(
+    cx: &mut Cx,
+    pid: i32,
+    status: UserAddr<i32>,
+    raw: i32,
+    usage: UserAddr<Rusage>,
+) -> SysResult {
     if raw & !(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -57,22 +66,37 @@ pub fn wait4(cx: &mut Cx, pid: i32, status: UserAddr<i32>, raw: i32, usage: User
         i32::MIN => return Err(Errno::ESRCH),
         -1 => Who::Any,
         0 => Who::Group(Some(cx.group().process_group())),
-        p if p < 0 => Who::Group(ns.lookup(p.saturating_neg()).and_then(|p| p.process_group())),
+        p if p < 0 => Who::Group(
+            ns.lookup(p.saturating_neg())
+                .and_then(|p| p.process_group()),
+        ),
         p => Who::Pid(p),
     };
-    let Some(found) = cx.wait_child(&who, options(raw, true))? else { return Ok(0) };
+    let Some(found) = cx.wait_child(&who, options(raw, true))? else {
+        return Ok(0);
+    };
     status.write_if_some(cx, &found.status)?;
     usage.write_if_some(cx, &rusage(&found.usage))?;
     Ok(u64::try_from(found.pid).unwrap_or(0))
 }
 
 /// waitid(2)
-pub fn waitid(cx: &mut Cx, idtype: i32, id: i32, info: UserAddr<SigInfo>, raw: i32, usage: UserAddr<Rusage>) -> SysResult {
+pub fn waitid(
+    cx: &mut Cx,
+    idtype: i32,
+    id: i32,
+    info: UserAddr<SigInfo>,
+    raw: i32,
+    usage: UserAddr<Rusage>,
+) -> SysResult {
     const P_ALL: i32 = 0;
     const P_PID: i32 = 1;
     const P_PGID: i32 = 2;
     const P_PIDFD: i32 = 3;
-    if raw & !(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE) != 0 || raw & (WEXITED | WUNTRACED | WCONTINUED) == 0 {
+    if raw & !(WNOHANG | WNOWAIT | WEXITED | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE)
+        != 0
+        || raw & (WEXITED | WUNTRACED | WCONTINUED) == 0
+    {
         return Err(Errno::EINVAL);
     }
     let mut options = options(raw, raw & WEXITED != 0);
@@ -85,7 +109,11 @@ pub fn waitid(cx: &mut Cx, idtype: i32, id: i32, info: UserAddr<SigInfo>, raw: i
         P_PIDFD if id >= 0 => {
             let file = cx.files()?.get(Fd::new(id)?)?;
             options.no_hang |= file.nonblocking();
-            let process = file.downcast::<PidFd>().ok_or(Errno::EBADF)?.group().clone();
+            let process = file
+                .downcast::<PidFd>()
+                .ok_or(Errno::EBADF)?
+                .group()
+                .clone();
             Who::Process(process)
         }
         _ => return Err(Errno::EINVAL),
@@ -123,17 +151,30 @@ pub fn pidfd_open(cx: &mut Cx, pid: i32, flags: u32) -> SysResult {
     if flags != 0 {
         file.set_status_flags(flags)?;
     }
-    let limit = cx.group().limits.soft(sentry::kernel::limits::Resource::Nofile);
+    let limit = cx
+        .group()
+        .limits
+        .soft(sentry::kernel::limits::Resource::Nofile);
     Ok(u64::try_from(cx.files()?.install(file, true, limit)?.raw()).unwrap_or(0))
 }
 
 /// pidfd_send_signal(2)
-pub fn pidfd_send_signal(cx: &mut Cx, pidfd: Fd, signal: SigArg, info: UserAddr<SigInfo>, flags: u32) -> SysResult {
+pub fn pidfd_send_signal(
+    cx: &mut Cx,
+    pidfd: Fd,
+    signal: SigArg,
+    info: UserAddr<SigInfo>,
+    flags: u32,
+) -> SysResult {
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
     let file = cx.files()?.get(pidfd)?;
-    let group = file.downcast::<PidFd>().ok_or(Errno::EBADF)?.group().clone();
+    let group = file
+        .downcast::<PidFd>()
+        .ok_or(Errno::EBADF)?
+        .group()
+        .clone();
     let leader = group.leader().ok_or(Errno::ESRCH)?;
     let record = match info.some() {
         None => None,
@@ -142,7 +183,9 @@ pub fn pidfd_send_signal(cx: &mut Cx, pidfd: Fd, signal: SigArg, info: UserAddr<
             if record.signal() != signal.0 {
                 return Err(Errno::EINVAL);
             }
-            if (record.si_code >= 0 || record.si_code == SI_TKILL) && !std::sync::Arc::ptr_eq(&group, cx.group()) {
+            if (record.si_code >= 0 || record.si_code == SI_TKILL)
+                && !std::sync::Arc::ptr_eq(&group, cx.group())
+            {
                 return Err(Errno::EPERM);
             }
             Some(record)
@@ -165,12 +208,24 @@ pub fn pidfd_getfd(cx: &mut Cx, pidfd: Fd, target: Fd, flags: u32) -> SysResult 
         return Err(Errno::EINVAL);
     }
     let file = cx.files()?.get(pidfd)?;
-    let group = file.downcast::<PidFd>().ok_or(Errno::EBADF)?.group().clone();
+    let group = file
+        .downcast::<PidFd>()
+        .ok_or(Errno::EBADF)?
+        .group()
+        .clone();
     let task = group.any_live().ok_or(Errno::ESRCH)?;
     // PTRACE_MODE_ATTACH: the same user throughout, or the capability.
     let (own, other) = (cx.task().cred(), task.cred());
-    let same = [other.ruid, other.euid, other.suid].iter().all(|id| *id == own.fsuid) && [other.rgid, other.egid, other.sgid].iter().all(|id| *id == own.fsgid);
-    if !std::sync::Arc::ptr_eq(&group, cx.group()) && !same && !own.has_cap_in(&other.user_ns, abi::cap::CAP_SYS_PTRACE) {
+    let same = [other.ruid, other.euid, other.suid]
+        .iter()
+        .all(|id| *id == own.fsuid)
+        && [other.rgid, other.egid, other.sgid]
+            .iter()
+            .all(|id| *id == own.fsgid);
+    if !std::sync::Arc::ptr_eq(&group, cx.group())
+        && !same
+        && !own.has_cap_in(&other.user_ns, abi::cap::CAP_SYS_PTRACE)
+    {
         return Err(Errno::EPERM);
     }
     let found = task.files()?.get(target)?;

@@ -2,18 +2,30 @@
 
 use crate::args::UserAddr;
 use abi::Errno;
-use abi::signal::{SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, SIGSET_SIZE, SaFlags, SigAction, SigInfo, SigSet, Signal};
+use abi::signal::{
+    SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, SIGSET_SIZE, SaFlags, SigAction, SigInfo, SigSet, Signal,
+};
 use abi::ucontext::StackT;
 use sentry::kernel::Cx;
 use sentry::kernel::signal::frame;
 use sentry::syscall::SysResult;
 
 fn check_size(size: usize) -> Result<(), Errno> {
-    if size == SIGSET_SIZE { Ok(()) } else { Err(Errno::EINVAL) }
+    if size == SIGSET_SIZE {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// rt_sigaction(2)
-pub fn rt_sigaction(cx: &mut Cx, signal: i32, act: UserAddr<SigAction>, oldact: UserAddr<SigAction>, size: usize) -> SysResult {
+pub fn rt_sigaction(
+    cx: &mut Cx,
+    signal: i32,
+    act: UserAddr<SigAction>,
+    oldact: UserAddr<SigAction>,
+    size: usize,
+) -> SysResult {
     check_size(size)?;
     let signal = Signal::new(signal).ok_or(Errno::EINVAL)?;
     let handlers = cx.group().handlers();
@@ -38,7 +50,13 @@ pub fn rt_sigaction(cx: &mut Cx, signal: i32, act: UserAddr<SigAction>, oldact: 
 }
 
 /// rt_sigprocmask(2)
-pub fn rt_sigprocmask(cx: &mut Cx, how: i32, set: UserAddr<SigSet>, oldset: UserAddr<SigSet>, size: usize) -> SysResult {
+pub fn rt_sigprocmask(
+    cx: &mut Cx,
+    how: i32,
+    set: UserAddr<SigSet>,
+    oldset: UserAddr<SigSet>,
+    size: usize,
+) -> SysResult {
     check_size(size)?;
     let old = cx.signals.lock().blocked;
     if let Some(set) = set.some() {
@@ -63,7 +81,8 @@ pub fn rt_sigpending(cx: &mut Cx, set: UserAddr<SigSet>, size: usize) -> SysResu
     let blocked = cx.signals.lock().blocked;
     let pending = cx.pending_signals().intersection(blocked);
     let bytes = pending.0.to_le_bytes();
-    cx.mm()?.write_bytes(set.addr, bytes.get(..size).unwrap_or_default())?;
+    cx.mm()?
+        .write_bytes(set.addr, bytes.get(..size).unwrap_or_default())?;
     Ok(0)
 }
 
@@ -87,7 +106,10 @@ pub fn sigaltstack(cx: &mut Cx, ss: UserAddr<StackT>, old: UserAddr<StackT>) -> 
         frame::set_altstack(cx, &new, sp)?;
     }
     let autodisarm = current.ss_flags & abi::ucontext::SS_AUTODISARM;
-    let shown = StackT { ss_flags: frame::altstack_flags(&current, sp) | autodisarm, ..current };
+    let shown = StackT {
+        ss_flags: frame::altstack_flags(&current, sp) | autodisarm,
+        ..current
+    };
     old.write_if_some(cx, &shown)?;
     Ok(0)
 }

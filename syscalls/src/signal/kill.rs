@@ -10,7 +10,9 @@ use sentry::syscall::SysResult;
 use std::sync::Arc;
 
 fn to_group(cx: &Cx, group: &Arc<ThreadGroup>, signal: Option<Signal>) -> Result<(), Errno> {
-    let Some(leader) = group.leader() else { return Err(Errno::ESRCH) };
+    let Some(leader) = group.leader() else {
+        return Err(Errno::ESRCH);
+    };
     cx.may_signal(&leader, signal)?;
     if let Some(signal) = signal {
         group.send(cx.kill_info(group, signal));
@@ -31,10 +33,18 @@ pub fn kill(cx: &mut Cx, pid: i32, signal: SigArg) -> SysResult {
         0 => cx.group().process_group().members(),
         -1 => {
             let own = cx.group().clone();
-            ns.pids().into_iter().filter_map(|(nr, p)| (nr > 1).then(|| p.group()).flatten()).filter(|g| !Arc::ptr_eq(g, &own)).collect()
+            ns.pids()
+                .into_iter()
+                .filter_map(|(nr, p)| (nr > 1).then(|| p.group()).flatten())
+                .filter(|g| !Arc::ptr_eq(g, &own))
+                .collect()
         }
         i32::MIN => return Err(Errno::ESRCH),
-        p => ns.lookup(p.saturating_neg()).and_then(|p| p.process_group()).map(|g| g.members()).unwrap_or_default(),
+        p => ns
+            .lookup(p.saturating_neg())
+            .and_then(|p| p.process_group())
+            .map(|g| g.members())
+            .unwrap_or_default(),
     };
     // As Linux: success if any could be signalled; else the last failure.
     let mut result = Err(Errno::ESRCH);
@@ -48,7 +58,13 @@ pub fn kill(cx: &mut Cx, pid: i32, signal: SigArg) -> SysResult {
     result
 }
 
-fn to_task(cx: &Cx, tgid: Option<i32>, tid: i32, signal: Option<Signal>, info: impl FnOnce(&Task, Signal) -> SigInfo) -> SysResult {
+fn to_task(
+    cx: &Cx,
+    tgid: Option<i32>,
+    tid: i32,
+    signal: Option<Signal>,
+    info: impl FnOnce(&Task, Signal) -> SigInfo,
+) -> SysResult {
     if tid <= 0 || tgid.is_some_and(|t| t <= 0) {
         return Err(Errno::EINVAL);
     }
@@ -83,7 +99,12 @@ pub fn tgkill(cx: &mut Cx, tgid: i32, tid: i32, signal: SigArg) -> SysResult {
 }
 
 /// A record from the guest: nobody may pretend to be the kernel or `tgkill`, but towards himself.
-fn queued_info(cx: &Cx, info: UserAddr<SigInfo>, signal: Option<Signal>, own: bool) -> Result<SigInfo, Errno> {
+fn queued_info(
+    cx: &Cx,
+    info: UserAddr<SigInfo>,
+    signal: Option<Signal>,
+    own: bool,
+) -> Result<SigInfo, Errno> {
     let mut record = info.read(cx)?;
     record.si_signo = signal.map_or(0, Signal::raw);
     if (record.si_code >= 0 || record.si_code == SI_TKILL) && !own {
@@ -93,7 +114,12 @@ fn queued_info(cx: &Cx, info: UserAddr<SigInfo>, signal: Option<Signal>, own: bo
 }
 
 /// rt_sigqueueinfo(2)
-pub fn rt_sigqueueinfo(cx: &mut Cx, pid: i32, signal: SigArg, info: UserAddr<SigInfo>) -> SysResult {
+pub fn rt_sigqueueinfo(
+    cx: &mut Cx,
+    pid: i32,
+    signal: SigArg,
+    info: UserAddr<SigInfo>,
+) -> SysResult {
     let record = queued_info(cx, info, signal.0, pid == cx.tgid())?;
     let task = cx.pid_ns().task(pid).ok_or(Errno::ESRCH)?;
     cx.may_signal(&task, signal.0)?;
@@ -104,7 +130,13 @@ pub fn rt_sigqueueinfo(cx: &mut Cx, pid: i32, signal: SigArg, info: UserAddr<Sig
 }
 
 /// rt_tgsigqueueinfo(2)
-pub fn rt_tgsigqueueinfo(cx: &mut Cx, tgid: i32, tid: i32, signal: SigArg, info: UserAddr<SigInfo>) -> SysResult {
+pub fn rt_tgsigqueueinfo(
+    cx: &mut Cx,
+    tgid: i32,
+    tid: i32,
+    signal: SigArg,
+    info: UserAddr<SigInfo>,
+) -> SysResult {
     let record = queued_info(cx, info, signal.0, tgid == cx.tgid())?;
     to_task(cx, Some(tgid), tid, signal.0, move |_, _| record)
 }

@@ -31,11 +31,17 @@ impl SignalFd {
         }
         let mut done = 0usize;
         for slot in buf.chunks_exact_mut(SIZE) {
-            let Some(info) = reader.dequeue_signal(self.mask()) else { break };
+            let Some(info) = reader.dequeue_signal(self.mask()) else {
+                break;
+            };
             slot.copy_from_slice(record(&info).as_bytes());
             done = done.saturating_add(SIZE);
         }
-        if done == 0 { Err(Errno::EAGAIN) } else { Ok(done) }
+        if done == 0 {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(done)
+        }
     }
 
     fn mask(&self) -> SigSet {
@@ -51,9 +57,17 @@ fn record(info: &SigInfo) -> SignalfdSiginfo {
         ssi_pid: info.pid().unsigned_abs(),
         ssi_uid: info.uid(),
         ssi_fd: info.fd(),
-        ssi_tid: if info.si_code == abi::siginfo::SI_TIMER { info.timer_id().unsigned_abs() } else { 0 },
+        ssi_tid: if info.si_code == abi::siginfo::SI_TIMER {
+            info.timer_id().unsigned_abs()
+        } else {
+            0
+        },
         ssi_band: info.band() as u32,
-        ssi_overrun: if info.si_code == abi::siginfo::SI_TIMER { info.overrun().unsigned_abs() } else { 0 },
+        ssi_overrun: if info.si_code == abi::siginfo::SI_TIMER {
+            info.overrun().unsigned_abs()
+        } else {
+            0
+        },
         ssi_status: info.status(),
         ssi_int: info.value() as i32,
         ssi_ptr: info.value(),
@@ -71,8 +85,15 @@ impl FileOps for SignalFd {
         self.take(&maker, buf)
     }
     fn poll(&self, _file: &File) -> Events {
-        let pending = self.maker.upgrade().map_or(SigSet::EMPTY, |t| t.pending_signals());
-        if pending.intersection(self.mask()).is_empty() { Events::empty() } else { Events::READ }
+        let pending = self
+            .maker
+            .upgrade()
+            .map_or(SigSet::EMPTY, |t| t.pending_signals());
+        if pending.intersection(self.mask()).is_empty() {
+            Events::empty()
+        } else {
+            Events::READ
+        }
     }
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.kernel.signal_events)
@@ -83,7 +104,13 @@ impl FileOps for SignalFd {
 }
 
 /// signalfd4(2)
-pub fn signalfd4(cx: &mut Cx, fd: i32, mask: UserAddr<SigSet>, size: usize, flags: i32) -> SysResult {
+pub fn signalfd4(
+    cx: &mut Cx,
+    fd: i32,
+    mask: UserAddr<SigSet>,
+    size: usize,
+    flags: i32,
+) -> SysResult {
     if size != SIGSET_SIZE || flags & !(CLOEXEC | NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -95,8 +122,16 @@ pub fn signalfd4(cx: &mut Cx, fd: i32, mask: UserAddr<SigSet>, size: usize, flag
         signals.kernel.signal_events.notify(Events::READ);
         return Ok(u64::try_from(fd).unwrap_or(0));
     }
-    let ops = SignalFd { mask: AtomicU64::new(mask), kernel: cx.kernel().clone(), maker: Arc::downgrade(cx.task()) };
-    let file = fs::anon::file("[signalfd]", Box::new(ops), 2 | (flags & NONBLOCK).unsigned_abs());
+    let ops = SignalFd {
+        mask: AtomicU64::new(mask),
+        kernel: cx.kernel().clone(),
+        maker: Arc::downgrade(cx.task()),
+    };
+    let file = fs::anon::file(
+        "[signalfd]",
+        Box::new(ops),
+        2 | (flags & NONBLOCK).unsigned_abs(),
+    );
     crate::file::install(cx, file, flags & CLOEXEC != 0)
 }
 

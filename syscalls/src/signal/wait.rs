@@ -24,7 +24,13 @@ pub fn pause(cx: &mut Cx) -> SysResult {
 }
 
 /// rt_sigtimedwait(2)
-pub fn rt_sigtimedwait(cx: &mut Cx, set: UserAddr<SigSet>, info: UserAddr<SigInfo>, timeout: UserAddr<Timespec>, size: usize) -> SysResult {
+pub fn rt_sigtimedwait(
+    cx: &mut Cx,
+    set: UserAddr<SigSet>,
+    info: UserAddr<SigInfo>,
+    timeout: UserAddr<Timespec>,
+    size: usize,
+) -> SysResult {
     if size != SIGSET_SIZE {
         return Err(Errno::EINVAL);
     }
@@ -34,8 +40,17 @@ pub fn rt_sigtimedwait(cx: &mut Cx, set: UserAddr<SigSet>, info: UserAddr<SigInf
         Some(timeout) => {
             let ts = timeout.read(cx)?;
             let sec = u64::try_from(ts.tv_sec).map_err(|_| Errno::EINVAL)?;
-            let nsec = u64::try_from(ts.tv_nsec).ok().filter(|n| *n < 1_000_000_000).ok_or(Errno::EINVAL)?;
-            Some(cx.kernel().clock.monotonic().saturating_add(sec.saturating_mul(1_000_000_000)).saturating_add(nsec))
+            let nsec = u64::try_from(ts.tv_nsec)
+                .ok()
+                .filter(|n| *n < 1_000_000_000)
+                .ok_or(Errno::EINVAL)?;
+            Some(
+                cx.kernel()
+                    .clock
+                    .monotonic()
+                    .saturating_add(sec.saturating_mul(1_000_000_000))
+                    .saturating_add(nsec),
+            )
         }
     };
     let found = match cx.dequeue_signal(set) {

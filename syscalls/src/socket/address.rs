@@ -56,7 +56,10 @@ impl FromArg for OutAddr {
 
 /// Copies an address in (`move_addr_to_kernel`).
 pub fn read(cx: &Cx, addr: u64, len: i32) -> Result<Vec<u8>, Errno> {
-    let len = usize::try_from(len).ok().filter(|len| *len <= MAX).ok_or(Errno::EINVAL)?;
+    let len = usize::try_from(len)
+        .ok()
+        .filter(|len| *len <= MAX)
+        .ok_or(Errno::EINVAL)?;
     let mut bytes = vec![0; len];
     cx.mm()?.read_bytes(addr, &mut bytes)?;
     Ok(bytes)

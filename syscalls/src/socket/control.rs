@@ -15,7 +15,10 @@ const HEADER: usize = 16;
 const MAX: u64 = 131_072;
 
 fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
-    bytes.get(at..)?.first_chunk::<4>().map(|b| i32::from_ne_bytes(*b))
+    bytes
+        .get(at..)?
+        .first_chunk::<4>()
+        .map(|b| i32::from_ne_bytes(*b))
 }
 
 /// Reads and checks what `sendmsg` got.
@@ -31,7 +34,9 @@ pub fn read(cx: &Cx, addr: u64, len: u64) -> Result<Vec<Control>, Errno> {
     let mut rest = bytes.as_slice();
     let mut out = Vec::new();
     while let Some(header) = rest.get(..HEADER) {
-        let len = header.first_chunk::<8>().map_or(0, |b| u64::from_ne_bytes(*b));
+        let len = header
+            .first_chunk::<8>()
+            .map_or(0, |b| u64::from_ne_bytes(*b));
         let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
         if len < HEADER {
             return Err(Errno::EINVAL);
@@ -55,7 +60,10 @@ fn files(cx: &Cx, data: &[u8]) -> Result<Vec<Arc<File>>, Errno> {
         return Err(Errno::EINVAL);
     }
     let table = cx.files()?;
-    numbers.iter().map(|n| table.get(Fd::new(i32::from_ne_bytes(*n))?)).collect()
+    numbers
+        .iter()
+        .map(|n| table.get(Fd::new(i32::from_ne_bytes(*n))?))
+        .collect()
 }
 
 fn creds(cx: &Cx, data: &[u8]) -> Result<Creds, Errno> {
@@ -69,7 +77,13 @@ fn creds(cx: &Cx, data: &[u8]) -> Result<Creds, Errno> {
         return Err(Errno::EPERM);
     }
     let process = task.process(pid).ok_or(Errno::ESRCH)?;
-    Ok(Creds { pid, uid, gid, process: Some(process), ..Creds::default() })
+    Ok(Creds {
+        pid,
+        uid,
+        gid,
+        process: Some(process),
+        ..Creds::default()
+    })
 }
 
 /// Control data on its way out.
@@ -83,17 +97,28 @@ pub struct Writer {
 impl Writer {
     /// For a guest buffer of `room` bytes.
     pub fn new(room: u64) -> Self {
-        Self { bytes: Vec::new(), room: usize::try_from(room).unwrap_or(usize::MAX), flags: MsgFlags::empty() }
+        Self {
+            bytes: Vec::new(),
+            room: usize::try_from(room).unwrap_or(usize::MAX),
+            flags: MsgFlags::empty(),
+        }
     }
 
     /// Lays out all messages, credentials first as Linux does; descriptors get their numbers here.
     pub fn put_all(&mut self, cx: &Cx, control: Vec<Control>, cloexec: bool) -> Result<(), Errno> {
-        let (creds, others): (Vec<_>, Vec<_>) = control.into_iter().partition(|c| matches!(c, Control::Credentials(_)));
+        let (creds, others): (Vec<_>, Vec<_>) = control
+            .into_iter()
+            .partition(|c| matches!(c, Control::Credentials(_)));
         for message in creds.into_iter().chain(others) {
             match message {
                 Control::Credentials(creds) => {
                     let pid = super::caller(cx).pid_of(&creds);
-                    let data = [pid.to_ne_bytes(), creds.uid.to_ne_bytes(), creds.gid.to_ne_bytes()].concat();
+                    let data = [
+                        pid.to_ne_bytes(),
+                        creds.uid.to_ne_bytes(),
+                        creds.gid.to_ne_bytes(),
+                    ]
+                    .concat();
                     self.put(SOL_SOCKET, SCM_CREDENTIALS, &data);
                 }
                 Control::Other(level, kind, data) => self.put(level, kind, &data),
@@ -121,9 +146,11 @@ impl Writer {
         self.bytes.extend_from_slice(&(len as u64).to_ne_bytes());
         self.bytes.extend_from_slice(&level.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(data.get(..len.saturating_sub(HEADER)).unwrap_or(data));
+        self.bytes
+            .extend_from_slice(data.get(..len.saturating_sub(HEADER)).unwrap_or(data));
         let padding = len.next_multiple_of(8).saturating_sub(len).min(self.left());
-        self.bytes.resize(self.bytes.len().saturating_add(padding), 0);
+        self.bytes
+            .resize(self.bytes.len().saturating_add(padding), 0);
     }
 
     /// As many descriptors as there is room for; the others are closed.

@@ -66,7 +66,13 @@ impl Open {
 
 /// Waits on a socket until `attempt` no longer answers `EAGAIN`, at most `timeout` nanoseconds (`SO_RCVTIMEO`, `SO_SNDTIMEO`). With a timeout an interrupted call
 /// is not restarted, for the time would begin anew.
-fn wait<T>(cx: &Cx, socket: &dyn Socket, events: fs::Events, timeout: Option<u64>, attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+fn wait<T>(
+    cx: &Cx,
+    socket: &dyn Socket,
+    events: fs::Events,
+    timeout: Option<u64>,
+    attempt: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
     let deadline = timeout.map(|t| cx.kernel().clock.monotonic().saturating_add(t));
     match cx.wait_on(socket.pollee(), events, deadline, attempt) {
         Err(Errno::ERESTARTSYS) if timeout.is_some() => Err(Errno::EINTR),

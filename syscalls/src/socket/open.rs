@@ -20,7 +20,11 @@ fn split(kind: i32) -> Result<(i32, u32, bool), Errno> {
     if flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }
-    let nonblock = if flags & SOCK_NONBLOCK != 0 { O_NONBLOCK } else { 0 };
+    let nonblock = if flags & SOCK_NONBLOCK != 0 {
+        O_NONBLOCK
+    } else {
+        0
+    };
     Ok((kind & SOCK_TYPE_MASK, nonblock, flags & SOCK_CLOEXEC != 0))
 }
 
@@ -42,7 +46,9 @@ pub fn socketpair(cx: &mut Cx, domain: Domain, kind: Type, protocol: i32, sv: u6
     let first = files.install(a, cloexec, limit)?;
     let both = files.install(b, cloexec, limit).and_then(|second| {
         let pair = [first.raw().to_ne_bytes(), second.raw().to_ne_bytes()].concat();
-        cx.mm().and_then(|mm| mm.write_bytes(sv, &pair)).inspect_err(|_| drop(files.remove(second)))
+        cx.mm()
+            .and_then(|mm| mm.write_bytes(sv, &pair))
+            .inspect_err(|_| drop(files.remove(second)))
     });
     if let Err(e) = both {
         drop(files.remove(first));
@@ -78,17 +84,29 @@ pub fn accept4(cx: &mut Cx, fd: Fd, addr: OutAddr, len: u64, flags: i32) -> SysR
     let open = Open::get(cx, fd)?;
     let attempt = || open.socket.accept(caller(cx));
     let new = match attempt() {
-        Err(Errno::EAGAIN) if !open.file.nonblocking() => {
-            wait(cx, &*open.socket, Events::READ, open.socket.common().recv_timeout(), attempt)?
-        }
+        Err(Errno::EAGAIN) if !open.file.nonblocking() => wait(
+            cx,
+            &*open.socket,
+            Events::READ,
+            open.socket.common().recv_timeout(),
+            attempt,
+        )?,
         done => done?,
     };
     if addr.0 != 0 {
         let peer = new.socket().peer_name().map_err(|_| Errno::ECONNABORTED)?;
         address::write(cx, addr.0, len, &peer)?;
     }
-    let status = if flags & SOCK_NONBLOCK != 0 { O_NONBLOCK } else { 0 };
-    install(cx, new.into_file(caller(cx), status), flags & SOCK_CLOEXEC != 0)
+    let status = if flags & SOCK_NONBLOCK != 0 {
+        O_NONBLOCK
+    } else {
+        0
+    };
+    install(
+        cx,
+        new.into_file(caller(cx), status),
+        flags & SOCK_CLOEXEC != 0,
+    )
 }
 
 /// connect(2)
@@ -96,14 +114,22 @@ pub fn connect(cx: &mut Cx, fd: Fd, addr: InAddr, len: i32) -> SysResult {
     let open = Open::get(cx, fd)?;
     let addr = address::read(cx, addr.0, len)?;
     let first = open.socket.connect(caller(cx), &addr);
-    let (Err(unfinished @ (Errno::EINPROGRESS | Errno::EALREADY | Errno::EAGAIN)), false) = (first, open.file.nonblocking()) else {
+    let (Err(unfinished @ (Errno::EINPROGRESS | Errno::EALREADY | Errno::EAGAIN)), false) =
+        (first, open.file.nonblocking())
+    else {
         return first.map(|()| 0);
     };
     let events = Events::WRITE | Events::ERR | Events::HUP;
-    let result = wait(cx, &*open.socket, events, open.socket.common().send_timeout(), || match open.socket.connect(caller(cx), &addr) {
-        Err(Errno::EINPROGRESS | Errno::EALREADY) => Err(Errno::EAGAIN),
-        other => other,
-    });
+    let result = wait(
+        cx,
+        &*open.socket,
+        events,
+        open.socket.common().send_timeout(),
+        || match open.socket.connect(caller(cx), &addr) {
+            Err(Errno::EINPROGRESS | Errno::EALREADY) => Err(Errno::EAGAIN),
+            other => other,
+        },
+    );
     match result {
         // The time is up; the connection may still come about.
         Err(Errno::EAGAIN) if unfinished != Errno::EAGAIN => Err(Errno::EINPROGRESS),
@@ -129,9 +155,18 @@ pub fn getpeername(cx: &mut Cx, fd: Fd, addr: OutAddr, len: u64) -> SysResult {
 pub fn shutdown(cx: &mut Cx, fd: Fd, how: i32) -> SysResult {
     let open = Open::get(cx, fd)?;
     let halves = match how {
-        SHUT_RD => Halves { read: true, write: false },
-        SHUT_WR => Halves { read: false, write: true },
-        SHUT_RDWR => Halves { read: true, write: true },
+        SHUT_RD => Halves {
+            read: true,
+            write: false,
+        },
+        SHUT_WR => Halves {
+            read: false,
+            write: true,
+        },
+        SHUT_RDWR => Halves {
+            read: true,
+            write: true,
+        },
         _ => return Err(Errno::EINVAL),
     };
     open.socket.shutdown(halves)?;

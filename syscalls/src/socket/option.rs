@@ -12,7 +12,14 @@ use sentry::syscall::SysResult;
 const MAX: usize = 4096;
 
 /// setsockopt(2)
-pub fn setsockopt(cx: &mut Cx, fd: Fd, level: Level, name: Option_, value: u64, len: i32) -> SysResult {
+pub fn setsockopt(
+    cx: &mut Cx,
+    fd: Fd,
+    level: Level,
+    name: Option_,
+    value: u64,
+    len: i32,
+) -> SysResult {
     let open = Open::get(cx, fd)?;
     let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
     let mut bytes = vec![0; len.min(MAX)];
@@ -22,7 +29,14 @@ pub fn setsockopt(cx: &mut Cx, fd: Fd, level: Level, name: Option_, value: u64, 
 }
 
 /// getsockopt(2)
-pub fn getsockopt(cx: &mut Cx, fd: Fd, level: Level, name: Option_, value: u64, len_at: u64) -> SysResult {
+pub fn getsockopt(
+    cx: &mut Cx,
+    fd: Fd,
+    level: Level,
+    name: Option_,
+    value: u64,
+    len_at: u64,
+) -> SysResult {
     let open = Open::get(cx, fd)?;
     let mm = cx.mm()?;
     let room: i32 = mm.read_obj(len_at)?;

@@ -5,7 +5,7 @@ use super::send::read_vector;
 use super::show::MsgArg;
 use super::{Flags, Open, control, wait};
 use crate::args::{Fd, OutBuf};
-use abi::socket::{IPPROTO_TCP, Mmsghdr, Msghdr, MsgFlags, SOCK_STREAM};
+use abi::socket::{IPPROTO_TCP, Mmsghdr, MsgFlags, Msghdr, SOCK_STREAM};
 use abi::time::Timespec;
 use abi::{Errno, IOV_MAX, Iovec, MAX_RW_COUNT};
 use fs::Events;
@@ -57,10 +57,20 @@ fn recv(cx: &mut Cx, open: &Open, iovecs: &[Iovec], flags: MsgFlags) -> Result<I
     result
 }
 
-fn recv_with(cx: &Cx, open: &Open, iovecs: &[Iovec], flags: MsgFlags, buf: &mut Vec<u8>) -> Result<Incoming, Errno> {
+fn recv_with(
+    cx: &Cx,
+    open: &Open,
+    iovecs: &[Iovec],
+    flags: MsgFlags,
+    buf: &mut Vec<u8>,
+) -> Result<Incoming, Errno> {
     let identity = open.socket.identity();
     let stream = identity.kind == SOCK_STREAM;
-    let total = iovecs.iter().map(|i| usize::try_from(i.iov_len).unwrap_or(usize::MAX)).fold(0usize, usize::saturating_add).min(MAX_RW_COUNT);
+    let total = iovecs
+        .iter()
+        .map(|i| usize::try_from(i.iov_len).unwrap_or(usize::MAX))
+        .fold(0usize, usize::saturating_add)
+        .min(MAX_RW_COUNT);
     if buf.len() < total.min(CHUNK) {
         buf.resize(total.min(CHUNK), 0);
     }
@@ -68,7 +78,8 @@ fn recv_with(cx: &Cx, open: &Open, iovecs: &[Iovec], flags: MsgFlags, buf: &mut 
     let timeout = open.socket.common().recv_timeout();
     // `MSG_TRUNC` on TCP throws bytes away instead of copying them.
     let discard = flags.contains(MsgFlags::MSG_TRUNC) && identity.protocol == IPPROTO_TCP;
-    let all = stream && flags.contains(MsgFlags::MSG_WAITALL) && !flags.contains(MsgFlags::MSG_PEEK);
+    let all =
+        stream && flags.contains(MsgFlags::MSG_WAITALL) && !flags.contains(MsgFlags::MSG_PEEK);
     let mut done = 0usize;
     let mut first: Option<Received> = None;
     loop {
@@ -76,7 +87,13 @@ fn recv_with(cx: &Cx, open: &Open, iovecs: &[Iovec], flags: MsgFlags, buf: &mut 
         let part = buf.get_mut(..want).unwrap_or_default();
         let mut attempt = || open.socket.recv(part, flags);
         let got = match attempt() {
-            Err(Errno::EAGAIN) if !nonblocking => wait(cx, &*open.socket, Events::READ | Events::RDHUP | Events::ERR | Events::HUP, timeout, attempt),
+            Err(Errno::EAGAIN) if !nonblocking => wait(
+                cx,
+                &*open.socket,
+                Events::READ | Events::RDHUP | Events::ERR | Events::HUP,
+                timeout,
+                attempt,
+            ),
             other => other,
         };
         let got = match got {
@@ -102,13 +119,29 @@ fn recv_with(cx: &Cx, open: &Open, iovecs: &[Iovec], flags: MsgFlags, buf: &mut 
     let first = first.unwrap_or_default();
     let whole = !stream && flags.contains(MsgFlags::MSG_TRUNC);
     let count = if whole { first.full_len } else { done };
-    Ok(Incoming { count: count as u64, from: first.from, control: first.control, flags: first.flags })
+    Ok(Incoming {
+        count: count as u64,
+        from: first.from,
+        control: first.control,
+        flags: first.flags,
+    })
 }
 
 /// recvfrom(2)
-pub fn recvfrom(cx: &mut Cx, fd: Fd, buf: OutBuf, len: usize, flags: Flags, addr: OutAddr, addrlen: u64) -> SysResult {
+pub fn recvfrom(
+    cx: &mut Cx,
+    fd: Fd,
+    buf: OutBuf,
+    len: usize,
+    flags: Flags,
+    addr: OutAddr,
+    addrlen: u64,
+) -> SysResult {
     let open = Open::get(cx, fd)?;
-    let iovecs = [Iovec { iov_base: buf.0, iov_len: len.min(MAX_RW_COUNT) as u64 }];
+    let iovecs = [Iovec {
+        iov_base: buf.0,
+        iov_len: len.min(MAX_RW_COUNT) as u64,
+    }];
     let got = recv(cx, &open, &iovecs, flags.0)?;
     if addr.0 != 0 {
         address::write(cx, addr.0, addrlen, got.from.as_deref().unwrap_or(&[]))?;
@@ -130,9 +163,16 @@ fn recv_header(cx: &mut Cx, open: &Open, at: u64, flags: MsgFlags) -> SysResult 
         let name = got.from.as_deref().unwrap_or(&[]);
         let room = usize::try_from(header.msg_namelen).unwrap_or(0);
         mm.write_bytes(header.msg_name, name.get(..room).unwrap_or(name))?;
-        mm.write_obj(at.wrapping_add(NAMELEN), &i32::try_from(name.len()).unwrap_or(0))?;
+        mm.write_obj(
+            at.wrapping_add(NAMELEN),
+            &i32::try_from(name.len()).unwrap_or(0),
+        )?;
     }
-    let room = if header.msg_control == 0 { 0 } else { header.msg_controllen };
+    let room = if header.msg_control == 0 {
+        0
+    } else {
+        header.msg_controllen
+    };
     let mut writer = control::Writer::new(room);
     let cloexec = flags.contains(MsgFlags::MSG_CMSG_CLOEXEC);
     writer.put_all(cx, got.control, cloexec)?;
@@ -151,7 +191,14 @@ pub fn recvmsg(cx: &mut Cx, fd: Fd, msg: MsgArg, flags: Flags) -> SysResult {
 }
 
 /// recvmmsg(2). The timeout is looked at between messages only, as in Linux.
-pub fn recvmmsg(cx: &mut Cx, fd: Fd, msgvec: u64, count: u32, flags: Flags, timeout: u64) -> SysResult {
+pub fn recvmmsg(
+    cx: &mut Cx,
+    fd: Fd,
+    msgvec: u64,
+    count: u32,
+    flags: Flags,
+    timeout: u64,
+) -> SysResult {
     let open = Open::get(cx, fd)?;
     let now = |cx: &Cx| cx.kernel().clock.monotonic();
     let deadline = if timeout == 0 {
@@ -167,7 +214,12 @@ pub fn recvmmsg(cx: &mut Cx, fd: Fd, msgvec: u64, count: u32, flags: Flags, time
     for index in 0..u64::from(count).min(IOV_MAX as u64) {
         let at = msgvec.wrapping_add(index.wrapping_mul(size_of::<Mmsghdr>() as u64));
         let one = recv_header(cx, &open, at, flags);
-        let one = one.and_then(|n| cx.mm()?.write_obj(at.wrapping_add(size_of::<Msghdr>() as u64), &u32::try_from(n).unwrap_or(u32::MAX)));
+        let one = one.and_then(|n| {
+            cx.mm()?.write_obj(
+                at.wrapping_add(size_of::<Msghdr>() as u64),
+                &u32::try_from(n).unwrap_or(u32::MAX),
+            )
+        });
         match one {
             Ok(()) => done = done.saturating_add(1),
             Err(_) if done > 0 => break,
@@ -184,7 +236,13 @@ pub fn recvmmsg(cx: &mut Cx, fd: Fd, msgvec: u64, count: u32, flags: Flags, time
         let left = deadline.saturating_sub(now(cx));
         let sec = i64::try_from(left / 1_000_000_000).unwrap_or(0);
         let nsec = i64::try_from(left % 1_000_000_000).unwrap_or(0);
-        cx.mm()?.write_obj(timeout, &Timespec { tv_sec: sec, tv_nsec: nsec })?;
+        cx.mm()?.write_obj(
+            timeout,
+            &Timespec {
+                tv_sec: sec,
+                tv_nsec: nsec,
+            },
+        )?;
     }
     Ok(done)
 }

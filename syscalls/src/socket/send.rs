@@ -5,7 +5,7 @@ use super::show::MsgArg;
 use super::{Flags, Open, caller, control, wait};
 use crate::args::{Fd, InBuf};
 use abi::signal::{SigInfo, Signal};
-use abi::socket::{Mmsghdr, Msghdr, MsgFlags, SOCK_STREAM};
+use abi::socket::{Mmsghdr, MsgFlags, Msghdr, SOCK_STREAM};
 use abi::{Errno, IOV_MAX, Iovec, MAX_RW_COUNT};
 use fs::Events;
 use sentry::kernel::Cx;
@@ -35,8 +35,15 @@ fn gather(cx: &Cx, iovecs: &[Iovec], mut skip: usize, buf: &mut [u8]) -> Result<
             skip = skip.saturating_sub(size);
             continue;
         }
-        let n = size.saturating_sub(skip).min(buf.len().saturating_sub(done));
-        let Some(part) = buf.get_mut(done..done.saturating_add(n)).filter(|p| !p.is_empty()) else { continue };
+        let n = size
+            .saturating_sub(skip)
+            .min(buf.len().saturating_sub(done));
+        let Some(part) = buf
+            .get_mut(done..done.saturating_add(n))
+            .filter(|p| !p.is_empty())
+        else {
+            continue;
+        };
         mm.read_bytes(iovec.iov_base.wrapping_add(skip as u64), part)?;
         done = done.saturating_add(n);
         skip = 0;
@@ -47,7 +54,10 @@ fn gather(cx: &Cx, iovecs: &[Iovec], mut skip: usize, buf: &mut [u8]) -> Result<
 fn total(iovecs: &[Iovec]) -> Result<usize, Errno> {
     let mut sum = 0usize;
     for iovec in iovecs {
-        let len = usize::try_from(iovec.iov_len).ok().filter(|n| isize::try_from(*n).is_ok()).ok_or(Errno::EINVAL)?;
+        let len = usize::try_from(iovec.iov_len)
+            .ok()
+            .filter(|n| isize::try_from(*n).is_ok())
+            .ok_or(Errno::EINVAL)?;
         sum = sum.checked_add(len).ok_or(Errno::EINVAL)?;
     }
     Ok(sum.min(MAX_RW_COUNT))
@@ -61,8 +71,14 @@ fn send(cx: &mut Cx, open: &Open, message: &Outgoing<'_>) -> SysResult {
         buf.shrink_to_fit();
     }
     cx.state.scratch = buf;
-    if result == Err(Errno::EPIPE) && open.socket.identity().kind == SOCK_STREAM && !message.flags.contains(MsgFlags::MSG_NOSIGNAL) {
-        cx.group().send_task(cx.task(), SigInfo::kill(Signal::SIGPIPE, cx.tgid(), cx.task().cred().ruid));
+    if result == Err(Errno::EPIPE)
+        && open.socket.identity().kind == SOCK_STREAM
+        && !message.flags.contains(MsgFlags::MSG_NOSIGNAL)
+    {
+        cx.group().send_task(
+            cx.task(),
+            SigInfo::kill(Signal::SIGPIPE, cx.tgid(), cx.task().cred().ruid),
+        );
     }
     result
 }
@@ -90,10 +106,21 @@ fn send_with(cx: &Cx, open: &Open, message: &Outgoing<'_>, buf: &mut Vec<u8>) ->
         }
         // What goes along goes with the first bytes.
         let control = if done == 0 { message.control } else { &[] };
-        let msg = SendMsg { data: part, to: message.to, control, flags: message.flags };
+        let msg = SendMsg {
+            data: part,
+            to: message.to,
+            control,
+            flags: message.flags,
+        };
         let attempt = || open.socket.send(caller(cx), &msg);
         let sent = match attempt() {
-            Err(Errno::EAGAIN) if !nonblocking => wait(cx, &*open.socket, Events::WRITE | Events::ERR | Events::HUP, timeout, attempt),
+            Err(Errno::EAGAIN) if !nonblocking => wait(
+                cx,
+                &*open.socket,
+                Events::WRITE | Events::ERR | Events::HUP,
+                timeout,
+                attempt,
+            ),
             other => other,
         };
         match sent {
@@ -109,16 +136,43 @@ fn send_with(cx: &Cx, open: &Open, message: &Outgoing<'_>, buf: &mut Vec<u8>) ->
 }
 
 /// sendto(2)
-pub fn sendto(cx: &mut Cx, fd: Fd, buf: InBuf, len: usize, flags: Flags, addr: InAddr, addrlen: i32) -> SysResult {
+pub fn sendto(
+    cx: &mut Cx,
+    fd: Fd,
+    buf: InBuf,
+    len: usize,
+    flags: Flags,
+    addr: InAddr,
+    addrlen: i32,
+) -> SysResult {
     let open = Open::get(cx, fd)?;
-    let to = if addr.0 == 0 { None } else { Some(address::read(cx, addr.0, addrlen)?) };
-    let iovecs = [Iovec { iov_base: buf.0, iov_len: len.min(MAX_RW_COUNT) as u64 }];
-    send(cx, &open, &Outgoing { iovecs: &iovecs, to: to.as_deref(), control: &[], flags: flags.0 })
+    let to = if addr.0 == 0 {
+        None
+    } else {
+        Some(address::read(cx, addr.0, addrlen)?)
+    };
+    let iovecs = [Iovec {
+        iov_base: buf.0,
+        iov_len: len.min(MAX_RW_COUNT) as u64,
+    }];
+    send(
+        cx,
+        &open,
+        &Outgoing {
+            iovecs: &iovecs,
+            to: to.as_deref(),
+            control: &[],
+            flags: flags.0,
+        },
+    )
 }
 
 /// The vector of a `msghdr`: `EMSGSIZE` if it is too long.
 pub(super) fn read_vector(cx: &Cx, header: &Msghdr) -> Result<Vec<Iovec>, Errno> {
-    let count = usize::try_from(header.msg_iovlen).ok().filter(|n| *n <= IOV_MAX).ok_or(Errno::EMSGSIZE)?;
+    let count = usize::try_from(header.msg_iovlen)
+        .ok()
+        .filter(|n| *n <= IOV_MAX)
+        .ok_or(Errno::EMSGSIZE)?;
     cx.mm()?.read_vec(header.msg_iov, count)
 }
 
@@ -131,7 +185,16 @@ fn send_header(cx: &mut Cx, open: &Open, header: &Msghdr, flags: MsgFlags) -> Sy
     };
     let iovecs = read_vector(cx, header)?;
     let control = control::read(cx, header.msg_control, header.msg_controllen)?;
-    send(cx, open, &Outgoing { iovecs: &iovecs, to: to.as_deref(), control: &control, flags })
+    send(
+        cx,
+        open,
+        &Outgoing {
+            iovecs: &iovecs,
+            to: to.as_deref(),
+            control: &control,
+            flags,
+        },
+    )
 }
 
 /// sendmsg(2)
@@ -147,8 +210,16 @@ pub fn sendmmsg(cx: &mut Cx, fd: Fd, msgvec: u64, count: u32, flags: Flags) -> S
     let mut done = 0u64;
     for index in 0..u64::from(count).min(IOV_MAX as u64) {
         let at = msgvec.wrapping_add(index.wrapping_mul(size_of::<Mmsghdr>() as u64));
-        let one = cx.mm()?.read_obj::<Msghdr>(at).and_then(|header| send_header(cx, &open, &header, flags.0));
-        let one = one.and_then(|n| cx.mm()?.write_obj(at.wrapping_add(size_of::<Msghdr>() as u64), &u32::try_from(n).unwrap_or(u32::MAX)));
+        let one = cx
+            .mm()?
+            .read_obj::<Msghdr>(at)
+            .and_then(|header| send_header(cx, &open, &header, flags.0));
+        let one = one.and_then(|n| {
+            cx.mm()?.write_obj(
+                at.wrapping_add(size_of::<Msghdr>() as u64),
+                &u32::try_from(n).unwrap_or(u32::MAX),
+            )
+        });
         match one {
             Ok(()) => done = done.saturating_add(1),
             Err(_) if done > 0 => break,

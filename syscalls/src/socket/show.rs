@@ -24,8 +24,24 @@ macro_rules! named {
     )*};
 }
 
-const DOMAINS: &[(i64, &str)] = &[(0, "AF_UNSPEC"), (1, "AF_UNIX"), (2, "AF_INET"), (10, "AF_INET6"), (16, "AF_NETLINK"), (17, "AF_PACKET"), (40, "AF_VSOCK")];
-const LEVELS: &[(i64, &str)] = &[(1, "SOL_SOCKET"), (0, "SOL_IP"), (41, "SOL_IPV6"), (6, "SOL_TCP"), (17, "SOL_UDP"), (270, "SOL_NETLINK"), (263, "SOL_PACKET")];
+const DOMAINS: &[(i64, &str)] = &[
+    (0, "AF_UNSPEC"),
+    (1, "AF_UNIX"),
+    (2, "AF_INET"),
+    (10, "AF_INET6"),
+    (16, "AF_NETLINK"),
+    (17, "AF_PACKET"),
+    (40, "AF_VSOCK"),
+];
+const LEVELS: &[(i64, &str)] = &[
+    (1, "SOL_SOCKET"),
+    (0, "SOL_IP"),
+    (41, "SOL_IPV6"),
+    (6, "SOL_TCP"),
+    (17, "SOL_UDP"),
+    (270, "SOL_NETLINK"),
+    (263, "SOL_PACKET"),
+];
 const SOCKET_OPTIONS: &[(i64, &str)] = &[
     (1, "SO_DEBUG"),
     (2, "SO_REUSEADDR"),
@@ -98,7 +114,12 @@ impl FromArg for Type {
         Ok(Self(raw as i32))
     }
     fn show(_: &Cx, args: &[u64; 6], index: usize, _: Option<SysResult>, out: &mut String) {
-        const NAMES: &[(i64, &str)] = &[(1, "SOCK_STREAM"), (2, "SOCK_DGRAM"), (3, "SOCK_RAW"), (5, "SOCK_SEQPACKET")];
+        const NAMES: &[(i64, &str)] = &[
+            (1, "SOCK_STREAM"),
+            (2, "SOCK_DGRAM"),
+            (3, "SOCK_RAW"),
+            (5, "SOCK_SEQPACKET"),
+        ];
         let value = arg(args, index) as i32;
         show_named(i64::from(value & SOCK_TYPE_MASK), NAMES, out);
         if value & SOCK_CLOEXEC != 0 {
@@ -133,7 +154,11 @@ fn show_header(cx: &Cx, addr: u64, done: Option<SysResult>, out: &mut String) ->
     let mm = cx.mm()?;
     let header: Msghdr = mm.read_obj(addr)?;
     out.push_str("{msg_name=");
-    match super::address::read(cx, header.msg_name, i32::try_from(header.msg_namelen).unwrap_or(0)) {
+    match super::address::read(
+        cx,
+        header.msg_name,
+        i32::try_from(header.msg_namelen).unwrap_or(0),
+    ) {
         Ok(bytes) if header.msg_name != 0 => show_address(&bytes, out),
         _ => show_pointer(header.msg_name, out),
     }
@@ -144,7 +169,11 @@ fn show_header(cx: &Cx, addr: u64, done: Option<SysResult>, out: &mut String) ->
         _ => u64::MAX,
     };
     let count = usize::try_from(header.msg_iovlen).unwrap_or(0).min(8);
-    for (i, iovec) in mm.read_vec::<abi::Iovec>(header.msg_iov, count)?.iter().enumerate() {
+    for (i, iovec) in mm
+        .read_vec::<abi::Iovec>(header.msg_iov, count)?
+        .iter()
+        .enumerate()
+    {
         let shown = usize::try_from(iovec.iov_len.min(left).min(33)).unwrap_or(0);
         left = left.saturating_sub(iovec.iov_len);
         let mut bytes = vec![0; shown];
@@ -155,8 +184,15 @@ fn show_header(cx: &Cx, addr: u64, done: Option<SysResult>, out: &mut String) ->
         }
         let _ = write!(out, ", iov_len={}}}", iovec.iov_len);
     }
-    let _ = write!(out, "], msg_iovlen={}, msg_controllen={}, msg_flags=", header.msg_iovlen, header.msg_controllen);
-    crate::args::show_flags(MsgFlags::from_bits_retain(u32::from_ne_bytes(header.msg_flags.to_ne_bytes())), out);
+    let _ = write!(
+        out,
+        "], msg_iovlen={}, msg_controllen={}, msg_flags=",
+        header.msg_iovlen, header.msg_controllen
+    );
+    crate::args::show_flags(
+        MsgFlags::from_bits_retain(u32::from_ne_bytes(header.msg_flags.to_ne_bytes())),
+        out,
+    );
     out.push('}');
     Ok(())
 }
@@ -170,7 +206,10 @@ pub fn show_address(bytes: &[u8], out: &mut String) {
     let family = u16::from_ne_bytes(*family);
     out.push_str("{sa_family=");
     show_named(i64::from(family), DOMAINS, out);
-    let port = || rest.first_chunk::<2>().map_or(0, |b| u16::from_be_bytes(*b));
+    let port = || {
+        rest.first_chunk::<2>()
+            .map_or(0, |b| u16::from_be_bytes(*b))
+    };
     match family {
         AF_UNIX => {
             if let Some((0, name)) = rest.split_first() {
@@ -178,19 +217,45 @@ pub fn show_address(bytes: &[u8], out: &mut String) {
                 show_string(name, usize::MAX, out);
             } else if !rest.is_empty() {
                 out.push_str(", sun_path=");
-                show_string(rest.split(|b| *b == 0).next().unwrap_or(rest), usize::MAX, out);
+                show_string(
+                    rest.split(|b| *b == 0).next().unwrap_or(rest),
+                    usize::MAX,
+                    out,
+                );
             }
         }
         AF_INET => {
-            let ip = rest.get(2..).and_then(|r| r.first_chunk::<4>()).copied().unwrap_or_default();
-            let _ = write!(out, ", sin_port=htons({}), sin_addr=inet_addr(\"{}\")", port(), std::net::Ipv4Addr::from(ip));
+            let ip = rest
+                .get(2..)
+                .and_then(|r| r.first_chunk::<4>())
+                .copied()
+                .unwrap_or_default();
+            let _ = write!(
+                out,
+                ", sin_port=htons({}), sin_addr=inet_addr(\"{}\")",
+                port(),
+                std::net::Ipv4Addr::from(ip)
+            );
         }
         AF_INET6 => {
-            let ip = rest.get(6..).and_then(|r| r.first_chunk::<16>()).copied().unwrap_or_default();
-            let _ = write!(out, ", sin6_port=htons({}), inet_pton(AF_INET6, \"{}\", &sin6_addr)", port(), std::net::Ipv6Addr::from(ip));
+            let ip = rest
+                .get(6..)
+                .and_then(|r| r.first_chunk::<16>())
+                .copied()
+                .unwrap_or_default();
+            let _ = write!(
+                out,
+                ", sin6_port=htons({}), inet_pton(AF_INET6, \"{}\", &sin6_addr)",
+                port(),
+                std::net::Ipv6Addr::from(ip)
+            );
         }
         AF_NETLINK => {
-            let field = |at: usize| rest.get(at..).and_then(|r| r.first_chunk::<4>()).map_or(0, |b| u32::from_ne_bytes(*b));
+            let field = |at: usize| {
+                rest.get(at..)
+                    .and_then(|r| r.first_chunk::<4>())
+                    .map_or(0, |b| u32::from_ne_bytes(*b))
+            };
             let _ = write!(out, ", nl_pid={}, nl_groups={:08x}", field(2), field(6));
         }
         _ => {

@@ -22,8 +22,18 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub(super) fn new(pid: i32, name: Cow<'static, str>, args: Vec<(&'static str, Option<String>)>) -> Self {
-        Self { pid, name, args, order: 0, unfinished: None }
+    pub(super) fn new(
+        pid: i32,
+        name: Cow<'static, str>,
+        args: Vec<(&'static str, Option<String>)>,
+    ) -> Self {
+        Self {
+            pid,
+            name,
+            args,
+            order: 0,
+            unfinished: None,
+        }
     }
 
     /// The arguments known before the call, and their number. What an out-argument follows is shown after it.
@@ -43,7 +53,12 @@ impl Open {
 
     /// The arguments from one on, once all are known. The comma before it was in the head.
     fn rest(&self, from: usize) -> String {
-        let texts: Vec<&str> = self.args.iter().skip(from).map(|(_, arg)| arg.as_deref().unwrap_or("?")).collect();
+        let texts: Vec<&str> = self
+            .args
+            .iter()
+            .skip(from)
+            .map(|(_, arg)| arg.as_deref().unwrap_or("?"))
+            .collect();
         texts.join(", ")
     }
 
@@ -56,11 +71,19 @@ impl Open {
     }
 
     fn json(&self, end: &End) -> String {
-        let mut out = format!("{{\"pid\":{},\"event\":\"syscall\",\"name\":{},\"args\":[", self.pid, text::json(&self.name));
+        let mut out = format!(
+            "{{\"pid\":{},\"event\":\"syscall\",\"name\":{},\"args\":[",
+            self.pid,
+            text::json(&self.name)
+        );
         for (index, (name, value)) in self.args.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
             let value = text::json(value.as_deref().unwrap_or("?"));
-            let _ = write!(out, "{comma}{{\"name\":{},\"value\":{value}}}", text::json(name));
+            let _ = write!(
+                out,
+                "{comma}{{\"name\":{},\"value\":{value}}}",
+                text::json(name)
+            );
         }
         out.push(']');
         match end.result {
@@ -103,7 +126,11 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(json: bool, sink: Sink) -> Self {
-        Self { json, sink, state: sync::Mutex::new(State::default()) }
+        Self {
+            json,
+            sink,
+            state: sync::Mutex::new(State::default()),
+        }
     }
 
     /// A line of no task.
@@ -116,13 +143,20 @@ impl Lines {
         if self.json {
             return;
         }
-        let mut others: Vec<&mut Open> =
-            state.open.iter_mut().filter(|(key, open)| Some(**key) != but && open.unfinished.is_none()).map(|(_, open)| open).collect();
+        let mut others: Vec<&mut Open> = state
+            .open
+            .iter_mut()
+            .filter(|(key, open)| Some(**key) != but && open.unfinished.is_none())
+            .map(|(_, open)| open)
+            .collect();
         others.sort_by_key(|open| open.order);
         for open in others {
             let (head, count) = open.head();
             open.unfinished = Some(count);
-            self.raw(&format!("[{}] {}({head} <unfinished ...>", open.pid, open.name));
+            self.raw(&format!(
+                "[{}] {}({head} <unfinished ...>",
+                open.pid, open.name
+            ));
         }
     }
 
@@ -136,31 +170,55 @@ impl Lines {
     pub(super) fn end(&self, key: usize, late: Vec<String>, end: &End) {
         let mut state = self.state.lock();
         // It is not there when the log ended meanwhile.
-        let Some(mut open) = state.open.remove(&key) else { return };
+        let Some(mut open) = state.open.remove(&key) else {
+            return;
+        };
         self.break_off(&mut state, Some(key));
         open.complete(late);
         if self.json {
             return self.raw(&open.json(end));
         }
         let result = text::result(&open.name, end.result);
-        let time = if end.result.is_some() { format!(" <{}>", text::seconds(end.ns)) } else { String::new() };
+        let time = if end.result.is_some() {
+            format!(" <{}>", text::seconds(end.ns))
+        } else {
+            String::new()
+        };
         let (pid, name) = (open.pid, &open.name);
         match open.unfinished {
-            None => self.raw(&format!("[{pid}] {name}({}) = {result}{time}", open.rest(0))),
-            Some(from) => self.raw(&format!("[{pid}] <... {name} resumed>{}) = {result}{time}", open.rest(from))),
+            None => self.raw(&format!(
+                "[{pid}] {name}({}) = {result}{time}",
+                open.rest(0)
+            )),
+            Some(from) => self.raw(&format!(
+                "[{pid}] <... {name} resumed>{}) = {result}{time}",
+                open.rest(from)
+            )),
         }
     }
 
     pub(super) fn signal(&self, key: usize, pid: i32, info: &SigInfo) {
         let fields = text::signal_fields(info);
-        let name = fields.first().map(|(_, value)| value.clone()).unwrap_or_default();
+        let name = fields
+            .first()
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default();
         let mut state = self.state.lock();
         self.break_off(&mut state, Some(key));
         if self.json {
-            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{}:{}", text::json(name), text::json(value))).collect();
-            self.raw(&format!("{{\"pid\":{pid},\"event\":\"signal\",{}}}", fields.join(",")));
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{}:{}", text::json(name), text::json(value)))
+                .collect();
+            self.raw(&format!(
+                "{{\"pid\":{pid},\"event\":\"signal\",{}}}",
+                fields.join(",")
+            ));
         } else {
-            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             self.raw(&format!("[{pid}] --- {name} {{{}}} ---", fields.join(", ")));
         }
     }
@@ -172,11 +230,18 @@ impl Lines {
         let line = match (status, self.json) {
             (ExitStatus::Exited(code), false) => format!("[{pid}] +++ exited with {code} +++"),
             (ExitStatus::Signaled { signal, core }, false) => {
-                format!("[{pid}] +++ killed by {signal}{} +++", if core { " (core dumped)" } else { "" })
+                format!(
+                    "[{pid}] +++ killed by {signal}{} +++",
+                    if core { " (core dumped)" } else { "" }
+                )
             }
-            (ExitStatus::Exited(code), true) => format!("{{\"pid\":{pid},\"event\":\"exit\",\"code\":{code}}}"),
+            (ExitStatus::Exited(code), true) => {
+                format!("{{\"pid\":{pid},\"event\":\"exit\",\"code\":{code}}}")
+            }
             (ExitStatus::Signaled { signal, core }, true) => {
-                format!("{{\"pid\":{pid},\"event\":\"killed\",\"signal\":\"{signal}\",\"core\":{core}}}")
+                format!(
+                    "{{\"pid\":{pid},\"event\":\"killed\",\"signal\":\"{signal}\",\"core\":{core}}}"
+                )
             }
         };
         self.raw(&line);
@@ -207,21 +272,45 @@ mod tests {
 
     fn read(pid: i32) -> Open {
         let known = |s: &str| Some(s.to_owned());
-        Open::new(pid, "read".into(), vec![("fd", known("3")), ("buf", None), ("count", known("10"))])
+        Open::new(
+            pid,
+            "read".into(),
+            vec![("fd", known("3")), ("buf", None), ("count", known("10"))],
+        )
     }
 
-    const DONE: End = End { result: Some(Ok(2)), ns: 12_345 };
+    const DONE: End = End {
+        result: Some(Ok(2)),
+        ns: 12_345,
+    };
 
     #[test]
     fn a_call_is_one_line() {
         let (log, rx) = lines(false);
         log.begin(1, read(7));
         log.end(1, vec!["\"ab\"".into()], &DONE);
-        log.begin(1, Open::new(7, "exit_group".into(), vec![("status", Some("0".into()))]));
-        log.end(1, vec![], &End { result: None, ns: 5 });
+        log.begin(
+            1,
+            Open::new(7, "exit_group".into(), vec![("status", Some("0".into()))]),
+        );
+        log.end(
+            1,
+            vec![],
+            &End {
+                result: None,
+                ns: 5,
+            },
+        );
         log.task_exit(1, 7, ExitStatus::Exited(0));
         let seen: Vec<String> = rx.try_iter().collect();
-        assert_eq!(seen, ["[7] read(3, \"ab\", 10) = 2 <0.000012>", "[7] exit_group(0) = ?", "[7] +++ exited with 0 +++"]);
+        assert_eq!(
+            seen,
+            [
+                "[7] read(3, \"ab\", 10) = 2 <0.000012>",
+                "[7] exit_group(0) = ?",
+                "[7] +++ exited with 0 +++"
+            ]
+        );
     }
 
     #[test]
@@ -229,7 +318,14 @@ mod tests {
         let (log, rx) = lines(false);
         log.begin(1, read(7));
         log.begin(2, Open::new(8, "pause".into(), vec![]));
-        log.end(2, vec![], &End { result: Some(Err(Errno::ERESTARTNOHAND)), ns: 0 });
+        log.end(
+            2,
+            vec![],
+            &End {
+                result: Some(Err(Errno::ERESTARTNOHAND)),
+                ns: 0,
+            },
+        );
         log.signal(2, 8, &SigInfo::kill(Signal::SIGUSR1, 7, 0));
         log.end(1, vec!["\"ab\"".into()], &DONE);
         let seen: Vec<String> = rx.try_iter().collect();
@@ -250,7 +346,10 @@ mod tests {
         log.begin(1, read(7));
         log.finish();
         log.end(1, vec![], &DONE);
-        assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["[7] read(3,  <unfinished ...>"]);
+        assert_eq!(
+            rx.try_iter().collect::<Vec<_>>(),
+            ["[7] read(3,  <unfinished ...>"]
+        );
     }
 
     #[test]
@@ -258,9 +357,23 @@ mod tests {
         let (log, rx) = lines(true);
         log.begin(1, read(7));
         log.begin(2, Open::new(8, "sync".into(), vec![]));
-        log.end(2, vec![], &End { result: Some(Err(Errno::ENOSYS)), ns: 1_000_000_000 });
+        log.end(
+            2,
+            vec![],
+            &End {
+                result: Some(Err(Errno::ENOSYS)),
+                ns: 1_000_000_000,
+            },
+        );
         log.end(1, vec!["\"a\\n\"".into()], &DONE);
-        log.task_exit(1, 7, ExitStatus::Signaled { signal: Signal::SIGKILL, core: false });
+        log.task_exit(
+            1,
+            7,
+            ExitStatus::Signaled {
+                signal: Signal::SIGKILL,
+                core: false,
+            },
+        );
         assert_eq!(
             rx.try_iter().collect::<Vec<_>>(),
             [

@@ -49,7 +49,12 @@ pub struct Strace {
 impl Strace {
     /// A log of the calls in `only`, or of all. The name that no call has, if there is one, is the error.
     pub fn new(format: Format, only: &[String], sink: Sink) -> Result<Self, String> {
-        let known = |name: &String| crate::FAMILIES.iter().flat_map(|f| f.iter()).any(|c| c.name == name);
+        let known = |name: &String| {
+            crate::FAMILIES
+                .iter()
+                .flat_map(|f| f.iter())
+                .any(|c| c.name == name)
+        };
         if let Some(name) = only.iter().find(|n| !known(n)) {
             return Err(name.clone());
         }
@@ -115,18 +120,31 @@ impl Tracer for Strace {
                     (arg.name, (!arg.out).then_some(out))
                 })
                 .collect(),
-            None => args.iter().map(|value| ("", Some(format!("{value:#x}")))).collect(),
+            None => args
+                .iter()
+                .map(|value| ("", Some(format!("{value:#x}"))))
+                .collect(),
         };
         self.lines.begin(key(cx), Open::new(cx.tid(), name, args));
     }
 
-    fn exit(&self, cx: &Cx, call: Option<&Syscall>, nr: u64, args: &[u64; 6], result: SysResult, ns: u64) {
+    fn exit(
+        &self,
+        cx: &Cx,
+        call: Option<&Syscall>,
+        nr: u64,
+        args: &[u64; 6],
+        result: SysResult,
+        ns: u64,
+    ) {
         let name = name_of(call, nr);
         if !self.wants(&name) {
             return;
         }
         if self.format == Format::Summary {
-            self.totals.lock().add(name, ns, matches!(result, Err(e) if !e.is_restart()));
+            self.totals
+                .lock()
+                .add(name, ns, matches!(result, Err(e) if !e.is_restart()));
             return;
         }
         let late = call
@@ -163,7 +181,9 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        let make = |name: &str| Strace::new(Format::Text, &[name.to_owned()], Box::new(|_| {})).map(|_| ());
+        let make = |name: &str| {
+            Strace::new(Format::Text, &[name.to_owned()], Box::new(|_| {})).map(|_| ())
+        };
         assert_eq!(make("openat"), Ok(()));
         assert_eq!(make("opneat"), Err("opneat".to_owned()));
     }

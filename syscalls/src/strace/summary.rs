@@ -25,19 +25,34 @@ pub(super) struct Totals(BTreeMap<Cow<'static, str>, Count>);
 impl Totals {
     /// Counts a call. The name of an unknown one is the guest's choice, so all of them are one.
     pub(super) fn add(&mut self, name: Cow<'static, str>, ns: u64, error: bool) {
-        let name = if matches!(name, Cow::Owned(_)) { Cow::Borrowed("unknown") } else { name };
-        self.0.entry(name).or_default().add(Count { calls: 1, errors: u64::from(error), ns });
+        let name = if matches!(name, Cow::Owned(_)) {
+            Cow::Borrowed("unknown")
+        } else {
+            name
+        };
+        self.0.entry(name).or_default().add(Count {
+            calls: 1,
+            errors: u64::from(error),
+            ns,
+        });
     }
 
     /// The lines, the longest time first.
     pub(super) fn table(&self) -> Vec<String> {
         const RULE: &str = "------ ----------- ----------- --------- --------- ----------------";
-        let mut rows: Vec<_> = self.0.iter().map(|(name, count)| (&**name, *count)).collect();
+        let mut rows: Vec<_> = self
+            .0
+            .iter()
+            .map(|(name, count)| (&**name, *count))
+            .collect();
         rows.sort_by_key(|(_, count)| std::cmp::Reverse(count.ns));
         let mut all = Count::default();
         rows.iter().for_each(|(_, count)| all.add(*count));
         let mut out = vec![
-            format!("{:>6} {:>11} {:>11} {:>9} {:>9} {}", "% time", "seconds", "usecs/call", "calls", "errors", "syscall"),
+            format!(
+                "{:>6} {:>11} {:>11} {:>9} {:>9} {}",
+                "% time", "seconds", "usecs/call", "calls", "errors", "syscall"
+            ),
             RULE.to_owned(),
         ];
         out.extend(rows.iter().map(|(name, count)| row(name, *count, all.ns)));
@@ -48,10 +63,22 @@ impl Totals {
 }
 
 fn row(name: &str, count: Count, all: u64) -> String {
-    let share = if all == 0 { 0.0 } else { count.ns as f64 * 100.0 / all as f64 };
+    let share = if all == 0 {
+        0.0
+    } else {
+        count.ns as f64 * 100.0 / all as f64
+    };
     let each = (count.ns / 1000).checked_div(count.calls).unwrap_or(0);
-    let errors = if count.errors == 0 { String::new() } else { count.errors.to_string() };
-    format!("{share:>6.2} {:>11} {each:>11} {:>9} {errors:>9} {name}", super::text::seconds(count.ns), count.calls)
+    let errors = if count.errors == 0 {
+        String::new()
+    } else {
+        count.errors.to_string()
+    };
+    format!(
+        "{share:>6.2} {:>11} {each:>11} {:>9} {errors:>9} {name}",
+        super::text::seconds(count.ns),
+        count.calls
+    )
 }
 
 #[cfg(test)]

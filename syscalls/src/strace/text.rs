@@ -42,7 +42,10 @@ const TEXTS: &[(Errno, &str)] = &[
     (Errno::ELOOP, "Too many levels of symbolic links"),
     (Errno::ENODATA, "No data available"),
     (Errno::EOPNOTSUPP, "Operation not supported"),
-    (Errno::EAFNOSUPPORT, "Address family not supported by protocol"),
+    (
+        Errno::EAFNOSUPPORT,
+        "Address family not supported by protocol",
+    ),
     (Errno::EADDRINUSE, "Address already in use"),
     (Errno::EADDRNOTAVAIL, "Cannot assign requested address"),
     (Errno::ENETUNREACH, "Network is unreachable"),
@@ -63,14 +66,19 @@ fn meaning(errno: Errno) -> String {
         return (*text).to_owned();
     }
     let text = std::io::Error::from_raw_os_error(errno.raw()).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// A result; addresses in hexadecimal.
 pub(super) fn result(name: &str, result: Option<SysResult>) -> String {
     match result {
         None => "?".to_owned(),
-        Some(Ok(value)) if matches!(name, "mmap" | "mremap" | "brk" | "shmat") => format!("{value:#x}"),
+        Some(Ok(value)) if matches!(name, "mmap" | "mremap" | "brk" | "shmat") => {
+            format!("{value:#x}")
+        }
         Some(Ok(value)) => value.cast_signed().to_string(),
         Some(Err(errno)) if errno.is_restart() => format!("? {errno} ({})", meaning(errno)),
         Some(Err(errno)) => format!("-1 {errno} ({})", meaning(errno)),
@@ -123,23 +131,53 @@ fn code_name(signal: Option<Signal>, code: i32) -> String {
             (CLD_STOPPED, "CLD_STOPPED"),
             (CLD_CONTINUED, "CLD_CONTINUED"),
         ],
-        Some(Signal::SIGSEGV) => &[(SEGV_MAPERR, "SEGV_MAPERR"), (SEGV_ACCERR, "SEGV_ACCERR"), (SEGV_PKUERR, "SEGV_PKUERR")],
-        Some(Signal::SIGBUS) => &[(BUS_ADRALN, "BUS_ADRALN"), (BUS_ADRERR, "BUS_ADRERR"), (BUS_OBJERR, "BUS_OBJERR")],
-        Some(Signal::SIGILL) => &[(ILL_ILLOPC, "ILL_ILLOPC"), (ILL_ILLOPN, "ILL_ILLOPN"), (ILL_PRVOPC, "ILL_PRVOPC")],
-        Some(Signal::SIGFPE) => &[(FPE_INTDIV, "FPE_INTDIV"), (FPE_INTOVF, "FPE_INTOVF"), (FPE_FLTDIV, "FPE_FLTDIV"), (FPE_FLTINV, "FPE_FLTINV")],
-        Some(Signal::SIGTRAP) => &[(TRAP_BRKPT, "TRAP_BRKPT"), (TRAP_TRACE, "TRAP_TRACE"), (TRAP_HWBKPT, "TRAP_HWBKPT")],
+        Some(Signal::SIGSEGV) => &[
+            (SEGV_MAPERR, "SEGV_MAPERR"),
+            (SEGV_ACCERR, "SEGV_ACCERR"),
+            (SEGV_PKUERR, "SEGV_PKUERR"),
+        ],
+        Some(Signal::SIGBUS) => &[
+            (BUS_ADRALN, "BUS_ADRALN"),
+            (BUS_ADRERR, "BUS_ADRERR"),
+            (BUS_OBJERR, "BUS_OBJERR"),
+        ],
+        Some(Signal::SIGILL) => &[
+            (ILL_ILLOPC, "ILL_ILLOPC"),
+            (ILL_ILLOPN, "ILL_ILLOPN"),
+            (ILL_PRVOPC, "ILL_PRVOPC"),
+        ],
+        Some(Signal::SIGFPE) => &[
+            (FPE_INTDIV, "FPE_INTDIV"),
+            (FPE_INTOVF, "FPE_INTOVF"),
+            (FPE_FLTDIV, "FPE_FLTDIV"),
+            (FPE_FLTINV, "FPE_FLTINV"),
+        ],
+        Some(Signal::SIGTRAP) => &[
+            (TRAP_BRKPT, "TRAP_BRKPT"),
+            (TRAP_TRACE, "TRAP_TRACE"),
+            (TRAP_HWBKPT, "TRAP_HWBKPT"),
+        ],
         Some(Signal::SIGSYS) => &[(SYS_SECCOMP, "SYS_SECCOMP")],
         _ => &[],
     };
-    own.iter().chain(any).find(|(c, _)| *c == code).map_or_else(|| code.to_string(), |(_, name)| (*name).to_owned())
+    own.iter()
+        .chain(any)
+        .find(|(c, _)| *c == code)
+        .map_or_else(|| code.to_string(), |(_, name)| (*name).to_owned())
 }
 
 /// The members of `siginfo_t` that this signal has (sigaction(2)), by name; the signal is the first.
 pub(super) fn signal_fields(info: &SigInfo) -> Vec<(&'static str, String)> {
     let signal = info.signal();
     let code = info.si_code;
-    let mut out = vec![("si_signo", signal_name(info.si_signo)), ("si_code", code_name(signal, code))];
-    let faults = matches!(signal, Some(Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL | Signal::SIGFPE | Signal::SIGTRAP));
+    let mut out = vec![
+        ("si_signo", signal_name(info.si_signo)),
+        ("si_code", code_name(signal, code)),
+    ];
+    let faults = matches!(
+        signal,
+        Some(Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL | Signal::SIGFPE | Signal::SIGTRAP)
+    );
     match code {
         SI_TIMER => out.extend([
             ("si_timerid", format!("{:#x}", info.timer_id())),
@@ -151,20 +189,43 @@ pub(super) fn signal_fields(info: &SigInfo) -> Vec<(&'static str, String)> {
             ("si_uid", info.uid().to_string()),
             ("si_value", format!("{:#x}", info.value())),
         ]),
-        _ if code <= 0 => out.extend([("si_pid", info.pid().to_string()), ("si_uid", info.uid().to_string())]),
-        _ if faults => out.push(("si_addr", if info.addr() == 0 { "NULL".to_owned() } else { format!("{:#x}", info.addr()) })),
+        _ if code <= 0 => out.extend([
+            ("si_pid", info.pid().to_string()),
+            ("si_uid", info.uid().to_string()),
+        ]),
+        _ if faults => out.push((
+            "si_addr",
+            if info.addr() == 0 {
+                "NULL".to_owned()
+            } else {
+                format!("{:#x}", info.addr())
+            },
+        )),
         SI_KERNEL => {}
         _ if signal == Some(Signal::SIGCHLD) => out.extend([
             ("si_pid", info.pid().to_string()),
             ("si_uid", info.uid().to_string()),
-            ("si_status", if code == CLD_EXITED { info.status().to_string() } else { signal_name(info.status()) }),
+            (
+                "si_status",
+                if code == CLD_EXITED {
+                    info.status().to_string()
+                } else {
+                    signal_name(info.status())
+                },
+            ),
             ("si_utime", info.utime().to_string()),
             ("si_stime", info.stime().to_string()),
         ]),
         _ if signal == Some(Signal::SIGSYS) => {
-            out.extend([("si_call_addr", format!("{:#x}", info.addr())), ("si_syscall", info.syscall().to_string())]);
+            out.extend([
+                ("si_call_addr", format!("{:#x}", info.addr())),
+                ("si_syscall", info.syscall().to_string()),
+            ]);
         }
-        _ => out.extend([("si_band", info.band().to_string()), ("si_fd", info.fd().to_string())]),
+        _ => out.extend([
+            ("si_band", info.band().to_string()),
+            ("si_fd", info.fd().to_string()),
+        ]),
     }
     out
 }
@@ -177,14 +238,27 @@ mod tests {
     fn results() {
         assert_eq!(result("openat", Some(Ok(3))), "3");
         assert_eq!(result("mmap", Some(Ok(0x7000))), "0x7000");
-        assert_eq!(result("openat", Some(Err(Errno::ENOENT))), "-1 ENOENT (No such file or directory)");
-        assert_eq!(result("read", Some(Err(Errno::ERESTARTSYS))), "? ERESTARTSYS (To be restarted if SA_RESTART is set)");
+        assert_eq!(
+            result("openat", Some(Err(Errno::ENOENT))),
+            "-1 ENOENT (No such file or directory)"
+        );
+        assert_eq!(
+            result("read", Some(Err(Errno::ERESTARTSYS))),
+            "? ERESTARTSYS (To be restarted if SA_RESTART is set)"
+        );
         assert_eq!(result("exit", None), "?");
-        assert_eq!(result("mount", Some(Err(Errno::ENOTBLK))), "-1 ENOTBLK (Block device required)");
+        assert_eq!(
+            result("mount", Some(Err(Errno::ENOTBLK))),
+            "-1 ENOTBLK (Block device required)"
+        );
     }
 
     fn shown(info: SigInfo) -> String {
-        signal_fields(&info).into_iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(", ")
+        signal_fields(&info)
+            .into_iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     #[test]
@@ -193,8 +267,14 @@ mod tests {
             shown(SigInfo::child(CLD_KILLED, 5, 1, 9, 2, 3)),
             "si_signo=SIGCHLD, si_code=CLD_KILLED, si_pid=5, si_uid=1, si_status=SIGKILL, si_utime=2, si_stime=3"
         );
-        assert_eq!(shown(SigInfo::fault(Signal::SIGSEGV, SEGV_MAPERR, 0)), "si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=NULL");
-        assert_eq!(shown(SigInfo::kernel(Signal::SIGINT)), "si_signo=SIGINT, si_code=SI_KERNEL");
+        assert_eq!(
+            shown(SigInfo::fault(Signal::SIGSEGV, SEGV_MAPERR, 0)),
+            "si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=NULL"
+        );
+        assert_eq!(
+            shown(SigInfo::kernel(Signal::SIGINT)),
+            "si_signo=SIGINT, si_code=SI_KERNEL"
+        );
     }
 
     #[test]

@@ -23,7 +23,14 @@ pub fn uname(cx: &mut Cx, buf: UserAddr<Utsname>) -> SysResult {
     fill(&mut name.version, sentry::host::VERSION.as_bytes());
     fill(&mut name.machine, b"x86_64");
     let domain = ns.uts.domain_name();
-    fill(&mut name.domainname, if domain.is_empty() { b"(none)" } else { &domain });
+    fill(
+        &mut name.domainname,
+        if domain.is_empty() {
+            b"(none)"
+        } else {
+            &domain
+        },
+    );
     buf.write(cx, &name)?;
     Ok(0)
 }
@@ -83,7 +90,9 @@ pub fn getrandom(cx: &mut Cx, buf: OutBuf, count: usize, flags: u32) -> SysResul
     let mut bytes = vec![0; count.min(PIECE)];
     let mm = cx.mm()?;
     while done < count {
-        let part = bytes.get_mut(..count.saturating_sub(done).min(PIECE)).unwrap_or_default();
+        let part = bytes
+            .get_mut(..count.saturating_sub(done).min(PIECE))
+            .unwrap_or_default();
         sentry::host::random(part);
         match mm.write_bytes(buf.0.wrapping_add(done as u64), part) {
             Ok(()) => done = done.saturating_add(part.len()),

@@ -15,11 +15,17 @@ const MGC: u64 = 0xc0ed_0000;
 
 fn place(cx: &Cx, path: &[u8], flags: LookupFlags) -> Result<Path, Errno> {
     let (root, cwd) = cx.fs()?.root_and_cwd();
-    Lookup::new(&**cx.task(), &root, &cwd).with(flags).resolve(path)
+    Lookup::new(&**cx.task(), &root, &cwd)
+        .with(flags)
+        .resolve(path)
 }
 
 fn text(cx: &Cx, addr: u64) -> Result<Vec<u8>, Errno> {
-    if addr == 0 { Ok(Vec::new()) } else { cx.mm()?.read_cstring(addr, abi::PAGE_SIZE as usize) }
+    if addr == 0 {
+        Ok(Vec::new())
+    } else {
+        cx.mm()?.read_cstring(addr, abi::PAGE_SIZE as usize)
+    }
 }
 
 fn require_admin(cx: &Cx) -> Result<(), Errno> {
@@ -28,15 +34,39 @@ fn require_admin(cx: &Cx) -> Result<(), Errno> {
 
 /// Per-mount flags out of `MS_*`.
 fn mount_flags(flags: u64) -> MountFlags {
-    let table = [(1, MountFlags::RDONLY), (2, MountFlags::NOSUID), (4, MountFlags::NODEV), (8, MountFlags::NOEXEC), (0x400, MountFlags::NOATIME), (0x800, MountFlags::NODIRATIME), (0x100, MountFlags::NOSYMFOLLOW), (1 << 21, MountFlags::RELATIME), (1 << 24, MountFlags::STRICTATIME)];
-    table.iter().filter(|(bit, _)| flags & bit != 0).fold(MountFlags::empty(), |all, (_, flag)| all | *flag)
+    let table = [
+        (1, MountFlags::RDONLY),
+        (2, MountFlags::NOSUID),
+        (4, MountFlags::NODEV),
+        (8, MountFlags::NOEXEC),
+        (0x400, MountFlags::NOATIME),
+        (0x800, MountFlags::NODIRATIME),
+        (0x100, MountFlags::NOSYMFOLLOW),
+        (1 << 21, MountFlags::RELATIME),
+        (1 << 24, MountFlags::STRICTATIME),
+    ];
+    table
+        .iter()
+        .filter(|(bit, _)| flags & bit != 0)
+        .fold(MountFlags::empty(), |all, (_, flag)| all | *flag)
 }
 
 /// mount(2)
-pub fn mount(cx: &mut Cx, source: u64, target: UserPath, fstype: u64, flags: u64, data: u64) -> SysResult {
+pub fn mount(
+    cx: &mut Cx,
+    source: u64,
+    target: UserPath,
+    fstype: u64,
+    flags: u64,
+    data: u64,
+) -> SysResult {
     let target = target.read(cx)?;
     let source = text(cx, source)?;
-    let flags = if flags & 0xffff_0000 == MGC { flags & 0xffff } else { flags };
+    let flags = if flags & 0xffff_0000 == MGC {
+        flags & 0xffff
+    } else {
+        flags
+    };
     let at = place(cx, &target, LookupFlags::empty())?;
     require_admin(cx)?;
     let ns = cx.ns().mnt.clone();
@@ -76,7 +106,11 @@ pub fn umount2(cx: &mut Cx, target: UserPath, flags: u32) -> SysResult {
     let how = UmountFlags::from_bits(flags & !UMOUNT_NOFOLLOW).ok_or(Errno::EINVAL)?;
     require_admin(cx)?;
     let target = target.read(cx)?;
-    let nofollow = if flags & UMOUNT_NOFOLLOW != 0 { LookupFlags::NOFOLLOW } else { LookupFlags::empty() };
+    let nofollow = if flags & UMOUNT_NOFOLLOW != 0 {
+        LookupFlags::NOFOLLOW
+    } else {
+        LookupFlags::empty()
+    };
     let at = place(cx, &target, nofollow)?;
     cx.ns().mnt.umount(at, how)?;
     Ok(0)
@@ -92,7 +126,9 @@ pub fn pivot_root(cx: &mut Cx, new_root: UserPath, put_old: UserPath) -> SysResu
     cx.ns().mnt.pivot_root(&root, &new_root, &put_old)?;
     // Everybody whose root or directory was the old root follows (pivot_root(2)).
     for (_, pid) in cx.kernel().root_pid_ns.pids() {
-        let Some(fs) = pid.task().and_then(|t| t.fs_opt()) else { continue };
+        let Some(fs) = pid.task().and_then(|t| t.fs_opt()) else {
+            continue;
+        };
         if fs.root().same(&root) {
             fs.set_root(new_root.clone());
         }

@@ -13,12 +13,24 @@ use std::sync::Arc;
 pub fn unshare(cx: &mut Cx, flags: Flags<CloneFlags>) -> SysResult {
     use CloneFlags as F;
     let flags = flags.0;
-    let known = F::CLONE_FILES | F::CLONE_FS | F::CLONE_SYSVSEM | F::CLONE_NEWNS | F::CLONE_NEWUTS | F::CLONE_NEWIPC | F::CLONE_NEWNET | F::CLONE_NEWPID | F::CLONE_THREAD | F::CLONE_SIGHAND | F::CLONE_VM;
+    let known = F::CLONE_FILES
+        | F::CLONE_FS
+        | F::CLONE_SYSVSEM
+        | F::CLONE_NEWNS
+        | F::CLONE_NEWUTS
+        | F::CLONE_NEWIPC
+        | F::CLONE_NEWNET
+        | F::CLONE_NEWPID
+        | F::CLONE_THREAD
+        | F::CLONE_SIGHAND
+        | F::CLONE_VM;
     if !known.contains(flags) {
         return Err(Errno::EINVAL);
     }
     // One cannot leave one's own process; alone in it, nothing is shared.
-    if flags.intersects(F::CLONE_THREAD | F::CLONE_SIGHAND | F::CLONE_VM) && cx.group().live_threads() > 1 {
+    if flags.intersects(F::CLONE_THREAD | F::CLONE_SIGHAND | F::CLONE_VM)
+        && cx.group().live_threads() > 1
+    {
         return Err(Errno::EINVAL);
     }
     if flags.contains(F::CLONE_FILES) {
@@ -40,8 +52,13 @@ pub fn setns(cx: &mut Cx, fd: Fd, kinds: u32) -> SysResult {
     use CloneFlags as F;
     let flags = F::from_bits(u64::from(kinds)).ok_or(Errno::EINVAL)?;
     let file = cx.files()?.get(fd)?;
-    let group = file.downcast::<PidFd>().ok_or(Errno::EINVAL)?.group().clone();
-    let known = F::CLONE_NEWNS | F::CLONE_NEWUTS | F::CLONE_NEWIPC | F::CLONE_NEWNET | F::CLONE_NEWPID;
+    let group = file
+        .downcast::<PidFd>()
+        .ok_or(Errno::EINVAL)?
+        .group()
+        .clone();
+    let known =
+        F::CLONE_NEWNS | F::CLONE_NEWUTS | F::CLONE_NEWIPC | F::CLONE_NEWNET | F::CLONE_NEWPID;
     if flags.is_empty() || !known.contains(flags) {
         return Err(Errno::EINVAL);
     }

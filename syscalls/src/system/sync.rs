@@ -16,7 +16,11 @@ pub fn membarrier(cx: &mut Cx, cmd: i32, flags: u32, _cpu: i32) -> SysResult {
     const REGISTER_GLOBAL_EXPEDITED: i32 = 4;
     const PRIVATE_EXPEDITED: i32 = 8;
     const REGISTER_PRIVATE_EXPEDITED: i32 = 16;
-    const KNOWN: i32 = GLOBAL | GLOBAL_EXPEDITED | REGISTER_GLOBAL_EXPEDITED | PRIVATE_EXPEDITED | REGISTER_PRIVATE_EXPEDITED;
+    const KNOWN: i32 = GLOBAL
+        | GLOBAL_EXPEDITED
+        | REGISTER_GLOBAL_EXPEDITED
+        | PRIVATE_EXPEDITED
+        | REGISTER_PRIVATE_EXPEDITED;
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
@@ -33,7 +37,13 @@ pub fn membarrier(cx: &mut Cx, cmd: i32, flags: u32, _cpu: i32) -> SysResult {
             Ok(0)
         }
         GLOBAL | GLOBAL_EXPEDITED => {
-            let tasks: Vec<_> = cx.kernel().root_pid_ns.pids().into_iter().filter_map(|(_, p)| p.task()).collect();
+            let tasks: Vec<_> = cx
+                .kernel()
+                .root_pid_ns
+                .pids()
+                .into_iter()
+                .filter_map(|(_, p)| p.task())
+                .collect();
             cx.barrier(&tasks);
             Ok(0)
         }

@@ -37,7 +37,11 @@ impl ClockId {
             id if id < 0 && id & 3 != 3 => {
                 // MAKE_PROCESS_CPUCLOCK: the complement of the pid, three bits up.
                 let pid = !(id >> 3);
-                let task = if pid == 0 { cx.task().clone() } else { cx.pid_ns().task(pid).ok_or(Errno::EINVAL)? };
+                let task = if pid == 0 {
+                    cx.task().clone()
+                } else {
+                    cx.pid_ns().task(pid).ok_or(Errno::EINVAL)?
+                };
                 if id & PER_THREAD == 0 {
                     Self::Process(task.group().clone())
                 } else if Arc::ptr_eq(task.group(), cx.group()) {
@@ -76,7 +80,11 @@ impl ClockId {
     pub fn to_monotonic(&self, cx: &Cx, at: u64) -> u64 {
         match self {
             Self::Monotonic => at,
-            _ => cx.kernel().clock.monotonic().saturating_add(at.saturating_sub(self.now(cx))),
+            _ => cx
+                .kernel()
+                .clock
+                .monotonic()
+                .saturating_add(at.saturating_sub(self.now(cx))),
         }
     }
 }
@@ -85,7 +93,9 @@ impl ClockId {
 pub fn clock_gettime(cx: &mut Cx, id: i32, tp: UserAddr<Timespec>) -> SysResult {
     let now = match id {
         // What the vDSO answers and what the call answers must not run against each other.
-        abi::time::CLOCK_REALTIME_COARSE => u64::try_from(cx.kernel().clock.realtime_coarse()).unwrap_or(0),
+        abi::time::CLOCK_REALTIME_COARSE => {
+            u64::try_from(cx.kernel().clock.realtime_coarse()).unwrap_or(0)
+        }
         abi::time::CLOCK_MONOTONIC_COARSE => cx.kernel().clock.monotonic_coarse(),
         abi::time::CLOCK_MONOTONIC_RAW => cx.kernel().clock.monotonic_raw(),
         _ => ClockId::new(cx, id)?.now(cx),
@@ -116,7 +126,13 @@ pub fn clock_settime(cx: &mut Cx, id: i32, tp: UserAddr<Timespec>) -> SysResult 
 /// gettimeofday(2)
 pub fn gettimeofday(cx: &mut Cx, tv: UserAddr<Timeval>, tz: UserAddr<Timezone>) -> SysResult {
     let now = cx.kernel().clock.realtime();
-    tv.write_if_some(cx, &Timeval { tv_sec: now.div_euclid(1_000_000_000), tv_usec: now.rem_euclid(1_000_000_000) / 1000 })?;
+    tv.write_if_some(
+        cx,
+        &Timeval {
+            tv_sec: now.div_euclid(1_000_000_000),
+            tv_usec: now.rem_euclid(1_000_000_000) / 1000,
+        },
+    )?;
     tz.write_if_some(cx, &Timezone::default())?;
     Ok(0)
 }
@@ -139,7 +155,12 @@ pub fn times(cx: &mut Cx, buf: UserAddr<Tms>) -> SysResult {
     let own = cx.group().total_usage();
     let user = cx.mm()?.address_space().cpu_time().max(own.utime);
     let children = *cx.group().child_usage.lock();
-    let tms = Tms { tms_utime: ticks(user), tms_stime: ticks(own.stime), tms_cutime: ticks(children.utime), tms_cstime: ticks(children.stime) };
+    let tms = Tms {
+        tms_utime: ticks(user),
+        tms_stime: ticks(own.stime),
+        tms_cutime: ticks(children.utime),
+        tms_cstime: ticks(children.stime),
+    };
     buf.write_if_some(cx, &tms)?;
     Ok(ticks(cx.kernel().clock.monotonic()) as u64)
 }
@@ -153,8 +174,23 @@ pub fn adjtimex(cx: &mut Cx, buf: UserAddr<Timex>) -> SysResult {
         return Err(Errno::EPERM);
     }
     let now = cx.kernel().clock.realtime();
-    let time = Timeval { tv_sec: now.div_euclid(1_000_000_000), tv_usec: now.rem_euclid(1_000_000_000) / 1000 };
-    buf.write(cx, &Timex { status: STA_UNSYNC, tick: 10_000, precision: 1, tolerance: 32_768_000, maxerror: 16_000_000, esterror: 16_000_000, time, ..Timex::default() })?;
+    let time = Timeval {
+        tv_sec: now.div_euclid(1_000_000_000),
+        tv_usec: now.rem_euclid(1_000_000_000) / 1000,
+    };
+    buf.write(
+        cx,
+        &Timex {
+            status: STA_UNSYNC,
+            tick: 10_000,
+            precision: 1,
+            tolerance: 32_768_000,
+            maxerror: 16_000_000,
+            esterror: 16_000_000,
+            time,
+            ..Timex::default()
+        },
+    )?;
     Ok(TIME_ERROR)
 }
 

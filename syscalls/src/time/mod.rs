@@ -37,11 +37,17 @@ pub static CALLS: &[Syscall] = calls! {
 };
 
 pub(crate) fn timespec(ns: u64) -> Timespec {
-    Timespec { tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX), tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or(0) }
+    Timespec {
+        tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or(0),
+    }
 }
 
 pub(crate) fn nanoseconds(ts: &Timespec) -> Result<u64, abi::Errno> {
     let sec = u64::try_from(ts.tv_sec).map_err(|_| abi::Errno::EINVAL)?;
-    let nsec = u64::try_from(ts.tv_nsec).ok().filter(|n| *n < 1_000_000_000).ok_or(abi::Errno::EINVAL)?;
+    let nsec = u64::try_from(ts.tv_nsec)
+        .ok()
+        .filter(|n| *n < 1_000_000_000)
+        .ok_or(abi::Errno::EINVAL)?;
     Ok(sec.saturating_mul(1_000_000_000).saturating_add(nsec))
 }

@@ -14,19 +14,37 @@ pub fn nanosleep(cx: &mut Cx, req: UserAddr<Timespec>, rem: UserAddr<Timespec>) 
 }
 
 /// clock_nanosleep(2)
-pub fn clock_nanosleep(cx: &mut Cx, id: i32, flags: i32, req: UserAddr<Timespec>, rem: UserAddr<Timespec>) -> SysResult {
+pub fn clock_nanosleep(
+    cx: &mut Cx,
+    id: i32,
+    flags: i32,
+    req: UserAddr<Timespec>,
+    rem: UserAddr<Timespec>,
+) -> SysResult {
     const TIMER_ABSTIME: i32 = 1;
     let clock = ClockId::new(cx, id)?;
     if matches!(clock, ClockId::Thread(_)) || id == 4 {
-        return Err(if id == 4 { Errno::EOPNOTSUPP } else { Errno::EINVAL });
+        return Err(if id == 4 {
+            Errno::EOPNOTSUPP
+        } else {
+            Errno::EINVAL
+        });
     }
     let ns = nanoseconds(&req.read(cx)?)?;
     let absolute = flags & TIMER_ABSTIME != 0;
     if let ClockId::Process(_) = clock {
-        let until = if absolute { ns } else { clock.now(cx).saturating_add(ns) };
+        let until = if absolute {
+            ns
+        } else {
+            clock.now(cx).saturating_add(ns)
+        };
         return sleep_cpu(cx, &clock, until);
     }
-    let deadline = if absolute { clock.to_monotonic(cx, ns) } else { cx.kernel().clock.monotonic().saturating_add(ns) };
+    let deadline = if absolute {
+        clock.to_monotonic(cx, ns)
+    } else {
+        cx.kernel().clock.monotonic().saturating_add(ns)
+    };
     if absolute {
         return match sleep_until(cx, deadline) {
             Err(_) => Err(Errno::ERESTARTNOHAND),
@@ -67,7 +85,9 @@ fn sleep_cpu(cx: &Cx, clock: &ClockId, until: u64) -> SysResult {
         }
         let threads = cx.group().live_threads().max(1);
         let pause = left.checked_div(threads).unwrap_or(left).max(1_000_000);
-        if cx.block(Some(cx.kernel().clock.monotonic().saturating_add(pause))) == Err(Woken::Interrupted) {
+        if cx.block(Some(cx.kernel().clock.monotonic().saturating_add(pause)))
+            == Err(Woken::Interrupted)
+        {
             return Err(Errno::ERESTARTNOHAND);
         }
     }

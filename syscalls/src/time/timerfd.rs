@@ -31,7 +31,13 @@ fn timer(file: &File) -> Result<&Arc<Timer>, Errno> {
 }
 
 /// timerfd_settime(2)
-pub fn timerfd_settime(cx: &mut Cx, fd: Fd, flags: i32, new: UserAddr<Itimerspec>, old: UserAddr<Itimerspec>) -> SysResult {
+pub fn timerfd_settime(
+    cx: &mut Cx,
+    fd: Fd,
+    flags: i32,
+    new: UserAddr<Itimerspec>,
+    old: UserAddr<Itimerspec>,
+) -> SysResult {
     const ABSTIME: i32 = 1;
     const CANCEL_ON_SET: i32 = 2;
     if flags & !(ABSTIME | CANCEL_ON_SET) != 0 {
@@ -40,14 +46,23 @@ pub fn timerfd_settime(cx: &mut Cx, fd: Fd, flags: i32, new: UserAddr<Itimerspec
     let spec = new.read(cx)?;
     let file = cx.files()?.get(fd)?;
     let timer = timer(&file)?;
-    let (first, every) = (nanoseconds(&spec.it_value)?, nanoseconds(&spec.it_interval)?);
+    let (first, every) = (
+        nanoseconds(&spec.it_value)?,
+        nanoseconds(&spec.it_interval)?,
+    );
     let deadline = match first {
         0 => None,
         at if flags & ABSTIME != 0 => Some(ClockId::new(cx, timer.clock())?.to_monotonic(cx, at)),
         after => Some(cx.kernel().clock.monotonic().saturating_add(after)),
     };
     let (left, was) = timer.set(deadline, every);
-    old.write_if_some(cx, &Itimerspec { it_interval: timespec(was), it_value: timespec(left) })?;
+    old.write_if_some(
+        cx,
+        &Itimerspec {
+            it_interval: timespec(was),
+            it_value: timespec(left),
+        },
+    )?;
     Ok(0)
 }
 
@@ -55,6 +70,12 @@ pub fn timerfd_settime(cx: &mut Cx, fd: Fd, flags: i32, new: UserAddr<Itimerspec
 pub fn timerfd_gettime(cx: &mut Cx, fd: Fd, value: UserAddr<Itimerspec>) -> SysResult {
     let file = cx.files()?.get(fd)?;
     let (left, every) = timer(&file)?.get();
-    value.write(cx, &Itimerspec { it_interval: timespec(every), it_value: timespec(left) })?;
+    value.write(
+        cx,
+        &Itimerspec {
+            it_interval: timespec(every),
+            it_value: timespec(left),
+        },
+    )?;
     Ok(0)
 }

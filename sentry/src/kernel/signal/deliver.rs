@@ -60,7 +60,11 @@ impl Cx {
             if let Some(status) = state.exiting {
                 return Taken::Exit(status);
             }
-            if state.exec.as_ref().is_some_and(|t| !std::sync::Arc::ptr_eq(t, &task)) {
+            if state
+                .exec
+                .as_ref()
+                .is_some_and(|t| !std::sync::Arc::ptr_eq(t, &task))
+            {
                 return Taken::Exit(ExitStatus::Exited(0));
             }
             if state.stop != StopState::Running {
@@ -70,7 +74,11 @@ impl Cx {
             }
             let mut own = task.signals.lock();
             let allowed = own.blocked.complement();
-            let Some(info) = own.pending.pop(allowed).or_else(|| state.pending.pop(allowed)) else {
+            let Some(info) = own
+                .pending
+                .pop(allowed)
+                .or_else(|| state.pending.pop(allowed))
+            else {
                 drop(own);
                 drop(state);
                 // Clears the hint under the lock.
@@ -80,7 +88,9 @@ impl Cx {
                 return Taken::Nothing;
             };
             drop(own);
-            let Some(signal) = info.signal() else { continue };
+            let Some(signal) = info.signal() else {
+                continue;
+            };
             let action = group.handlers().take_for_delivery(signal);
             match action.sa_handler {
                 SIG_IGN => continue,
@@ -90,7 +100,9 @@ impl Cx {
             match signal.default_action() {
                 DefaultAction::Ignore | DefaultAction::Continue => continue,
                 // A forced fault has no sender and kills an init too; whatever else got here by a race does not.
-                _ if group.is_ns_init() && info.is_from_user() && !signal.is_unstoppable() => continue,
+                _ if group.is_ns_init() && info.is_from_user() && !signal.is_unstoppable() => {
+                    continue;
+                }
                 DefaultAction::Stop => {
                     drop(state);
                     self.trace_signal(&info);
@@ -102,7 +114,10 @@ impl Cx {
                 action @ (DefaultAction::Terminate | DefaultAction::Core) => {
                     drop(state);
                     self.trace_signal(&info);
-                    let status = ExitStatus::Signaled { signal, core: action == DefaultAction::Core && self.dumps_core() };
+                    let status = ExitStatus::Signaled {
+                        signal,
+                        core: action == DefaultAction::Core && self.dumps_core(),
+                    };
                     log::debug!("[{}] ends by {signal}", task.tid());
                     group.start_exit(status);
                 }
@@ -145,7 +160,9 @@ impl Cx {
         {
             let mut state = group.signals.lock();
             if let StopState::Stopping(signal) = state.stop
-                && tasks.iter().all(|t| t.is_dead() || t.parked.load(std::sync::atomic::Ordering::SeqCst))
+                && tasks
+                    .iter()
+                    .all(|t| t.is_dead() || t.parked.load(std::sync::atomic::Ordering::SeqCst))
             {
                 state.stop = StopState::Stopped(signal);
                 state.stop_unreported = true;
@@ -160,23 +177,31 @@ impl Cx {
         loop {
             {
                 let state = group.signals.lock();
-                let exec = state.exec.as_ref().is_some_and(|t| !std::sync::Arc::ptr_eq(t, task));
+                let exec = state
+                    .exec
+                    .as_ref()
+                    .is_some_and(|t| !std::sync::Arc::ptr_eq(t, task));
                 if state.stop == StopState::Running || state.exiting.is_some() || exec {
                     break;
                 }
             }
             task.park_raw();
         }
-        task.parked.store(false, std::sync::atomic::Ordering::SeqCst);
+        task.parked
+            .store(false, std::sync::atomic::Ordering::SeqCst);
         task.set_state(crate::kernel::task::State::Running);
     }
 
     /// Turns a restart code in the return register into a restart of the call or `EINTR`, as the handler about to run asks (`None`: no handler).
     fn resolve_restart(&mut self, action: Option<&SigAction>) {
-        let Some(call) = self.state.interrupted_call.take() else { return };
+        let Some(call) = self.state.interrupted_call.take() else {
+            return;
+        };
         let restart = match (call.code, action) {
             (Errno::ERESTARTNOINTR, _) => true,
-            (Errno::ERESTARTSYS, Some(action)) => SaFlags::from_bits_retain(action.sa_flags).contains(SaFlags::SA_RESTART),
+            (Errno::ERESTARTSYS, Some(action)) => {
+                SaFlags::from_bits_retain(action.sa_flags).contains(SaFlags::SA_RESTART)
+            }
             (Errno::ERESTARTSYS, None) => true,
             (_, Some(_)) => false,
             (_, None) => true,
@@ -188,20 +213,35 @@ impl Cx {
         }
         // Back to the two-byte `syscall` instruction, with the number in place.
         regs.rip = regs.rip.wrapping_sub(2);
-        regs.rax = if call.code == Errno::ERESTART_RESTARTBLOCK { abi::nr::RESTART_SYSCALL } else { call.nr };
+        regs.rax = if call.code == Errno::ERESTART_RESTARTBLOCK {
+            abi::nr::RESTART_SYSCALL
+        } else {
+            call.nr
+        };
     }
 
     fn push_handler(&mut self, info: &SigInfo, action: &SigAction) -> Result<(), Signal> {
-        let Some(signal) = info.signal() else { return Ok(()) };
+        let Some(signal) = info.signal() else {
+            return Ok(());
+        };
         let flags = SaFlags::from_bits_retain(action.sa_flags);
         // sigsuspend and its like: the mask to restore is the one from before the call.
-        let mask = self.state.saved_mask.take().unwrap_or_else(|| self.task().signals.lock().blocked);
+        let mask = self
+            .state
+            .saved_mask
+            .take()
+            .unwrap_or_else(|| self.task().signals.lock().blocked);
         if frame::push(self, info, action, mask).is_err() {
             // The stack cannot take the frame: SIGSEGV, which kills when it is SIGSEGV's own handler that failed.
             if signal == Signal::SIGSEGV {
-                self.task().group().handlers().set(signal, SigAction::default());
+                self.task()
+                    .group()
+                    .handlers()
+                    .set(signal, SigAction::default());
             }
-            self.task().group().force(&self.task().clone(), SigInfo::kernel(Signal::SIGSEGV));
+            self.task()
+                .group()
+                .force(&self.task().clone(), SigInfo::kernel(Signal::SIGSEGV));
             return Ok(());
         }
         let mut blocked = self.task().signals.lock().blocked.union(action.sa_mask);

@@ -9,8 +9,14 @@
 use crate::kernel::Cx;
 use abi::Errno;
 use abi::signal::{SaFlags, SigAction, SigInfo, SigSet};
-use abi::ucontext::{MINSIGSTKSZ, RED_ZONE, RtSigFrame, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, StackT, UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS};
-use abi::x86::{EFLAGS_DF, EFLAGS_RF, EFLAGS_TF, FIX_EFLAGS, FP_XSTATE_MAGIC1, FP_XSTATE_MAGIC2, FXSAVE_SIZE, FpxSwBytes, USER_CS, USER_DS, XSAVE_HEADER_OFFSET, XSAVE_MIN_SIZE};
+use abi::ucontext::{
+    MINSIGSTKSZ, RED_ZONE, RtSigFrame, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, StackT, UC_FP_XSTATE,
+    UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS,
+};
+use abi::x86::{
+    EFLAGS_DF, EFLAGS_RF, EFLAGS_TF, FIX_EFLAGS, FP_XSTATE_MAGIC1, FP_XSTATE_MAGIC2, FXSAVE_SIZE,
+    FpxSwBytes, USER_CS, USER_DS, XSAVE_HEADER_OFFSET, XSAVE_MIN_SIZE,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Where `sw_reserved` lies in the legacy region.
@@ -18,7 +24,9 @@ const SW_BYTES_OFFSET: usize = 464;
 
 /// Whether `sp` lies on the alternate stack.
 pub fn on_altstack(stack: &StackT, sp: u64) -> bool {
-    stack.ss_flags & SS_AUTODISARM == 0 && sp > stack.ss_sp && sp.wrapping_sub(stack.ss_sp) <= stack.ss_size
+    stack.ss_flags & SS_AUTODISARM == 0
+        && sp > stack.ss_sp
+        && sp.wrapping_sub(stack.ss_sp) <= stack.ss_size
 }
 
 /// The `ss_flags` that `sigaltstack` reports.
@@ -38,7 +46,12 @@ pub fn min_stack_size(xsave_size: usize) -> u64 {
 }
 
 /// Writes the frame and points the registers at the handler. `EFAULT` when the stack cannot take it; registers are untouched then.
-pub(super) fn push(cx: &mut Cx, info: &SigInfo, action: &SigAction, mask: SigSet) -> Result<(), Errno> {
+pub(super) fn push(
+    cx: &mut Cx,
+    info: &SigInfo,
+    action: &SigAction,
+    mask: SigSet,
+) -> Result<(), Errno> {
     let flags = SaFlags::from_bits_retain(action.sa_flags);
     let user = cx.regs.user;
     let altstack = cx.state.altstack;
@@ -51,7 +64,10 @@ pub(super) fn push(cx: &mut Cx, info: &SigInfo, action: &SigAction, mask: SigSet
     }
 
     let mut xsave = cx.fp_state()?;
-    let features = xsave.get(XSAVE_HEADER_OFFSET..).and_then(|h| u64::read_from_prefix(h).ok()).map_or(3, |h| h.0);
+    let features = xsave
+        .get(XSAVE_HEADER_OFFSET..)
+        .and_then(|h| u64::read_from_prefix(h).ok())
+        .map_or(3, |h| h.0);
     let xsave_size = xsave.len();
     let has_xstate = xsave_size >= XSAVE_MIN_SIZE;
     let sw = FpxSwBytes {
@@ -68,14 +84,30 @@ pub(super) fn push(cx: &mut Cx, info: &SigInfo, action: &SigAction, mask: SigSet
 
     let fp_addr = sp.wrapping_sub(xsave.len() as u64) & !63;
     let frame_addr = (fp_addr.wrapping_sub(size_of::<RtSigFrame>() as u64) & !15).wrapping_sub(8);
-    if (entering_alt || nested) && !on_altstack(&StackT { ss_flags: 0, ..altstack }, frame_addr) {
+    if (entering_alt || nested)
+        && !on_altstack(
+            &StackT {
+                ss_flags: 0,
+                ..altstack
+            },
+            frame_addr,
+        )
+    {
         // Overflow of the alternate stack: never write below it.
         return Err(Errno::EFAULT);
     }
 
-    let mut frame = RtSigFrame { pretcode: action.sa_restorer, info: *info, ..RtSigFrame::default() };
-    frame.uc.uc_flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | if has_xstate { UC_FP_XSTATE } else { 0 };
-    frame.uc.uc_stack = StackT { ss_flags: altstack_flags(&altstack, user.rsp) | (altstack.ss_flags & SS_AUTODISARM), ..altstack };
+    let mut frame = RtSigFrame {
+        pretcode: action.sa_restorer,
+        info: *info,
+        ..RtSigFrame::default()
+    };
+    frame.uc.uc_flags =
+        UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | if has_xstate { UC_FP_XSTATE } else { 0 };
+    frame.uc.uc_stack = StackT {
+        ss_flags: altstack_flags(&altstack, user.rsp) | (altstack.ss_flags & SS_AUTODISARM),
+        ..altstack
+    };
     frame.uc.uc_sigmask = mask.0;
     let mc = &mut frame.uc.uc_mcontext;
     (mc.r8, mc.r9, mc.r10, mc.r11) = (user.r8, user.r9, user.r10, user.r11);
@@ -84,7 +116,11 @@ pub(super) fn push(cx: &mut Cx, info: &SigInfo, action: &SigAction, mask: SigSet
     (mc.dx, mc.ax, mc.cx, mc.sp) = (user.rdx, user.rax, user.rcx, user.rsp);
     (mc.ip, mc.flags) = (user.rip, user.eflags);
     (mc.cs, mc.ss) = (USER_CS as u16, USER_DS as u16);
-    (mc.err, mc.trapno, mc.cr2) = (cx.state.fault_err, cx.state.fault_trapno, cx.state.fault_addr);
+    (mc.err, mc.trapno, mc.cr2) = (
+        cx.state.fault_err,
+        cx.state.fault_trapno,
+        cx.state.fault_addr,
+    );
     mc.oldmask = mask.0;
     mc.fpstate = fp_addr;
 
@@ -92,8 +128,13 @@ pub(super) fn push(cx: &mut Cx, info: &SigInfo, action: &SigAction, mask: SigSet
     mm.write_bytes(fp_addr, &xsave)?;
     mm.write_bytes(frame_addr, frame.as_bytes())?;
 
-    if altstack.ss_flags & SS_AUTODISARM != 0 && (entering_alt || flags.contains(SaFlags::SA_ONSTACK)) {
-        cx.state.altstack = StackT { ss_flags: SS_DISABLE, ..StackT::default() };
+    if altstack.ss_flags & SS_AUTODISARM != 0
+        && (entering_alt || flags.contains(SaFlags::SA_ONSTACK))
+    {
+        cx.state.altstack = StackT {
+            ss_flags: SS_DISABLE,
+            ..StackT::default()
+        };
     }
     let regs = &mut cx.regs.user;
     regs.rdi = u64::try_from(info.si_signo).unwrap_or(0);
@@ -141,11 +182,18 @@ fn restore_fp(cx: &mut Cx, addr: u64) -> Result<(), Errno> {
     let full = cx.task().kernel().xsave_size();
     let mut legacy = vec![0; FXSAVE_SIZE];
     mm.read_bytes(addr, &mut legacy)?;
-    let sw = legacy.get(SW_BYTES_OFFSET..).and_then(|b| FpxSwBytes::read_from_prefix(b).ok()).map(|s| s.0).unwrap_or_default();
+    let sw = legacy
+        .get(SW_BYTES_OFFSET..)
+        .and_then(|b| FpxSwBytes::read_from_prefix(b).ok())
+        .map(|s| s.0)
+        .unwrap_or_default();
     let size = sw.xstate_size as usize;
     let mut image = legacy;
     let mut extended = false;
-    if sw.magic1 == FP_XSTATE_MAGIC1 && (XSAVE_MIN_SIZE..=full).contains(&size) && sw.extended_size as usize >= size.saturating_add(4) {
+    if sw.magic1 == FP_XSTATE_MAGIC1
+        && (XSAVE_MIN_SIZE..=full).contains(&size)
+        && sw.extended_size as usize >= size.saturating_add(4)
+    {
         let magic2: u32 = mm.read_obj(addr.wrapping_add(size as u64))?;
         if magic2 == FP_XSTATE_MAGIC2 {
             image.resize(size, 0);
@@ -173,12 +221,22 @@ pub fn set_altstack(cx: &mut Cx, new: &StackT, sp: u64) -> Result<(), Errno> {
     }
     let mode = new.ss_flags & !SS_AUTODISARM;
     match mode {
-        SS_DISABLE => cx.state.altstack = StackT { ss_flags: SS_DISABLE, ..StackT::default() },
+        SS_DISABLE => {
+            cx.state.altstack = StackT {
+                ss_flags: SS_DISABLE,
+                ..StackT::default()
+            }
+        }
         0 | SS_ONSTACK => {
             if new.ss_size < MINSIGSTKSZ {
                 return Err(Errno::ENOMEM);
             }
-            cx.state.altstack = StackT { ss_sp: new.ss_sp, ss_flags: new.ss_flags, ss_size: new.ss_size, ..StackT::default() };
+            cx.state.altstack = StackT {
+                ss_sp: new.ss_sp,
+                ss_flags: new.ss_flags,
+                ss_size: new.ss_size,
+                ..StackT::default()
+            };
         }
         _ => return Err(Errno::EINVAL),
     }

@@ -35,7 +35,9 @@ impl Pending {
     /// Adds one. A standard signal already pending is dropped (false); a real-time one always queues, `may_queue` permitting: else only its bit is set
     /// when it comes from `kill`, as on Linux.
     pub fn push(&mut self, info: SigInfo, may_queue: bool) -> bool {
-        let Some(signal) = info.signal() else { return false };
+        let Some(signal) = info.signal() else {
+            return false;
+        };
         if !signal.is_realtime() && self.set.contains(signal) {
             return false;
         }
@@ -49,7 +51,10 @@ impl Pending {
     /// Takes the next signal of `allowed`: synchronous faults first, then the lowest number, each number in order of arrival.
     pub fn pop(&mut self, allowed: SigSet) -> Option<SigInfo> {
         let ready = self.set.intersection(allowed);
-        let signal = ready.intersection(SigSet::SYNCHRONOUS).lowest().or_else(|| ready.lowest())?;
+        let signal = ready
+            .intersection(SigSet::SYNCHRONOUS)
+            .lowest()
+            .or_else(|| ready.lowest())?;
         let position = self.queue.iter().position(|i| i.signal() == Some(signal));
         let info = position.and_then(|i| self.queue.remove(i));
         if !self.queue.iter().any(|i| i.signal() == Some(signal)) {
@@ -65,7 +70,8 @@ impl Pending {
             return;
         }
         self.set = self.set.difference(which);
-        self.queue.retain(|i| i.signal().is_some_and(|s| !which.contains(s)));
+        self.queue
+            .retain(|i| i.signal().is_some_and(|s| !which.contains(s)));
     }
 
     /// How many records are queued.
@@ -102,19 +108,27 @@ pub struct SigHandlers {
 
 impl Default for SigHandlers {
     fn default() -> Self {
-        Self { actions: Mutex::new([SigAction::default(); 64]) }
+        Self {
+            actions: Mutex::new([SigAction::default(); 64]),
+        }
     }
 }
 
 impl SigHandlers {
     /// A copy for `fork`.
     pub fn fork(&self) -> Self {
-        Self { actions: Mutex::new(*self.actions.lock()) }
+        Self {
+            actions: Mutex::new(*self.actions.lock()),
+        }
     }
 
     /// The disposition of `signal`.
     pub fn get(&self, signal: Signal) -> SigAction {
-        self.actions.lock().get(signal.index()).copied().unwrap_or_default()
+        self.actions
+            .lock()
+            .get(signal.index())
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Replaces it, returns the old one. `SIGKILL` and `SIGSTOP` are the caller's to refuse; they leave every mask.
@@ -129,7 +143,14 @@ impl SigHandlers {
     /// `execve`: handlers become the default, ignored signals stay ignored.
     pub fn reset_for_exec(&self) {
         for action in self.actions.lock().iter_mut() {
-            *action = SigAction { sa_handler: if action.sa_handler == SIG_IGN { SIG_IGN } else { SIG_DFL }, ..SigAction::default() };
+            *action = SigAction {
+                sa_handler: if action.sa_handler == SIG_IGN {
+                    SIG_IGN
+                } else {
+                    SIG_DFL
+                },
+                ..SigAction::default()
+            };
         }
     }
 
@@ -141,9 +162,13 @@ impl SigHandlers {
     /// Takes the action for delivery; `SA_RESETHAND` puts the default back at once.
     fn take_for_delivery(&self, signal: Signal) -> SigAction {
         let mut actions = self.actions.lock();
-        let Some(slot) = actions.get_mut(signal.index()) else { return SigAction::default() };
+        let Some(slot) = actions.get_mut(signal.index()) else {
+            return SigAction::default();
+        };
         let action = *slot;
-        if SaFlags::from_bits_retain(action.sa_flags).contains(SaFlags::SA_RESETHAND) && action.sa_handler > SIG_IGN {
+        if SaFlags::from_bits_retain(action.sa_flags).contains(SaFlags::SA_RESETHAND)
+            && action.sa_handler > SIG_IGN
+        {
             slot.sa_handler = SIG_DFL;
         }
         action
@@ -152,7 +177,10 @@ impl SigHandlers {
     /// Whether the signal would be thrown away when it arrives: ignored, or ignored by default.
     pub fn ignores(&self, signal: Signal) -> bool {
         let handler = self.get(signal).sa_handler;
-        handler == SIG_IGN || (handler == SIG_DFL && signal.default_action() == abi::signal::DefaultAction::Ignore && signal != Signal::SIGCONT)
+        handler == SIG_IGN
+            || (handler == SIG_DFL
+                && signal.default_action() == abi::signal::DefaultAction::Ignore
+                && signal != Signal::SIGCONT)
     }
 
     /// Sets of ignored and caught signals (`/proc/PID/status`).

@@ -48,7 +48,9 @@ impl ThreadGroup {
     }
 
     fn send_to(&self, target: Option<&Task>, info: SigInfo) -> Sent {
-        let Some(signal) = info.signal() else { return Sent::Dropped };
+        let Some(signal) = info.signal() else {
+            return Sent::Dropped;
+        };
         if self.is_zombie() {
             return Sent::Dropped;
         }
@@ -59,7 +61,11 @@ impl ThreadGroup {
         }
         let mut notify_parent = None;
         self.job_control_effects(&mut group, &tasks, signal, &mut notify_parent);
-        let sent = if self.is_dropped(target, &tasks, signal, &info) { Sent::Dropped } else { self.queue(&mut group, target, &tasks, signal, info) };
+        let sent = if self.is_dropped(target, &tasks, signal, &info) {
+            Sent::Dropped
+        } else {
+            self.queue(&mut group, target, &tasks, signal, info)
+        };
         drop(group);
         if let Some(code) = notify_parent {
             self.notify_parent_of_stop(code, Signal::SIGCONT);
@@ -68,7 +74,13 @@ impl ThreadGroup {
     }
 
     /// `SIGCONT` undoes stops, stop signals undo pending `SIGCONT`s, whatever the dispositions (`prepare_signal`).
-    fn job_control_effects(&self, group: &mut GroupSignals, tasks: &[Arc<Task>], signal: Signal, notify_parent: &mut Option<i32>) {
+    fn job_control_effects(
+        &self,
+        group: &mut GroupSignals,
+        tasks: &[Arc<Task>],
+        signal: Signal,
+        notify_parent: &mut Option<i32>,
+    ) {
         let discard = |group: &mut GroupSignals, which: SigSet| {
             group.pending.discard(which);
             for task in tasks {
@@ -96,21 +108,40 @@ impl ThreadGroup {
     }
 
     /// Whether the signal vanishes on arrival: ignored and not blocked, or from inside a namespace to its init that does not handle it.
-    fn is_dropped(&self, target: Option<&Task>, tasks: &[Arc<Task>], signal: Signal, info: &SigInfo) -> bool {
+    fn is_dropped(
+        &self,
+        target: Option<&Task>,
+        tasks: &[Arc<Task>],
+        signal: Signal,
+        info: &SigInfo,
+    ) -> bool {
         let handlers = self.handlers();
         // SIGKILL and SIGSTOP from outside the namespace (the runtime) reach an init; nothing else does without a handler.
-        if self.is_ns_init() && handlers.get(signal).sa_handler == SIG_DFL && (is_from_inside(info) || !signal.is_unstoppable()) {
+        if self.is_ns_init()
+            && handlers.get(signal).sa_handler == SIG_DFL
+            && (is_from_inside(info) || !signal.is_unstoppable())
+        {
             return true;
         }
         let blocked = match target {
             Some(task) => task.signals.lock().blocked.contains(signal),
-            None => tasks.iter().find(|t| t.is_leader()).is_some_and(|t| t.signals.lock().blocked.contains(signal)),
+            None => tasks
+                .iter()
+                .find(|t| t.is_leader())
+                .is_some_and(|t| t.signals.lock().blocked.contains(signal)),
         };
         // A blocked signal is kept even if ignored: the disposition may change before it is unblocked.
         !blocked && handlers.ignores(signal)
     }
 
-    fn queue(&self, group: &mut GroupSignals, target: Option<&Task>, tasks: &[Arc<Task>], signal: Signal, info: SigInfo) -> Sent {
+    fn queue(
+        &self,
+        group: &mut GroupSignals,
+        target: Option<&Task>,
+        tasks: &[Arc<Task>],
+        signal: Signal,
+        info: SigInfo,
+    ) -> Sent {
         let limit = self.limits.soft(Resource::Sigpending);
         let queued = match target {
             Some(task) => {
@@ -134,8 +165,16 @@ impl ThreadGroup {
         }
         self.signal_observers(tasks);
         let taker = match target {
-            Some(task) => tasks.iter().find(|t| std::ptr::eq(&***t, task)).filter(|t| wants(t, signal)).cloned(),
-            None => tasks.iter().find(|t| t.is_leader() && wants(t, signal)).or_else(|| tasks.iter().find(|t| wants(t, signal))).cloned(),
+            Some(task) => tasks
+                .iter()
+                .find(|t| std::ptr::eq(&***t, task))
+                .filter(|t| wants(t, signal))
+                .cloned(),
+            None => tasks
+                .iter()
+                .find(|t| t.is_leader() && wants(t, signal))
+                .or_else(|| tasks.iter().find(|t| wants(t, signal)))
+                .cloned(),
         };
         let Some(taker) = taker else {
             return Sent::Queued;
@@ -146,7 +185,14 @@ impl ThreadGroup {
                 && signal.default_action() == DefaultAction::Terminate
                 && !taker.signals.lock().blocked.contains(signal));
         if fatal {
-            self.start_exit_locked(group, tasks, ExitStatus::Signaled { signal, core: false });
+            self.start_exit_locked(
+                group,
+                tasks,
+                ExitStatus::Signaled {
+                    signal,
+                    core: false,
+                },
+            );
         } else {
             taker.kick(work::SIGNAL);
         }
@@ -205,18 +251,30 @@ impl Task {
         if group.exiting.is_some() || group.stop != StopState::Running {
             return true;
         }
-        if group.exec.as_ref().is_some_and(|t| !std::ptr::eq(&**t, self)) {
+        if group
+            .exec
+            .as_ref()
+            .is_some_and(|t| !std::ptr::eq(&**t, self))
+        {
             return true;
         }
         let own = self.signals.lock();
         let takes = own.blocked.difference(own.waiting_for).complement();
-        !own.pending.set().union(group.pending.set()).intersection(takes).is_empty()
+        !own.pending
+            .set()
+            .union(group.pending.set())
+            .intersection(takes)
+            .is_empty()
     }
 
     /// Whether this task is about to die.
     pub fn fatal_signal_pending(&self) -> bool {
         let group = self.group().signals.lock();
-        group.exiting.is_some() || group.exec.as_ref().is_some_and(|t| !std::ptr::eq(&**t, self))
+        group.exiting.is_some()
+            || group
+                .exec
+                .as_ref()
+                .is_some_and(|t| !std::ptr::eq(&**t, self))
     }
 
     /// Replaces the blocked mask; newly unblocked signals become deliverable. Only the owner calls it.
@@ -260,9 +318,19 @@ impl Task {
     /// Whether `self` may signal `target` (`kill(2)`).
     pub fn may_signal(&self, target: &Task, signal: Option<Signal>) -> Result<(), Errno> {
         let (own, other) = (self.cred(), target.cred());
-        let same_user = own.euid == other.suid || own.euid == other.ruid || own.ruid == other.suid || own.ruid == other.ruid;
-        let same_session = || signal == Some(Signal::SIGCONT) && Arc::ptr_eq(&self.group().session(), &target.group().session());
-        if Arc::ptr_eq(self.group(), target.group()) || same_user || own.has_cap_in(&other.user_ns, abi::cap::CAP_KILL) || same_session() {
+        let same_user = own.euid == other.suid
+            || own.euid == other.ruid
+            || own.ruid == other.suid
+            || own.ruid == other.ruid;
+        let same_session = || {
+            signal == Some(Signal::SIGCONT)
+                && Arc::ptr_eq(&self.group().session(), &target.group().session())
+        };
+        if Arc::ptr_eq(self.group(), target.group())
+            || same_user
+            || own.has_cap_in(&other.user_ns, abi::cap::CAP_KILL)
+            || same_session()
+        {
             Ok(())
         } else {
             Err(Errno::EPERM)

@@ -25,20 +25,38 @@ pub struct Request<'a> {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk::<2>().map(|b| u16::from_ne_bytes(*b))
+    bytes
+        .get(at..)?
+        .first_chunk::<2>()
+        .map(|b| u16::from_ne_bytes(*b))
 }
 /// The `u32` at a place.
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk::<4>().map(|b| u32::from_ne_bytes(*b))
+    bytes
+        .get(at..)?
+        .first_chunk::<4>()
+        .map(|b| u32::from_ne_bytes(*b))
 }
 
 /// The requests in what a program sent; ends at the first malformed one, as Linux does.
 pub fn requests(mut bytes: &[u8]) -> Vec<Request<'_>> {
     let mut out = Vec::new();
     while let Some(len) = u32_at(bytes, 0).and_then(|n| usize::try_from(n).ok()) {
-        let (Some(whole), true) = (bytes.get(..len), len >= HEADER) else { break };
-        let (Some(kind), Some(flags), Some(seq)) = (u16_at(whole, 4), u16_at(whole, 6), u32_at(whole, 8)) else { break };
-        out.push(Request { kind, flags, seq, body: whole.get(HEADER..).unwrap_or(&[]), whole });
+        let (Some(whole), true) = (bytes.get(..len), len >= HEADER) else {
+            break;
+        };
+        let (Some(kind), Some(flags), Some(seq)) =
+            (u16_at(whole, 4), u16_at(whole, 6), u32_at(whole, 8))
+        else {
+            break;
+        };
+        out.push(Request {
+            kind,
+            flags,
+            seq,
+            body: whole.get(HEADER..).unwrap_or(&[]),
+            whole,
+        });
         bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or(&[]);
     }
     out
@@ -49,7 +67,9 @@ pub fn attributes(body: &[u8], skip: usize) -> Vec<(u16, &[u8])> {
     let mut rest = body.get(skip.next_multiple_of(4)..).unwrap_or(&[]);
     let mut out = Vec::new();
     while let Some(len) = u16_at(rest, 0).map(usize::from) {
-        let (Some(value), Some(kind)) = (rest.get(4..len), u16_at(rest, 2)) else { break };
+        let (Some(value), Some(kind)) = (rest.get(4..len), u16_at(rest, 2)) else {
+            break;
+        };
         out.push((kind & 0x3fff, value));
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or(&[]);
     }
@@ -65,7 +85,11 @@ pub struct Reply {
 
 impl Reply {
     pub fn new(seq: u32, port: u32) -> Self {
-        Self { bytes: Vec::new(), seq, port }
+        Self {
+            bytes: Vec::new(),
+            seq,
+            port,
+        }
     }
 
     /// Appends one message whose body `fill` writes.
@@ -93,7 +117,11 @@ impl Reply {
         let flags = if header_only { NLM_F_CAPPED } else { 0 };
         self.message(NLMSG_ERROR, flags, |b| {
             b.raw(&errno.saturating_neg().to_ne_bytes());
-            b.raw(if header_only { request.whole.get(..HEADER).unwrap_or(&[]) } else { request.whole });
+            b.raw(if header_only {
+                request.whole.get(..HEADER).unwrap_or(&[])
+            } else {
+                request.whole
+            });
         });
     }
 

@@ -6,7 +6,10 @@ mod route;
 mod tests;
 
 use super::options::int;
-use super::{Common, Control, Creds, Identity, NetNamespace, Received, SendMsg, Socket, SocketCaller, SocketFile};
+use super::{
+    Common, Control, Creds, Identity, NetNamespace, Received, SendMsg, Socket, SocketCaller,
+    SocketFile,
+};
 use abi::Errno;
 use abi::socket::*;
 use fs::{Events, Pollee, UserMemory};
@@ -29,7 +32,11 @@ pub struct Ports(Mutex<BTreeSet<u32>>);
 
 impl Ports {
     fn take(&self, port: u32) -> Result<(), Errno> {
-        if self.0.lock().insert(port) { Ok(()) } else { Err(Errno::EADDRINUSE) }
+        if self.0.lock().insert(port) {
+            Ok(())
+        } else {
+            Err(Errno::EADDRINUSE)
+        }
     }
 
     /// The caller's process id if it is free, else a number that no process has.
@@ -74,18 +81,33 @@ pub fn create(caller: &dyn SocketCaller, kind: i32, protocol: i32) -> Result<Soc
     if !(0..MAX_LINKS).contains(&protocol) || protocol != NETLINK_ROUTE {
         return Err(Errno::EPROTONOSUPPORT);
     }
-    let socket = NetlinkSocket { kind, net: caller.net(), common: Common::default(), state: Mutex::default(), pollee: Pollee::new() };
+    let socket = NetlinkSocket {
+        kind,
+        net: caller.net(),
+        common: Common::default(),
+        state: Mutex::default(),
+        pollee: Pollee::new(),
+    };
     Ok(SocketFile::new(Arc::new(socket)))
 }
 
 fn address(port: u32, groups: u32) -> Vec<u8> {
-    [&AF_NETLINK.to_ne_bytes()[..], &[0, 0], &port.to_ne_bytes(), &groups.to_ne_bytes()].concat()
+    [
+        &AF_NETLINK.to_ne_bytes()[..],
+        &[0, 0],
+        &port.to_ne_bytes(),
+        &groups.to_ne_bytes(),
+    ]
+    .concat()
 }
 
 /// Port and groups of a `sockaddr_nl`.
 fn parse(addr: &[u8]) -> Result<(u32, u32), Errno> {
     let field = |at| message::u32_at(addr, at).ok_or(Errno::EINVAL);
-    let family = addr.first_chunk::<2>().map(|b| u16::from_ne_bytes(*b)).ok_or(Errno::EINVAL)?;
+    let family = addr
+        .first_chunk::<2>()
+        .map(|b| u16::from_ne_bytes(*b))
+        .ok_or(Errno::EINVAL)?;
     let (port, groups) = (field(4)?, field(8)?);
     if family != AF_NETLINK {
         return Err(Errno::EINVAL);
@@ -119,17 +141,35 @@ impl NetlinkSocket {
         }
         let (strict, capped) = {
             let state = self.state.lock();
-            (state.switches.contains(&NETLINK_GET_STRICT_CHK), state.switches.contains(&NETLINK_CAP_ACK))
+            (
+                state.switches.contains(&NETLINK_GET_STRICT_CHK),
+                state.switches.contains(&NETLINK_CAP_ACK),
+            )
         };
         let mut reply = Reply::new(request.seq, port);
         let cred = caller.cred();
-        let result = if request.kind < NLMSG_MIN_TYPE { Ok(()) } else { route::answer(request, route::Context { strict, cred: &cred }, &mut reply) };
+        let result = if request.kind < NLMSG_MIN_TYPE {
+            Ok(())
+        } else {
+            route::answer(
+                request,
+                route::Context {
+                    strict,
+                    cred: &cred,
+                },
+                &mut reply,
+            )
+        };
         match result {
             Err(errno) => {
                 reply = Reply::new(request.seq, port);
                 reply.error(errno.raw(), request, capped);
             }
-            Ok(()) if request.flags & NLM_F_ACK != 0 && request.flags & message::NLM_F_DUMP == 0 => reply.error(0, request, capped),
+            Ok(())
+                if request.flags & NLM_F_ACK != 0 && request.flags & message::NLM_F_DUMP == 0 =>
+            {
+                reply.error(0, request, capped)
+            }
             Ok(()) => {}
         }
         let bytes = reply.into_bytes();
@@ -151,7 +191,11 @@ impl Socket for NetlinkSocket {
         self
     }
     fn identity(&self) -> Identity {
-        Identity { domain: i32::from(AF_NETLINK), kind: self.kind, protocol: NETLINK_ROUTE }
+        Identity {
+            domain: i32::from(AF_NETLINK),
+            kind: self.kind,
+            protocol: NETLINK_ROUTE,
+        }
     }
     fn common(&self) -> &Common {
         &self.common
@@ -186,7 +230,10 @@ impl Socket for NetlinkSocket {
     }
 
     fn connect(&self, caller: &dyn SocketCaller, addr: &[u8]) -> Result<(), Errno> {
-        let family = addr.first_chunk::<2>().map(|b| u16::from_ne_bytes(*b)).ok_or(Errno::EINVAL)?;
+        let family = addr
+            .first_chunk::<2>()
+            .map(|b| u16::from_ne_bytes(*b))
+            .ok_or(Errno::EINVAL)?;
         if family == AF_UNSPEC {
             return Ok(());
         }
@@ -247,8 +294,18 @@ impl Socket for NetlinkSocket {
         drop(state);
         let mut out = MsgFlags::empty();
         out.set(MsgFlags::MSG_TRUNC, len < full_len);
-        let control = if self.common.passcred() { vec![Control::Credentials(Creds::default())] } else { Vec::new() };
-        Ok(Received { len, full_len, from: Some(address(0, 0)), control, flags: out })
+        let control = if self.common.passcred() {
+            vec![Control::Credentials(Creds::default())]
+        } else {
+            Vec::new()
+        };
+        Ok(Received {
+            len,
+            full_len,
+            from: Some(address(0, 0)),
+            control,
+            flags: out,
+        })
     }
 
     fn local_name(&self) -> Result<Vec<u8>, Errno> {
@@ -259,7 +316,12 @@ impl Socket for NetlinkSocket {
         Ok(address(0, 0))
     }
 
-    fn get_option(&self, _caller: &dyn SocketCaller, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+    fn get_option(
+        &self,
+        _caller: &dyn SocketCaller,
+        level: i32,
+        name: i32,
+    ) -> Result<Vec<u8>, Errno> {
         const NETLINK_LIST_MEMBERSHIPS: i32 = 9;
         if level != SOL_NETLINK {
             return Err(Errno::ENOPROTOOPT);
@@ -278,9 +340,17 @@ impl Socket for NetlinkSocket {
         if !SWITCHES.contains(&name) {
             return Err(Errno::ENOPROTOOPT);
         }
-        Ok(i32::from(state.switches.contains(&name)).to_ne_bytes().to_vec())
+        Ok(i32::from(state.switches.contains(&name))
+            .to_ne_bytes()
+            .to_vec())
     }
-    fn set_option(&self, _caller: &dyn SocketCaller, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+    fn set_option(
+        &self,
+        _caller: &dyn SocketCaller,
+        level: i32,
+        name: i32,
+        value: &[u8],
+    ) -> Result<(), Errno> {
         const NETLINK_ADD_MEMBERSHIP: i32 = 1;
         const NETLINK_DROP_MEMBERSHIP: i32 = 2;
         if level != SOL_NETLINK {
@@ -290,7 +360,10 @@ impl Socket for NetlinkSocket {
         let mut state = self.state.lock();
         match name {
             NETLINK_ADD_MEMBERSHIP | NETLINK_DROP_MEMBERSHIP => {
-                let group = u32::try_from(number).ok().filter(|g| (1..=64).contains(g)).ok_or(Errno::EINVAL)?;
+                let group = u32::try_from(number)
+                    .ok()
+                    .filter(|g| (1..=64).contains(g))
+                    .ok_or(Errno::EINVAL)?;
                 if name == NETLINK_ADD_MEMBERSHIP {
                     state.memberships.insert(group);
                 } else {
@@ -307,7 +380,13 @@ impl Socket for NetlinkSocket {
         }
         Ok(())
     }
-    fn ioctl(&self, caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        caller: &dyn fs::Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         super::interface::ioctl(&self.net, caller, mem, cmd, arg)
     }
     fn close(&self) {

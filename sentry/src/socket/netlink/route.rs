@@ -54,7 +54,11 @@ pub struct Context<'a> {
 pub fn answer(request: &Request<'_>, context: Context<'_>, reply: &mut Reply) -> Result<(), Errno> {
     if request.kind & 3 != GET {
         // RTM_NEW, DEL, SET.
-        return Err(if context.cred.has_cap(CAP_NET_ADMIN) { Errno::EOPNOTSUPP } else { Errno::EPERM });
+        return Err(if context.cred.has_cap(CAP_NET_ADMIN) {
+            Errno::EOPNOTSUPP
+        } else {
+            Errno::EPERM
+        });
     }
     let family = request.body.first().copied().unwrap_or(AF_UNSPEC);
     if request.flags & NLM_F_DUMP == 0 {
@@ -68,7 +72,11 @@ pub fn answer(request: &Request<'_>, context: Context<'_>, reply: &mut Reply) ->
     match request.kind {
         RTM_GETLINK => link(reply, NLM_F_MULTI),
         RTM_GETADDR => {
-            let asked = if context.strict { u32_at(request.body, 4).unwrap_or(0) } else { 0 };
+            let asked = if context.strict {
+                u32_at(request.body, 4).unwrap_or(0)
+            } else {
+                0
+            };
             if asked != 0 && asked != index() {
                 return Err(Errno::ENODEV);
             }
@@ -81,10 +89,21 @@ pub fn answer(request: &Request<'_>, context: Context<'_>, reply: &mut Reply) ->
         }
         RTM_GETROUTE => {
             if wants(AF_INET) {
-                for (to, len, kind, scope) in
-                    [([127, 0, 0, 0], 8, LOCAL, SCOPE_HOST), (LOCALHOST4, 32, LOCAL, SCOPE_HOST), ([127, 255, 255, 255], 32, BROADCAST, SCOPE_LINK)]
-                {
-                    let route = Route { family: AF_INET, to: &to, len, table: TABLE_LOCAL, kind, scope, source: Some(&LOCALHOST4), metric: None };
+                for (to, len, kind, scope) in [
+                    ([127, 0, 0, 0], 8, LOCAL, SCOPE_HOST),
+                    (LOCALHOST4, 32, LOCAL, SCOPE_HOST),
+                    ([127, 255, 255, 255], 32, BROADCAST, SCOPE_LINK),
+                ] {
+                    let route = Route {
+                        family: AF_INET,
+                        to: &to,
+                        len,
+                        table: TABLE_LOCAL,
+                        kind,
+                        scope,
+                        source: Some(&LOCALHOST4),
+                        metric: None,
+                    };
                     route.put(reply, NLM_F_MULTI);
                 }
             }
@@ -99,7 +118,13 @@ pub fn answer(request: &Request<'_>, context: Context<'_>, reply: &mut Reply) ->
                     source: None,
                     metric: Some(0),
                 };
-                Route { table: TABLE_MAIN, kind: UNICAST, metric: Some(256), ..local }.put(reply, NLM_F_MULTI);
+                Route {
+                    table: TABLE_MAIN,
+                    kind: UNICAST,
+                    metric: Some(256),
+                    ..local
+                }
+                .put(reply, NLM_F_MULTI);
                 local.put(reply, NLM_F_MULTI);
             }
         }
@@ -140,7 +165,9 @@ fn link(reply: &mut Reply, flags: u16) {
 
 fn one_link(request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
     let asked = u32_at(request.body, 4).ok_or(Errno::EINVAL)?;
-    let named = attributes(request.body, 16).into_iter().find(|(kind, _)| matches!(*kind, IFLA_IFNAME | IFLA_ALT_IFNAME));
+    let named = attributes(request.body, 16)
+        .into_iter()
+        .find(|(kind, _)| matches!(*kind, IFLA_IFNAME | IFLA_ALT_IFNAME));
     let found = match (asked, named) {
         (0, None) => return Err(Errno::EINVAL),
         (0, Some((_, name))) => name.split(|b| *b == 0).next() == Some(b"lo"),
@@ -196,7 +223,20 @@ struct Route<'a> {
 impl Route<'_> {
     fn put(self, reply: &mut Reply, flags: u16) {
         reply.message(RTM_NEWROUTE, flags, |b| {
-            b.raw(&[self.family, self.len, 0, 0, self.table, PROTO_KERNEL, self.scope, self.kind, 0, 0, 0, 0]);
+            b.raw(&[
+                self.family,
+                self.len,
+                0,
+                0,
+                self.table,
+                PROTO_KERNEL,
+                self.scope,
+                self.kind,
+                0,
+                0,
+                0,
+                0,
+            ]);
             b.u32(15, u32::from(self.table));
             b.attribute(1, self.to);
             if let Some(metric) = self.metric {
@@ -213,7 +253,11 @@ impl Route<'_> {
 /// `ip route get`: everything that is not local is unreachable.
 fn one_route(request: &Request<'_>, family: u8, reply: &mut Reply) -> Result<(), Errno> {
     const RTA_DST: u16 = 1;
-    let to = attributes(request.body, 12).into_iter().find(|(kind, _)| *kind == RTA_DST).map(|(_, ip)| ip).ok_or(Errno::EINVAL)?;
+    let to = attributes(request.body, 12)
+        .into_iter()
+        .find(|(kind, _)| *kind == RTA_DST)
+        .map(|(_, ip)| ip)
+        .ok_or(Errno::EINVAL)?;
     let (local, source, len): (bool, &[u8], u8) = match family {
         AF_INET => (to.len() == 4 && to.first() == Some(&127), &LOCALHOST4, 32),
         AF_INET6 => (to == LOCALHOST6, &LOCALHOST6, 128),
@@ -222,6 +266,16 @@ fn one_route(request: &Request<'_>, family: u8, reply: &mut Reply) -> Result<(),
     if !local {
         return Err(Errno::ENETUNREACH);
     }
-    Route { family, to, len, table: TABLE_LOCAL, kind: LOCAL, scope: SCOPE_UNIVERSE, source: Some(source), metric: None }.put(reply, 0);
+    Route {
+        family,
+        to,
+        len,
+        table: TABLE_LOCAL,
+        kind: LOCAL,
+        scope: SCOPE_UNIVERSE,
+        source: Some(source),
+        metric: None,
+    }
+    .put(reply, 0);
     Ok(())
 }

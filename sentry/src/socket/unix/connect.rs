@@ -18,7 +18,9 @@ impl UnixSocket {
 
     pub(super) fn do_bind(&self, caller: &dyn SocketCaller, addr: &[u8]) -> Result<(), Errno> {
         let me = self.arc()?;
-        let Some(name) = Name::parse(addr)? else { return self.autobind() };
+        let Some(name) = Name::parse(addr)? else {
+            return self.autobind();
+        };
         if self.state.lock().name.is_some() {
             return Err(Errno::EINVAL);
         }
@@ -36,7 +38,13 @@ impl UnixSocket {
             Name::Path(path) => {
                 let (root, cwd) = caller.root_and_cwd()?;
                 let node = Lookup::new(caller, &root, &cwd).mknod(path, NodeKind::Socket, 0o777);
-                let node = node.map_err(|e| if e == Errno::EEXIST { Errno::EADDRINUSE } else { e })?;
+                let node = node.map_err(|e| {
+                    if e == Errno::EEXIST {
+                        Errno::EADDRINUSE
+                    } else {
+                        e
+                    }
+                })?;
                 let bound: Arc<dyn std::any::Any + Send + Sync> = Arc::new(Bound(self.me.clone()));
                 let old = node.inode().vnode().socket.lock().replace(bound);
                 drop(old);
@@ -69,7 +77,11 @@ impl UnixSocket {
     }
 
     /// Whoever is bound to `addr`, if the caller may write to it.
-    pub(super) fn find(&self, caller: &dyn SocketCaller, addr: &[u8]) -> Result<Arc<UnixSocket>, Errno> {
+    pub(super) fn find(
+        &self,
+        caller: &dyn SocketCaller,
+        addr: &[u8],
+    ) -> Result<Arc<UnixSocket>, Errno> {
         match Name::parse(addr)?.ok_or(Errno::EINVAL)? {
             Name::Abstract(bytes) => match self.net.abstract_names.find(self.kind, &bytes) {
                 Some(found) => Ok(found),
@@ -82,9 +94,23 @@ impl UnixSocket {
                 if node.inode().kind() != NodeKind::Socket {
                     return Err(Errno::ECONNREFUSED);
                 }
-                let bound = node.inode().vnode().socket.lock().clone().ok_or(Errno::ECONNREFUSED)?;
-                let found = bound.downcast::<Bound>().ok().and_then(|b| b.0.upgrade()).ok_or(Errno::ECONNREFUSED)?;
-                if found.kind == self.kind { Ok(found) } else { Err(Errno::EPROTOTYPE) }
+                let bound = node
+                    .inode()
+                    .vnode()
+                    .socket
+                    .lock()
+                    .clone()
+                    .ok_or(Errno::ECONNREFUSED)?;
+                let found = bound
+                    .downcast::<Bound>()
+                    .ok()
+                    .and_then(|b| b.0.upgrade())
+                    .ok_or(Errno::ECONNREFUSED)?;
+                if found.kind == self.kind {
+                    Ok(found)
+                } else {
+                    Err(Errno::EPROTOTYPE)
+                }
             }
         }
     }
@@ -93,7 +119,9 @@ impl UnixSocket {
         if self.kind == SOCK_DGRAM {
             return Err(Errno::EOPNOTSUPP);
         }
-        let limit = usize::try_from(backlog).unwrap_or(usize::MAX).min(usize::try_from(SOMAXCONN).unwrap_or(4096));
+        let limit = usize::try_from(backlog)
+            .unwrap_or(usize::MAX)
+            .min(usize::try_from(SOMAXCONN).unwrap_or(4096));
         let creds = caller.creds();
         let mut state = self.state.lock();
         if state.name.is_none() {
@@ -102,7 +130,12 @@ impl UnixSocket {
         state.own_creds = Some(creds);
         match &mut state.phase {
             Phase::Listening { backlog, .. } => *backlog = limit,
-            phase @ Phase::Idle => *phase = Phase::Listening { backlog: limit, pending: VecDeque::new() },
+            phase @ Phase::Idle => {
+                *phase = Phase::Listening {
+                    backlog: limit,
+                    pending: VecDeque::new(),
+                }
+            }
             _ => return Err(Errno::EINVAL),
         }
         // What `getsockopt(SO_PEERCRED)` shows on a listener: itself.
@@ -159,7 +192,11 @@ impl UnixSocket {
     }
 
     /// Puts the server's end of a new connection into the listener's backlog. Returns it, and who listens.
-    fn join(&self, caller: &dyn SocketCaller, listener: &Arc<UnixSocket>) -> Result<(Arc<UnixSocket>, Option<crate::socket::Creds>), Errno> {
+    fn join(
+        &self,
+        caller: &dyn SocketCaller,
+        listener: &Arc<UnixSocket>,
+    ) -> Result<(Arc<UnixSocket>, Option<crate::socket::Creds>), Errno> {
         let server = UnixSocket::new(listener.net.clone(), self.kind);
         server.common.inherit(&listener.common);
         let (name, creds) = (listener.name(), caller.creds());
@@ -175,7 +212,9 @@ impl UnixSocket {
                 return Err(Errno::ECONNREFUSED);
             }
             let creds = state.own_creds.clone();
-            let Phase::Listening { backlog, pending } = &mut state.phase else { return Err(Errno::ECONNREFUSED) };
+            let Phase::Listening { backlog, pending } = &mut state.phase else {
+                return Err(Errno::ECONNREFUSED);
+            };
             if pending.len() <= *backlog {
                 pending.push_back(server.clone());
                 return Ok((server, creds));
@@ -188,7 +227,10 @@ impl UnixSocket {
     }
 
     fn connect_datagram(&self, caller: &dyn SocketCaller, addr: &[u8]) -> Result<(), Errno> {
-        let family = addr.first_chunk::<2>().map(|b| u16::from_ne_bytes(*b)).ok_or(Errno::EINVAL)?;
+        let family = addr
+            .first_chunk::<2>()
+            .map(|b| u16::from_ne_bytes(*b))
+            .ok_or(Errno::EINVAL)?;
         let phase = if family == AF_UNSPEC {
             Phase::Idle
         } else {
@@ -219,7 +261,9 @@ impl UnixSocket {
         }
         let server = {
             let mut state = self.state.lock();
-            let Phase::Listening { pending, .. } = &mut state.phase else { return Err(Errno::EINVAL) };
+            let Phase::Listening { pending, .. } = &mut state.phase else {
+                return Err(Errno::EINVAL);
+            };
             match pending.pop_front() {
                 Some(server) => server,
                 None if self.is_shut(SHUT_RECV) => return Err(Errno::EINVAL),
@@ -231,17 +275,25 @@ impl UnixSocket {
     }
 
     pub(super) fn do_close(&self) {
-        self.shut.fetch_or(SHUT_RECV | SHUT_SEND | SHUT_CLOSED, Ordering::AcqRel);
+        self.shut
+            .fetch_or(SHUT_RECV | SHUT_SEND | SHUT_CLOSED, Ordering::AcqRel);
         let (phase, name, node) = {
             let mut state = self.state.lock();
-            (std::mem::replace(&mut state.phase, Phase::Idle), state.name.clone(), state.node.take())
+            (
+                std::mem::replace(&mut state.phase, Phase::Idle),
+                state.name.clone(),
+                state.node.take(),
+            )
         };
         if let (Some(Name::Abstract(bytes)), true) = (name.as_deref(), self.owns_name()) {
             self.net.abstract_names.unbind(self.kind, bytes);
         }
         if let Some(node) = node {
             let mut slot = node.inode().vnode().socket.lock();
-            let ours = slot.as_ref().and_then(|s| s.downcast_ref::<Bound>()).is_some_and(|b| b.0.ptr_eq(&self.me));
+            let ours = slot
+                .as_ref()
+                .and_then(|s| s.downcast_ref::<Bound>())
+                .is_some_and(|b| b.0.ptr_eq(&self.me));
             let old = if ours { slot.take() } else { None };
             drop(slot);
             drop(old);
@@ -272,9 +324,16 @@ impl UnixSocket {
 
     /// Accepted sockets share their listener's name without owning it.
     fn owns_name(&self) -> bool {
-        let Some(name) = self.name() else { return false };
-        let Name::Abstract(bytes) = &*name else { return false };
-        self.net.abstract_names.find(self.kind, bytes).is_none_or(|s| std::ptr::eq(&*s, self))
+        let Some(name) = self.name() else {
+            return false;
+        };
+        let Name::Abstract(bytes) = &*name else {
+            return false;
+        };
+        self.net
+            .abstract_names
+            .find(self.kind, bytes)
+            .is_none_or(|s| std::ptr::eq(&*s, self))
     }
 
     /// Throws away what was not received; says whether there was anything.

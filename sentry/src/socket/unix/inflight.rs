@@ -40,8 +40,10 @@ struct Registry {
     users: BTreeMap<u32, usize>,
 }
 
-static REGISTRY: Mutex<Registry, { level::UNIX_SCM }> =
-    Mutex::new(Registry { sockets: BTreeMap::new(), users: BTreeMap::new() });
+static REGISTRY: Mutex<Registry, { level::UNIX_SCM }> = Mutex::new(Registry {
+    sockets: BTreeMap::new(),
+    users: BTreeMap::new(),
+});
 /// Size of `Registry::sockets`, to see without a lock that there are none.
 static SOCKETS: AtomicUsize = AtomicUsize::new(0);
 
@@ -116,7 +118,10 @@ pub fn attach(caller: &dyn SocketCaller, files: Vec<Arc<File>>) -> Result<Rights
     }
     *count = count.saturating_add(files.len());
     for file in files.iter().filter(|f| unix_socket(f).is_some()) {
-        let entry = registry.sockets.entry(file.id()).or_insert_with(|| (Arc::downgrade(file), 0));
+        let entry = registry
+            .sockets
+            .entry(file.id())
+            .or_insert_with(|| (Arc::downgrade(file), 0));
         entry.1 = entry.1.saturating_add(1);
     }
     SOCKETS.store(registry.sockets.len(), Ordering::Release);
@@ -184,12 +189,25 @@ pub fn collect() {
             continue;
         }
         index.insert(*id, nodes.len());
-        nodes.push(Node { file, in_flight: *in_flight, from_candidates: 0, leads_to: Vec::new(), live: false });
+        nodes.push(Node {
+            file,
+            in_flight: *in_flight,
+            from_candidates: 0,
+            leads_to: Vec::new(),
+            live: false,
+        });
     }
     for at in 0..nodes.len() {
         let mut targets = Vec::new();
         if let Some(socket) = nodes.get(at).and_then(|n| unix_socket(&n.file)) {
-            for_each_right(socket, &mut |rights| targets.extend(rights.files.iter().filter_map(|f| index.get(&f.id()).copied())));
+            for_each_right(socket, &mut |rights| {
+                targets.extend(
+                    rights
+                        .files
+                        .iter()
+                        .filter_map(|f| index.get(&f.id()).copied()),
+                )
+            });
         }
         for target in &targets {
             if let Some(node) = nodes.get_mut(*target) {
@@ -200,7 +218,13 @@ pub fn collect() {
             node.leads_to = targets;
         }
     }
-    let mut todo: Vec<usize> = (0..nodes.len()).filter(|i| nodes.get(*i).is_some_and(|n| n.in_flight > n.from_candidates)).collect();
+    let mut todo: Vec<usize> = (0..nodes.len())
+        .filter(|i| {
+            nodes
+                .get(*i)
+                .is_some_and(|n| n.in_flight > n.from_candidates)
+        })
+        .collect();
     while let Some(at) = todo.pop() {
         if let Some(node) = nodes.get_mut(at)
             && !std::mem::replace(&mut node.live, true)
@@ -209,16 +233,28 @@ pub fn collect() {
         }
     }
     let mut dead = Vec::new();
-    for socket in nodes.iter().filter(|n| !n.live).filter_map(|n| unix_socket(&n.file)) {
-        for_each_right(socket, &mut |rights| dead.push((std::mem::take(&mut rights.files), rights.uid)));
+    for socket in nodes
+        .iter()
+        .filter(|n| !n.live)
+        .filter_map(|n| unix_socket(&n.file))
+    {
+        for_each_right(socket, &mut |rights| {
+            dead.push((std::mem::take(&mut rights.files), rights.uid))
+        });
     }
     for (files, uid) in &dead {
         guard.uncount(files, *uid);
     }
-    ENOUGH.store(guard.sockets.len().saturating_mul(2).max(MANY), Ordering::Relaxed);
+    ENOUGH.store(
+        guard.sockets.len().saturating_mul(2).max(MANY),
+        Ordering::Relaxed,
+    );
     drop(guard);
     let ended = monotonic_ns();
-    NEXT_LOOK.store(ended.saturating_add(ended.saturating_sub(began).saturating_mul(8)), Ordering::Relaxed);
+    NEXT_LOOK.store(
+        ended.saturating_add(ended.saturating_sub(began).saturating_mul(8)),
+        Ordering::Relaxed,
+    );
     rest.extend(nodes.into_iter().map(|n| n.file));
     rest.extend(dead.into_iter().flat_map(|(files, _)| files));
     bury(rest);
@@ -231,10 +267,18 @@ fn for_each_right(socket: &UnixSocket, f: &mut dyn FnMut(&mut Rights)) {
         _ => Vec::new(),
     };
     let mut queue = socket.queue.lock();
-    queue.packets.iter_mut().filter_map(|p| p.rights.as_mut()).for_each(&mut *f);
+    queue
+        .packets
+        .iter_mut()
+        .filter_map(|p| p.rights.as_mut())
+        .for_each(&mut *f);
     drop(queue);
     for connection in backlog {
         let mut queue = connection.queue.lock();
-        queue.packets.iter_mut().filter_map(|p| p.rights.as_mut()).for_each(&mut *f);
+        queue
+            .packets
+            .iter_mut()
+            .filter_map(|p| p.rights.as_mut())
+            .for_each(&mut *f);
     }
 }

@@ -20,7 +20,10 @@ mod transfer;
 pub use name::{Name, NameTable};
 
 use super::options::int;
-use super::{Common, Creds, Halves, Identity, NetNamespace, Received, SendMsg, Socket, SocketCaller, SocketFile};
+use super::{
+    Common, Creds, Halves, Identity, NetNamespace, Received, SendMsg, Socket, SocketCaller,
+    SocketFile,
+};
 use abi::Errno;
 use abi::socket::*;
 use fs::vfs::Path;
@@ -92,14 +95,25 @@ fn check(kind: i32, protocol: i32) -> Result<i32, Errno> {
 }
 
 /// `socket(AF_UNIX, …)`
-pub fn create(caller: &dyn SocketCaller, kind: i32, protocol: i32) -> Result<Arc<dyn Socket>, Errno> {
+pub fn create(
+    caller: &dyn SocketCaller,
+    kind: i32,
+    protocol: i32,
+) -> Result<Arc<dyn Socket>, Errno> {
     Ok(UnixSocket::new(caller.net(), check(kind, protocol)?))
 }
 
 /// `socketpair(AF_UNIX, …)`
-pub fn create_pair(caller: &dyn SocketCaller, kind: i32, protocol: i32) -> Result<(SocketFile, SocketFile), Errno> {
+pub fn create_pair(
+    caller: &dyn SocketCaller,
+    kind: i32,
+    protocol: i32,
+) -> Result<(SocketFile, SocketFile), Errno> {
     let kind = check(kind, protocol)?;
-    let (a, b) = (UnixSocket::new(caller.net(), kind), UnixSocket::new(caller.net(), kind));
+    let (a, b) = (
+        UnixSocket::new(caller.net(), kind),
+        UnixSocket::new(caller.net(), kind),
+    );
     let creds = caller.creds();
     for (one, other) in [(&a, &b), (&b, &a)] {
         let mut state = one.state.lock();
@@ -111,7 +125,12 @@ pub fn create_pair(caller: &dyn SocketCaller, kind: i32, protocol: i32) -> Resul
 
 /// `/proc/net/unix`
 pub fn table(net: &NetNamespace) -> String {
-    let sockets: Vec<_> = net.unix_sockets.lock().values().filter_map(Weak::upgrade).collect();
+    let sockets: Vec<_> = net
+        .unix_sockets
+        .lock()
+        .values()
+        .filter_map(Weak::upgrade)
+        .collect();
     let mut text = String::from("Num       RefCount Protocol Flags    Type St Inode Path\n");
     for (number, socket) in sockets.iter().enumerate() {
         text.push_str(&socket.show(number));
@@ -133,14 +152,24 @@ impl UnixSocket {
             kind,
             net,
             common: Common::default(),
-            state: Mutex::new(State { phase: Phase::Idle, name: None, node: None, peer_creds: None, own_creds: None }),
+            state: Mutex::new(State {
+                phase: Phase::Idle,
+                name: None,
+                node: None,
+                peer_creds: None,
+                own_creds: None,
+            }),
             queue: Mutex::new(Queue::default()),
             sent: AtomicUsize::new(0),
             shut: AtomicU8::new(0),
             error: AtomicI32::new(0),
             pollee: Pollee::new(),
         });
-        socket.net.unix_sockets.lock().insert(Arc::as_ptr(&socket).addr(), socket.me.clone());
+        socket
+            .net
+            .unix_sockets
+            .lock()
+            .insert(Arc::as_ptr(&socket).addr(), socket.me.clone());
         socket
     }
 
@@ -157,10 +186,18 @@ impl UnixSocket {
             };
             (flags, phase, state.name.clone())
         };
-        let mut line = format!("{number:016x}: {:08X} {:08X} {flags:08X} {:04X} {phase:02X} {:5}", 2, 0, self.kind, self.common.inode());
+        let mut line = format!(
+            "{number:016x}: {:08X} {:08X} {flags:08X} {:04X} {phase:02X} {:5}",
+            2,
+            0,
+            self.kind,
+            self.common.inode()
+        );
         match name.as_deref() {
             Some(Name::Path(path)) => line.extend([" ", &String::from_utf8_lossy(path)]),
-            Some(Name::Abstract(name)) => line.extend([" @", &String::from_utf8_lossy(name).replace('\0', "@")]),
+            Some(Name::Abstract(name)) => {
+                line.extend([" @", &String::from_utf8_lossy(name).replace('\0', "@")])
+            }
             None => {}
         }
         line.push('\n');
@@ -229,7 +266,11 @@ impl Socket for UnixSocket {
         self
     }
     fn identity(&self) -> Identity {
-        Identity { domain: i32::from(AF_UNIX), kind: self.kind, protocol: 0 }
+        Identity {
+            domain: i32::from(AF_UNIX),
+            kind: self.kind,
+            protocol: 0,
+        }
     }
     fn common(&self) -> &Common {
         &self.common
@@ -331,14 +372,21 @@ impl Socket for UnixSocket {
         Ok(peer.name().map_or_else(Name::unnamed, |n| n.to_bytes()))
     }
 
-    fn get_option(&self, caller: &dyn SocketCaller, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+    fn get_option(
+        &self,
+        caller: &dyn SocketCaller,
+        level: i32,
+        name: i32,
+    ) -> Result<Vec<u8>, Errno> {
         if level != SOL_SOCKET {
             return Err(Errno::EOPNOTSUPP);
         }
         match name {
             SO_PEERCRED => {
                 let creds = self.state.lock().peer_creds.clone();
-                let (uid, gid) = creds.as_ref().map_or((u32::MAX, u32::MAX), |c| (c.uid, c.gid));
+                let (uid, gid) = creds
+                    .as_ref()
+                    .map_or((u32::MAX, u32::MAX), |c| (c.uid, c.gid));
                 let pid = creds.map_or(0, |c| caller.pid_of(&c));
                 Ok([pid.to_ne_bytes(), uid.to_ne_bytes(), gid.to_ne_bytes()].concat())
             }
@@ -350,7 +398,13 @@ impl Socket for UnixSocket {
             _ => Err(Errno::ENOPROTOOPT),
         }
     }
-    fn set_option(&self, caller: &dyn SocketCaller, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+    fn set_option(
+        &self,
+        caller: &dyn SocketCaller,
+        level: i32,
+        name: i32,
+        value: &[u8],
+    ) -> Result<(), Errno> {
         if level != SOL_SOCKET {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -374,7 +428,13 @@ impl Socket for UnixSocket {
         matches!(self.state.lock().phase, Phase::Listening { .. })
     }
 
-    fn ioctl(&self, caller: &dyn fs::Caller, mem: &dyn UserMemory, cmd: u32, arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        caller: &dyn fs::Caller,
+        mem: &dyn UserMemory,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Errno> {
         const SIOCINQ: u32 = 0x541b;
         const SIOCOUTQ: u32 = 0x5411;
         let n = match cmd {

@@ -62,7 +62,12 @@ struct Table<T> {
 
 impl<T> Default for NameTable<T> {
     fn default() -> Self {
-        Self { names: Mutex::new(Table { by_name: BTreeMap::new(), next_auto: 0 }) }
+        Self {
+            names: Mutex::new(Table {
+                by_name: BTreeMap::new(),
+                next_auto: 0,
+            }),
+        }
     }
 }
 
@@ -71,7 +76,11 @@ impl<T> NameTable<T> {
     pub fn bind(&self, kind: i32, name: &[u8], socket: &Arc<T>) -> Result<(), Errno> {
         let mut table = self.names.lock();
         let key = (kind, name.to_vec());
-        if table.by_name.get(&key).is_some_and(|s| s.strong_count() != 0) {
+        if table
+            .by_name
+            .get(&key)
+            .is_some_and(|s| s.strong_count() != 0)
+        {
             return Err(Errno::EADDRINUSE);
         }
         table.by_name.insert(key, Arc::downgrade(socket));
@@ -85,8 +94,14 @@ impl<T> NameTable<T> {
             let number = table.next_auto;
             table.next_auto = number.wrapping_add(1) & 0xf_ffff;
             let name = format!("{number:05x}").into_bytes();
-            if table.by_name.get(&(kind, name.clone())).is_none_or(|s| s.strong_count() == 0) {
-                table.by_name.insert((kind, name.clone()), Arc::downgrade(socket));
+            if table
+                .by_name
+                .get(&(kind, name.clone()))
+                .is_none_or(|s| s.strong_count() == 0)
+            {
+                table
+                    .by_name
+                    .insert((kind, name.clone()), Arc::downgrade(socket));
                 return Ok(name);
             }
         }
@@ -95,7 +110,11 @@ impl<T> NameTable<T> {
 
     /// Whose name it is.
     pub fn find(&self, kind: i32, name: &[u8]) -> Option<Arc<T>> {
-        self.names.lock().by_name.get(&(kind, name.to_vec())).and_then(Weak::upgrade)
+        self.names
+            .lock()
+            .by_name
+            .get(&(kind, name.to_vec()))
+            .and_then(Weak::upgrade)
     }
 
     /// Gives a name back.
@@ -113,8 +132,14 @@ mod tests {
         assert_eq!(Name::parse(&[1, 0]), Ok(None));
         assert_eq!(Name::parse(&[1]), Err(Errno::EINVAL));
         assert_eq!(Name::parse(&[2, 0, b'a']), Err(Errno::EINVAL));
-        assert_eq!(Name::parse(b"\x01\x00/a\0junk"), Ok(Some(Name::Path(b"/a".to_vec()))));
-        assert_eq!(Name::parse(b"\x01\x00\0ab\0"), Ok(Some(Name::Abstract(b"ab\0".to_vec()))));
+        assert_eq!(
+            Name::parse(b"\x01\x00/a\0junk"),
+            Ok(Some(Name::Path(b"/a".to_vec())))
+        );
+        assert_eq!(
+            Name::parse(b"\x01\x00\0ab\0"),
+            Ok(Some(Name::Abstract(b"ab\0".to_vec())))
+        );
         let mut long = vec![1, 0];
         long.resize(110, b'x');
         assert_eq!(Name::parse(&long).unwrap().unwrap().to_bytes().len(), 111);

@@ -14,7 +14,15 @@ fn s(f: &Arc<File>) -> &dyn Socket {
     &**of(f).unwrap()
 }
 fn send(c: &TestCaller, f: &Arc<File>, data: &[u8], control: &[Control]) -> Result<usize, Errno> {
-    s(f).send(c, &SendMsg { data, to: None, control, flags: MsgFlags::empty() })
+    s(f).send(
+        c,
+        &SendMsg {
+            data,
+            to: None,
+            control,
+            flags: MsgFlags::empty(),
+        },
+    )
 }
 fn recv(f: &Arc<File>, len: usize) -> Result<(Vec<u8>, Received), Errno> {
     recv_flags(f, len, MsgFlags::empty())
@@ -39,13 +47,24 @@ fn stream_flows_both_ways_and_ends() {
     assert_eq!(data(&b, 9), Err(Errno::EAGAIN));
     send(&c, &a, b"hello ", &[]).unwrap();
     send(&c, &a, b"world", &[]).unwrap();
-    assert_eq!(recv_flags(&b, 99, MsgFlags::MSG_PEEK).unwrap().0, b"hello world");
+    assert_eq!(
+        recv_flags(&b, 99, MsgFlags::MSG_PEEK).unwrap().0,
+        b"hello world"
+    );
     assert_eq!(data(&b, 8).unwrap(), b"hello wo");
     assert_eq!(b.poll() & Events::IN, Events::IN);
     assert_eq!(data(&b, 8).unwrap(), b"rld");
-    s(&a).shutdown(Halves { read: false, write: true }).unwrap();
+    s(&a)
+        .shutdown(Halves {
+            read: false,
+            write: true,
+        })
+        .unwrap();
     assert_eq!(data(&b, 8).unwrap(), b"");
-    assert_eq!(b.poll(), Events::READ | Events::RDHUP | Events::WRITE | Events::WRBAND);
+    assert_eq!(
+        b.poll(),
+        Events::READ | Events::RDHUP | Events::WRITE | Events::WRBAND
+    );
     assert_eq!(send(&c, &a, b"x", &[]), Err(Errno::EPIPE));
     assert_eq!(send(&c, &b, b"back", &[]), Ok(4));
     assert_eq!(data(&a, 8).unwrap(), b"back");
@@ -93,7 +112,10 @@ fn listen_connect_accept() {
     assert_eq!(s(&k).connect(&c2, &addr(b"srv")), Err(Errno::ECONNREFUSED));
     s(&l).bind(&c, &addr(b"srv")).unwrap();
     assert_eq!(s(&l).bind(&c, &addr(b"srv2")), Err(Errno::EINVAL));
-    assert_eq!(s(&socket(&c, SOCK_STREAM)).bind(&c, &addr(b"srv")), Err(Errno::EADDRINUSE));
+    assert_eq!(
+        s(&socket(&c, SOCK_STREAM)).bind(&c, &addr(b"srv")),
+        Err(Errno::EADDRINUSE)
+    );
     s(&l).listen(&c, 0).unwrap();
     assert_eq!(s(&l).accept(&c).err(), Some(Errno::EAGAIN));
     s(&k).connect(&c2, &addr(b"srv")).unwrap();
@@ -109,7 +131,15 @@ fn listen_connect_accept() {
     assert_eq!(s(&server).local_name().unwrap(), addr(b"srv"));
     assert_eq!(s(&server).peer_name().unwrap(), [1, 0]);
     assert_eq!(s(&k).peer_name().unwrap(), addr(b"srv"));
-    let cred = |f: &Arc<File>| i32::from_ne_bytes(*s(f).get_option(&c, SOL_SOCKET, SO_PEERCRED).unwrap().first_chunk().unwrap());
+    let cred = |f: &Arc<File>| {
+        i32::from_ne_bytes(
+            *s(f)
+                .get_option(&c, SOL_SOCKET, SO_PEERCRED)
+                .unwrap()
+                .first_chunk()
+                .unwrap(),
+        )
+    };
     assert_eq!((cred(&k), cred(&server)), (1, 2));
     // A listener that goes resets those it has not accepted, and its name is free.
     drop(l);
@@ -126,11 +156,24 @@ fn datagrams() {
     assert_eq!(s(&b).local_name().unwrap(), addr(b"00000"));
     assert_eq!(send(&c, &b, b"x", &[]), Err(Errno::ENOTCONN));
     let to = addr(b"a");
-    let msg = |data| SendMsg { data, to: Some(&to), control: &[], flags: MsgFlags::empty() };
+    let msg = |data| SendMsg {
+        data,
+        to: Some(&to),
+        control: &[],
+        flags: MsgFlags::empty(),
+    };
     s(&b).send(&c, &msg(b"hello")).unwrap();
     s(&b).send(&c, &msg(b"")).unwrap();
     let (d, r) = recv(&a, 3).unwrap();
-    assert_eq!((d, r.full_len, r.flags, r.from), (b"hel".to_vec(), 5, MsgFlags::MSG_TRUNC, Some(addr(b"00000"))));
+    assert_eq!(
+        (d, r.full_len, r.flags, r.from),
+        (
+            b"hel".to_vec(),
+            5,
+            MsgFlags::MSG_TRUNC,
+            Some(addr(b"00000"))
+        )
+    );
     assert_eq!(data(&a, 3).unwrap(), b"");
     let mut n = 0;
     while s(&b).send(&c, &msg(b"x")).is_ok() {
@@ -143,7 +186,16 @@ fn datagrams() {
     assert!(b.poll().contains(Events::OUT));
     drop(a);
     assert_eq!(send(&c, &b, b"x", &[]), Err(Errno::ECONNREFUSED));
-    assert_eq!(s(&b).send(&c, &SendMsg { data: &vec![0; 300_000], ..msg(b"") }), Err(Errno::ECONNREFUSED));
+    assert_eq!(
+        s(&b).send(
+            &c,
+            &SendMsg {
+                data: &vec![0; 300_000],
+                ..msg(b"")
+            }
+        ),
+        Err(Errno::ECONNREFUSED)
+    );
 }
 
 #[test]
@@ -152,7 +204,10 @@ fn seqpacket_keeps_edges() {
     let (a, b) = pair(&c, SOCK_SEQPACKET);
     send(&c, &a, b"one", &[]).unwrap();
     send(&c, &a, b"two", &[]).unwrap();
-    assert_eq!((data(&b, 9).unwrap(), data(&b, 9).unwrap()), (b"one".to_vec(), b"two".to_vec()));
+    assert_eq!(
+        (data(&b, 9).unwrap(), data(&b, 9).unwrap()),
+        (b"one".to_vec(), b"two".to_vec())
+    );
     drop(a);
     assert_eq!(data(&b, 9).unwrap(), b"");
 }
@@ -183,7 +238,9 @@ fn rights_travel_and_stop_a_stream() {
     assert_eq!(data(&b, 99).unwrap(), b"one");
     let (d, m) = recv(&b, 99).unwrap();
     assert_eq!(d, b"two");
-    let [Control::Rights(files)] = &m.control[..] else { panic!() };
+    let [Control::Rights(files)] = &m.control[..] else {
+        panic!()
+    };
     w.write(&c, b"!").unwrap();
     assert_eq!(files[0].read(&mut [0; 4]), Ok(1));
     assert_eq!(data(&b, 99).unwrap(), b"three");
@@ -206,18 +263,42 @@ fn circles_are_collected() {
     let (watch, w) = canary(&c);
     {
         let (a, b) = pair(&c, SOCK_DGRAM);
-        send(&c, &a, b"x", &[Control::Rights(vec![b.clone(), watch.clone()])]).unwrap();
+        send(
+            &c,
+            &a,
+            b"x",
+            &[Control::Rights(vec![b.clone(), watch.clone()])],
+        )
+        .unwrap();
         let (p, q) = pair(&c, SOCK_DGRAM);
         let (x, y) = pair(&c, SOCK_STREAM);
-        send(&c, &p, b"x", &[Control::Rights(vec![x.clone(), y.clone(), watch.clone()])]).unwrap();
+        send(
+            &c,
+            &p,
+            b"x",
+            &[Control::Rights(vec![x.clone(), y.clone(), watch.clone()])],
+        )
+        .unwrap();
         send(&c, &x, b"x", &[Control::Rights(vec![q.clone()])]).unwrap();
-        send(&c, &y, b"x", &[Control::Rights(vec![p.clone(), watch.clone()])]).unwrap();
+        send(
+            &c,
+            &y,
+            b"x",
+            &[Control::Rights(vec![p.clone(), watch.clone()])],
+        )
+        .unwrap();
         let l = socket(&c, SOCK_STREAM);
         s(&l).bind(&c, &addr(b"gc")).unwrap();
         s(&l).listen(&c, 5).unwrap();
         let k = socket(&c, SOCK_STREAM);
         s(&k).connect(&c, &addr(b"gc")).unwrap();
-        send(&c, &k, b"x", &[Control::Rights(vec![l.clone(), watch.clone()])]).unwrap();
+        send(
+            &c,
+            &k,
+            b"x",
+            &[Control::Rights(vec![l.clone(), watch.clone()])],
+        )
+        .unwrap();
     }
     drop(watch);
     inflight::collect();
@@ -238,15 +319,22 @@ fn what_can_be_received_is_kept() {
     inflight::collect();
     assert_eq!(w.write(&c, b"!"), Ok(1));
     let (_, m) = recv(&b, 9).unwrap();
-    let [Control::Rights(files)] = &m.control[..] else { panic!() };
+    let [Control::Rights(files)] = &m.control[..] else {
+        panic!()
+    };
     let (_, inner) = recv(&files[0], 9).unwrap();
-    let [Control::Rights(files)] = &inner.control[..] else { panic!() };
+    let [Control::Rights(files)] = &inner.control[..] else {
+        panic!()
+    };
     assert_eq!(files[1].read(&mut [0; 4]), Ok(1));
 }
 
 #[test]
 fn long_chains_do_not_recurse() {
-    let c = TestCaller { caps: u64::MAX, ..TestCaller::new(1) };
+    let c = TestCaller {
+        caps: u64::MAX,
+        ..TestCaller::new(1)
+    };
     let (watch, w) = canary(&c);
     let mut held = watch;
     for _ in 0..20_000 {
@@ -260,12 +348,22 @@ fn long_chains_do_not_recurse() {
 
 #[test]
 fn too_many_in_flight() {
-    let c = TestCaller { uid: 4711, fd_limit: 3, ..TestCaller::new(1) };
+    let c = TestCaller {
+        uid: 4711,
+        fd_limit: 3,
+        ..TestCaller::new(1)
+    };
     let (a, _b) = pair(&c, SOCK_DGRAM);
     let (r, _w) = canary(&c);
     for _ in 0..4 {
         send(&c, &a, b"x", &[Control::Rights(vec![r.clone()])]).unwrap();
     }
-    assert_eq!(send(&c, &a, b"x", &[Control::Rights(vec![r.clone()])]), Err(Errno::ETOOMANYREFS));
-    assert_eq!(send(&c, &a, b"x", &[Control::Rights(vec![r; 254])]), Err(Errno::EINVAL));
+    assert_eq!(
+        send(&c, &a, b"x", &[Control::Rights(vec![r.clone()])]),
+        Err(Errno::ETOOMANYREFS)
+    );
+    assert_eq!(
+        send(&c, &a, b"x", &[Control::Rights(vec![r; 254])]),
+        Err(Errno::EINVAL)
+    );
 }

@@ -23,7 +23,11 @@ struct Extras {
 }
 
 impl UnixSocket {
-    pub(super) fn do_send(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>) -> Result<usize, Errno> {
+    pub(super) fn do_send(
+        &self,
+        caller: &dyn SocketCaller,
+        msg: &SendMsg<'_>,
+    ) -> Result<usize, Errno> {
         if msg.flags.contains(MsgFlags::MSG_OOB) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -41,7 +45,11 @@ impl UnixSocket {
     fn send_stream(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>) -> Result<usize, Errno> {
         let peer = self.peer();
         if msg.to.is_some() {
-            return Err(if peer.is_some() { Errno::EISCONN } else { Errno::EOPNOTSUPP });
+            return Err(if peer.is_some() {
+                Errno::EISCONN
+            } else {
+                Errno::EOPNOTSUPP
+            });
         }
         let peer = peer.ok_or(Errno::ENOTCONN)?;
         if self.is_shut(SHUT_SEND) {
@@ -61,7 +69,9 @@ impl UnixSocket {
                 break;
             }
             let rights = extras.rights.take();
-            if let Err((errno, packet)) = self.push(&peer, data.to_vec(), extras.creds.clone(), rights, false) {
+            if let Err((errno, packet)) =
+                self.push(&peer, data.to_vec(), extras.creds.clone(), rights, false)
+            {
                 discard(packet);
                 return if done > 0 { Ok(done) } else { Err(errno) };
             }
@@ -103,7 +113,12 @@ impl UnixSocket {
         drop(old);
     }
 
-    fn send_packet(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>, peer: &Arc<UnixSocket>) -> Result<usize, Errno> {
+    fn send_packet(
+        &self,
+        caller: &dyn SocketCaller,
+        msg: &SendMsg<'_>,
+        peer: &Arc<UnixSocket>,
+    ) -> Result<usize, Errno> {
         if self.is_shut(SHUT_SEND) {
             return Err(Errno::EPIPE);
         }
@@ -115,7 +130,9 @@ impl UnixSocket {
         }
         let extras = self.extras(caller, msg, peer)?;
         let eor = msg.flags.contains(MsgFlags::MSG_EOR);
-        if let Err((errno, packet)) = self.push(peer, msg.data.to_vec(), extras.creds, extras.rights, eor) {
+        if let Err((errno, packet)) =
+            self.push(peer, msg.data.to_vec(), extras.creds, extras.rights, eor)
+        {
             discard(packet);
             return Err(errno);
         }
@@ -123,7 +140,12 @@ impl UnixSocket {
         Ok(msg.data.len())
     }
 
-    fn extras(&self, caller: &dyn SocketCaller, msg: &SendMsg<'_>, peer: &UnixSocket) -> Result<Extras, Errno> {
+    fn extras(
+        &self,
+        caller: &dyn SocketCaller,
+        msg: &SendMsg<'_>,
+        peer: &UnixSocket,
+    ) -> Result<Extras, Errno> {
         let mut creds = None;
         let mut files = Vec::new();
         for control in msg.control {
@@ -135,25 +157,53 @@ impl UnixSocket {
             }
         }
         // Whoever has not been accepted yet may still ask for them.
-        if creds.is_none() && (self.common.passcred() || peer.common.passcred() || peer.common.inode() == 0) {
+        if creds.is_none()
+            && (self.common.passcred() || peer.common.passcred() || peer.common.inode() == 0)
+        {
             creds = Some(caller.real_creds());
         }
-        let rights = if files.is_empty() { None } else { Some(inflight::attach(caller, files)?) };
+        let rights = if files.is_empty() {
+            None
+        } else {
+            Some(inflight::attach(caller, files)?)
+        };
         Ok(Extras { creds, rights })
     }
 
     /// Into the peer's queue, charged to this socket. `EPIPE` or `ECONNREFUSED` give the message back.
-    fn push(&self, peer: &Arc<UnixSocket>, data: Vec<u8>, creds: Option<Creds>, rights: Option<Rights>, eor: bool) -> Result<(), (Errno, Packet)> {
+    fn push(
+        &self,
+        peer: &Arc<UnixSocket>,
+        data: Vec<u8>,
+        creds: Option<Creds>,
+        rights: Option<Rights>,
+        eor: bool,
+    ) -> Result<(), (Errno, Packet)> {
         let charge = data.len().saturating_add(OVERHEAD);
         self.sent.fetch_add(charge, Ordering::AcqRel);
         let from = self.me.upgrade().unwrap_or_else(|| peer.clone());
-        let packet = Packet { data, start: 0, from, creds, rights, charge, eor };
+        let packet = Packet {
+            data,
+            start: 0,
+            from,
+            creds,
+            rights,
+            charge,
+            eor,
+        };
         let mut queue = peer.queue.lock();
         // Under the queue's lock: who closes sets the bit first and empties the queue after.
         if peer.shut.load(Ordering::Acquire) & SHUT_RECV != 0 {
             drop(queue);
             let refused = self.kind == SOCK_DGRAM && peer.is_shut(SHUT_CLOSED);
-            return Err((if refused { Errno::ECONNREFUSED } else { Errno::EPIPE }, packet));
+            return Err((
+                if refused {
+                    Errno::ECONNREFUSED
+                } else {
+                    Errno::EPIPE
+                },
+                packet,
+            ));
         }
         queue.push(packet);
         Ok(())
@@ -162,10 +212,18 @@ impl UnixSocket {
     pub(super) fn do_recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
         if flags.contains(MsgFlags::MSG_OOB) {
             // None is ever sent.
-            return Err(if self.kind == SOCK_STREAM { Errno::EINVAL } else { Errno::EOPNOTSUPP });
+            return Err(if self.kind == SOCK_STREAM {
+                Errno::EINVAL
+            } else {
+                Errno::EOPNOTSUPP
+            });
         }
         if self.connection_based() && self.peer().is_none() && !self.is_shut(SHUT_CLOSED) {
-            return Err(if self.kind == SOCK_STREAM { Errno::EINVAL } else { Errno::ENOTCONN });
+            return Err(if self.kind == SOCK_STREAM {
+                Errno::EINVAL
+            } else {
+                Errno::ENOTCONN
+            });
         }
         // Descriptors leave the queue under the lock of all that are in flight; most messages carry none and do without.
         if let Some(result) = self.try_recv(buf, flags, None) {
@@ -178,25 +236,44 @@ impl UnixSocket {
     }
 
     /// `None`: there are descriptors to receive and `scm` is missing.
-    fn try_recv(&self, buf: &mut [u8], flags: MsgFlags, scm: Option<&mut inflight::Guard>) -> Option<Result<Received, Errno>> {
+    fn try_recv(
+        &self,
+        buf: &mut [u8],
+        flags: MsgFlags,
+        scm: Option<&mut inflight::Guard>,
+    ) -> Option<Result<Received, Errno>> {
         let queue = self.queue.lock();
         if queue.is_empty() {
             drop(queue);
             return Some(self.nothing_to_recv());
         }
-        if self.kind == SOCK_STREAM { self.recv_stream(queue, buf, flags, scm) } else { self.recv_packet(queue, buf, flags, scm) }
+        if self.kind == SOCK_STREAM {
+            self.recv_stream(queue, buf, flags, scm)
+        } else {
+            self.recv_packet(queue, buf, flags, scm)
+        }
     }
 
     fn nothing_to_recv(&self) -> Result<Received, Errno> {
         if let Some(errno) = crate::socket::Socket::take_error(self) {
             return Err(errno);
         }
-        if self.is_shut(SHUT_RECV) { Ok(Received::default()) } else { Err(Errno::EAGAIN) }
+        if self.is_shut(SHUT_RECV) {
+            Ok(Received::default())
+        } else {
+            Err(Errno::EAGAIN)
+        }
     }
 
     fn passed_creds(&self, creds: &Option<Creds>) -> Option<Control> {
-        let nobody = || Creds { uid: OVERFLOW_ID, gid: OVERFLOW_ID, ..Creds::default() };
-        self.common.passcred().then(|| Control::Credentials(creds.clone().unwrap_or_else(nobody)))
+        let nobody = || Creds {
+            uid: OVERFLOW_ID,
+            gid: OVERFLOW_ID,
+            ..Creds::default()
+        };
+        self.common
+            .passcred()
+            .then(|| Control::Credentials(creds.clone().unwrap_or_else(nobody)))
     }
 
     fn recv_packet(
@@ -211,7 +288,11 @@ impl UnixSocket {
         let mut control = Vec::new();
         if let Some(rights) = &mut front.rights {
             let scm = scm?;
-            control.push(Control::Rights(if peek { rights.copy() } else { scm.detach(rights) }));
+            control.push(Control::Rights(if peek {
+                rights.copy()
+            } else {
+                scm.detach(rights)
+            }));
         }
         if !peek {
             front.rights = None;
@@ -232,7 +313,13 @@ impl UnixSocket {
             self.wake_waiters();
         }
         let from = sender.name().map(|name| name.to_bytes());
-        Some(Ok(Received { len: n, full_len, from, control, flags: out }))
+        Some(Ok(Received {
+            len: n,
+            full_len,
+            from,
+            control,
+            flags: out,
+        }))
     }
 
     fn recv_stream(
@@ -253,7 +340,9 @@ impl UnixSocket {
         let mut used = Vec::new();
         let (mut done, mut at) = (0usize, 0usize);
         while done < buf.len() {
-            let Some(front) = queue.packets.get_mut(at) else { break };
+            let Some(front) = queue.packets.get_mut(at) else {
+                break;
+            };
             // Messages of different writers are not glued together where the reader wants to know who wrote.
             match &first_creds {
                 Some(creds) if passcred && *creds != front.creds => break,
@@ -266,7 +355,11 @@ impl UnixSocket {
             let mut had_rights = false;
             if let Some(rights) = &mut front.rights {
                 let Some(scm) = scm.as_deref_mut() else { break };
-                control.push(Control::Rights(if peek { rights.copy() } else { scm.detach(rights) }));
+                control.push(Control::Rights(if peek {
+                    rights.copy()
+                } else {
+                    scm.detach(rights)
+                }));
                 had_rights = true;
                 if !peek {
                     front.rights = None;
@@ -274,7 +367,9 @@ impl UnixSocket {
             }
             let from = front.unread();
             let n = from.len().min(buf.len().saturating_sub(done));
-            if let (Some(to), Some(from)) = (buf.get_mut(done..done.saturating_add(n)), from.get(..n)) {
+            if let (Some(to), Some(from)) =
+                (buf.get_mut(done..done.saturating_add(n)), from.get(..n))
+            {
                 to.copy_from_slice(from);
             }
             done = done.saturating_add(n);
@@ -295,6 +390,12 @@ impl UnixSocket {
         used.iter().for_each(uncharge);
         control.extend(first_creds.and_then(|creds| self.passed_creds(&creds)));
         let from = sender.and_then(|s| s.name()).map(|name| name.to_bytes());
-        Some(Ok(Received { len: done, full_len: done, from, control, flags: MsgFlags::empty() }))
+        Some(Ok(Received {
+            len: done,
+            full_len: done,
+            from,
+            control,
+            flags: MsgFlags::empty(),
+        }))
     }
 }

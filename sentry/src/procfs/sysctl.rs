@@ -4,11 +4,12 @@ use super::Proc;
 use crate::kernel::pid::PID_MAX;
 use crate::kernel::{THREADS_MAX, Task};
 use crate::pseudo::{Node, Tree, text, writable};
+use crate::socket::NetNamespace;
+use netstack::{Settings, Stack};
 use abi::Errno;
 use fs::Caller;
 use std::str::FromStr;
 use std::sync::Arc;
-use sync::Mutex;
 
 /// A number as it is written to a sysctl: blanks around it do not count. `EINVAL` for anything else.
 pub fn number<T: FromStr>(data: &[u8]) -> Result<T, Errno> {
@@ -22,31 +23,37 @@ fn fixed(value: &'static str) -> Node {
     text(0o444, move |_| format!("{value}\n"))
 }
 
-/// A value that is kept and shown but steers nothing here: writing it must work, for tools that set it and read it back.
-fn kept(value: &str, low: i64, high: i64) -> Node {
-    let value = Arc::new(Mutex::<String>::new(value.to_owned()));
-    let shown = value.clone();
+/// Settings of the caller's network stack: `get` gives the numbers, `set` puts them, checked, and says whether they were good.
+fn setting(get: fn(&Settings) -> Vec<u32>, set: fn(&mut Settings, &[u32]) -> Option<()>) -> Node {
+    fn stack(task: &Task) -> Option<Arc<Stack>> {
+        Some(task.ns().net.content(NetNamespace::default)?.stack().clone())
+    }
     writable(
         0o644,
-        move |_| format!("{}\n", *shown.lock()),
-        move |_, data| {
+        move |opener| {
+            let settings = opener.and_then(|t| stack(t)).map_or_else(Settings::default, |s| s.settings());
+            let shown: Vec<String> = get(&settings).iter().map(u32::to_string).collect();
+            format!("{}\n", shown.join("\t"))
+        },
+        move |caller, data| {
+            let task = caller.as_any().downcast_ref::<Task>().ok_or(Errno::EPERM)?;
             let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-            let parts: Vec<i64> = text
-                .split_ascii_whitespace()
-                .map(|p| p.parse().map_err(|_| Errno::EINVAL))
-                .collect::<Result<_, _>>()?;
-            let fields = value.lock().split('\t').count();
-            if parts.len() != fields || parts.iter().any(|p| !(low..=high).contains(p)) {
-                return Err(Errno::EINVAL);
-            }
-            let fresh: Vec<String> = parts.iter().map(i64::to_string).collect();
-            *value.lock() = fresh.join("\t");
+            let parts: Vec<u32> = text.split_ascii_whitespace().map(|p| p.parse().map_err(|_| Errno::EINVAL)).collect::<Result<_, _>>()?;
+            let stack = stack(task).ok_or(Errno::EINVAL)?;
+            let mut settings = stack.settings();
+            set(&mut settings, &parts).ok_or(Errno::EINVAL)?;
+            stack.set_settings(settings);
             Ok(())
         },
     )
 }
 
-const INT: i64 = i32::MAX as i64;
+fn one(parts: &[u32], low: u32) -> Option<u32> {
+    match parts {
+        [n] if (low..=i32::MAX as u32).contains(n) => Some(*n),
+        _ => None,
+    }
+}
 
 /// Host or domain name of the reader's uts namespace.
 fn uts_name(domain: bool) -> Node {
@@ -107,7 +114,7 @@ pub fn fill(sys: &mut Tree, shared: &Arc<Proc>) {
     vm(sys.at("vm"));
     filesystem(sys.at("fs"));
     net(sys.at("net"));
-    sys.at("user").add("max_user_namespaces", kept("0", 0, INT));
+    sys.at("user").add("max_user_namespaces", fixed("0"));
     sys.at("abi");
     sys.at("debug");
     sys.at("dev");
@@ -248,31 +255,18 @@ fn filesystem(f: &mut Tree) {
     ] {
         f.add(name, fixed(value));
     }
-    for (name, value) in [
-        ("queues_max", "256"),
-        ("msg_max", "10"),
-        ("msgsize_max", "8192"),
-        ("msg_default", "10"),
-        ("msgsize_default", "8192"),
-    ] {
-        f.add(&format!("mqueue/{name}"), kept(value, 1, INT));
+    for (name, value) in [("queues_max", "256"), ("msg_max", "10"), ("msgsize_max", "8192"), ("msg_default", "10"), ("msgsize_default", "8192")] {
+        f.add(&format!("mqueue/{name}"), fixed(value));
     }
 }
 
 fn net(n: &mut Tree) {
     for (name, value) in [
-        ("core/somaxconn", "4096"),
-        ("core/rmem_default", "212992"),
-        ("core/rmem_max", "212992"),
-        ("core/wmem_default", "212992"),
-        ("core/wmem_max", "212992"),
         ("core/optmem_max", "131072"),
         ("core/netdev_max_backlog", "1000"),
         ("unix/max_dgram_qlen", "512"),
-        ("ipv4/ip_local_port_range", "32768\t60999"),
         ("ipv4/ip_default_ttl", "64"),
         ("ipv4/ip_nonlocal_bind", "0"),
-        ("ipv4/ip_unprivileged_port_start", "0"),
         ("ipv4/ip_forward", "0"),
         ("ipv4/ping_group_range", "1\t0"),
         ("ipv4/tcp_rmem", "4096\t131072\t6291456"),
@@ -286,7 +280,6 @@ fn net(n: &mut Tree) {
         ("ipv4/tcp_synack_retries", "5"),
         ("ipv4/tcp_retries1", "3"),
         ("ipv4/tcp_retries2", "15"),
-        ("ipv4/tcp_fin_timeout", "60"),
         ("ipv4/tcp_max_syn_backlog", "512"),
         ("ipv4/tcp_syncookies", "1"),
         ("ipv4/tcp_timestamps", "1"),
@@ -299,33 +292,37 @@ fn net(n: &mut Tree) {
         ("ipv4/tcp_slow_start_after_idle", "1"),
         ("ipv4/tcp_mtu_probing", "0"),
     ] {
-        n.add(name, kept(value, 0, INT));
+        n.add(name, fixed(value));
     }
+    n.add("core/somaxconn", setting(|s| vec![s.somaxconn], |s, v| one(v, 0).map(|n| s.somaxconn = n)));
+    n.add("core/rmem_max", setting(|s| vec![s.rmem_max], |s, v| one(v, 2304).map(|n| s.rmem_max = n)));
+    n.add("core/wmem_max", setting(|s| vec![s.wmem_max], |s, v| one(v, 4608).map(|n| s.wmem_max = n)));
+    n.add("core/rmem_default", setting(|s| vec![s.rmem_default], |s, v| one(v, 2304).map(|n| s.rmem_default = n)));
+    n.add("core/wmem_default", setting(|s| vec![s.wmem_default], |s, v| one(v, 4608).map(|n| s.wmem_default = n)));
+    n.add("ipv4/tcp_fin_timeout", setting(|s| vec![s.fin_timeout], |s, v| one(v, 0).map(|n| s.fin_timeout = n)));
+    n.add("ipv4/ip_unprivileged_port_start", setting(|s| vec![s.unprivileged_port_start.into()], |s, v| {
+        s.unprivileged_port_start = u16::try_from(one(v, 0)?).ok()?;
+        Some(())
+    }));
+    n.add("ipv4/ip_local_port_range", setting(|s| vec![s.port_range.0.into(), s.port_range.1.into()], |s, v| {
+        let [low, high] = v else { return None };
+        let range = (u16::try_from(*low).ok()?, u16::try_from(*high).ok()?);
+        if range.0 == 0 || range.0 > range.1 {
+            return None;
+        }
+        s.port_range = range;
+        Some(())
+    }));
     n.add("ipv4/tcp_congestion_control", fixed("reno"));
     n.add("ipv4/tcp_available_congestion_control", fixed("reno"));
     n.add("ipv4/tcp_allowed_congestion_control", fixed("reno"));
     for interface in ["all", "default", "lo"] {
-        for (name, value) in [
-            ("forwarding", "0"),
-            ("rp_filter", "0"),
-            ("accept_redirects", "0"),
-        ] {
-            n.add(
-                &format!("ipv4/conf/{interface}/{name}"),
-                kept(value, 0, INT),
-            );
+        for (name, value) in [("forwarding", "0"), ("rp_filter", "0"), ("accept_redirects", "0")] {
+            n.add(&format!("ipv4/conf/{interface}/{name}"), fixed(value));
         }
-        for (name, value) in [
-            ("disable_ipv6", "0"),
-            ("forwarding", "0"),
-            ("accept_ra", "0"),
-            ("mtu", "65536"),
-        ] {
-            n.add(
-                &format!("ipv6/conf/{interface}/{name}"),
-                kept(value, 0, INT),
-            );
+        for (name, value) in [("disable_ipv6", "0"), ("forwarding", "0"), ("accept_ra", "0"), ("mtu", "65536")] {
+            n.add(&format!("ipv6/conf/{interface}/{name}"), fixed(value));
         }
     }
-    n.add("ipv6/bindv6only", kept("0", 0, 1));
+    n.add("ipv6/bindv6only", fixed("0"));
 }

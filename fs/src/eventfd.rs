@@ -55,9 +55,6 @@ impl FileOps for EventFd {
     fn as_any(&self) -> &dyn Any {
         self
     }
-    fn spliceable(&self) -> bool {
-        false
-    }
     fn read(&self, _file: &File, buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
         let out = buf.get_mut(..8).ok_or(Errno::EINVAL)?;
         let mut count = self.count.lock();

@@ -18,13 +18,16 @@ impl UnixSocket {
 
     pub(super) fn do_bind(&self, caller: &dyn SocketCaller, addr: &[u8]) -> Result<(), Errno> {
         let me = self.arc()?;
-        let Some(name) = Name::parse(addr)? else {
-            return self.autobind();
-        };
-        if self.state.lock().name.is_some() {
-            return Err(Errno::EINVAL);
-        }
+        let Some(name) = Name::parse(addr)? else { return self.autobind() };
+        let bound = self.state.lock().name.is_some();
         match &name {
+            Name::Abstract(_) if bound => return Err(Errno::EINVAL),
+            Name::Path(path) if bound => {
+                // Linux looks at the name first.
+                let (root, cwd) = caller.root_and_cwd()?;
+                let taken = Lookup::new(caller, &root, &cwd).resolve(path).is_ok();
+                return Err(if taken { Errno::EADDRINUSE } else { Errno::EINVAL });
+            }
             Name::Abstract(bytes) => {
                 self.net.abstract_names.bind(self.kind, bytes, &me)?;
                 let mut state = self.state.lock();

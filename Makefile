@@ -4,7 +4,7 @@ target  := $(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu
 cache   := $(or $(RUNSC_RS_CACHE),/var/cache/runsc-rs)
 export RUNSC_RS_CACHE := $(cache)
 
-.PHONY: build fast run setup rootfs test guest check shape bench clean
+.PHONY: build fast run setup rootfs test units verified guest check shape bench clean
 
 ## build: the release binary, static and stripped, at bin/runsc-rs
 build:
@@ -30,8 +30,17 @@ rootfs: setup
 	scripts/rootfs.sh
 
 ## test: everything, unit tests and real sandboxes, on the platforms of RUNSC_RS_PLATFORMS (default: ptrace)
-test: rootfs fast
-	RUNSC_RS=$(CURDIR)/bin/fast/runsc-rs cargo test --workspace --no-fail-fast
+test: rootfs fast units
+	RUNSC_RS=$(CURDIR)/bin/fast/runsc-rs cargo test -p tests --no-fail-fast
+
+## units: the crates' own tests. fs runs alone on one thread: it compares itself with the host under a umask, which is the whole process's
+units:
+	cargo test --workspace --exclude tests --exclude fs
+	RUST_TEST_THREADS=1 cargo test -p fs
+
+## verified: what CI runs of the tests: the units and the guest programs. Whole programs, hostile guests and the differential runs join it once each was seen to pass on a quiet machine
+verified: rootfs fast units
+	RUNSC_RS=$(CURDIR)/bin/fast/runsc-rs cargo test -p tests --lib --test guest
 
 ## guest: only the guest programs, e.g. make guest ARGS=futex
 guest: fast

@@ -73,10 +73,8 @@ pub fn clone_process(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<C
                 .and_then(Pid::from_raw)
                 .ok_or_else(|| io::Error::other("clone3: bad pid"))?;
             // SAFETY: the kernel stored a new descriptor there that nobody else owns.
-            Ok(Cloned::Parent {
-                pid,
-                pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-            })
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid, pidfd })
         }
         _ => Err(io::Error::last_os_error()),
     }

@@ -352,7 +352,14 @@ impl FileOps for EpollFile {
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.0.pollee)
     }
-    fn ioctl(&self, _file: &File, _caller: &dyn crate::Caller, _mem: &dyn crate::UserMemory, _cmd: u32, _arg: u64) -> Result<i64, Errno> {
+    fn ioctl(
+        &self,
+        _file: &File,
+        _caller: &dyn crate::Caller,
+        _mem: &dyn crate::UserMemory,
+        _cmd: u32,
+        _arg: u64,
+    ) -> Result<i64, Errno> {
         // It has requests of its own (busy polling), hence not `ENOTTY`.
         Err(Errno::EINVAL)
     }

@@ -153,7 +153,7 @@ mod tests {
     fn table_as_runc_prints_it() {
         let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
         assert_eq!(
-            columns(&[head.clone()], 12, 3),
+            columns(std::slice::from_ref(&head), 12, 3),
             "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
         );
         let row = [

@@ -129,10 +129,15 @@ fn shapes_of_global_files() {
 fn sysctls() {
     let kernel = kernel();
     let root = root_of(super::new(&kernel, &kernel.root_pid_ns, b"").expect("proc"));
-    assert_eq!(read(&root, "/sys/net/ipv4/ip_local_port_range"), Ok("32768\t60999\n".to_owned()));
+    assert_eq!(
+        read(&root, "/sys/net/ipv4/ip_local_port_range"),
+        Ok("32768\t60999\n".to_owned())
+    );
     // A shell's `>` truncates first; what steers nothing cannot be written.
     let path = b"/sys/vm/overcommit_memory";
-    let write = Lookup::new(&KernelCaller, &root, &root).open(path, 0o1001, 0).and_then(|f| f.write(&KernelCaller, b"0\n"));
+    let write = Lookup::new(&KernelCaller, &root, &root)
+        .open(path, 0o1001, 0)
+        .and_then(|f| f.write(&KernelCaller, b"0\n"));
     assert_eq!(write, Err(Errno::EIO));
     assert_eq!(sysctl::number::<i32>(b" -5\n"), Ok(-5));
     assert_eq!(sysctl::number::<i32>(b"5x"), Err(Errno::EINVAL));

@@ -76,7 +76,11 @@ impl Inode for PseudoInode {
     fn set_attr(&self, _caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
         // A shell's `>` truncates: texts have no length to cut. Nothing else can be changed.
         let others = set.mode.is_some() || set.uid.is_some() || set.gid.is_some();
-        if others || set.size.is_none() { Err(Errno::EPERM) } else { Ok(()) }
+        if others || set.size.is_none() {
+            Err(Errno::EPERM)
+        } else {
+            Ok(())
+        }
     }
     fn lookup(&self, caller: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let Content::Dir(dir) = &self.node.content else {

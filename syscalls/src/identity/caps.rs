@@ -27,7 +27,7 @@ fn header(cx: &Cx, addr: u64) -> Result<Option<(CapUserHeader, usize)>, Errno> {
 }
 
 fn word(set: u64, index: usize) -> u32 {
-    (set >> (32 * (index & 1))) as u32
+    (if index == 0 { set } else { set >> 32 }) as u32
 }
 
 /// capget(2)
@@ -71,7 +71,7 @@ pub fn capset(cx: &mut Cx, addr: u64, data: u64) -> SysResult {
         let part: CapUserData = cx
             .mm()?
             .read_obj(data.wrapping_add((index as u64).wrapping_mul(12)))?;
-        let shift = 32 * (index & 1);
+        let shift = if index == 0 { 0 } else { 32 };
         effective |= u64::from(part.effective) << shift;
         permitted |= u64::from(part.permitted) << shift;
         inheritable |= u64::from(part.inheritable) << shift;

@@ -83,9 +83,7 @@ pub fn setpgid(cx: &mut Cx, pid: i32, pgid: i32) -> SysResult {
     if Arc::ptr_eq(&session.id, target.pid()) {
         return Err(Errno::EPERM);
     }
-    let wanted = if pgid == 0 {
-        target.pid().clone()
-    } else if target.pid().nr_in(&ns) == pgid {
+    let wanted = if pgid == 0 || target.pid().nr_in(&ns) == pgid {
         target.pid().clone()
     } else {
         ns.lookup(pgid).ok_or(Errno::EPERM)?

@@ -180,7 +180,7 @@ fn send_header(cx: &mut Cx, open: &Open, header: &Msghdr, flags: MsgFlags) -> Sy
     let to = if header.msg_name == 0 || header.msg_namelen == 0 {
         None
     } else {
-        let len = i32::try_from(header.msg_namelen).map_err(|_| Errno::EINVAL)?;
+        let len = header.msg_namelen;
         Some(address::read(cx, header.msg_name, len.min(128))?)
     };
     let iovecs = read_vector(cx, header)?;

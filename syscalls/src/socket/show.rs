@@ -154,11 +154,7 @@ fn show_header(cx: &Cx, addr: u64, done: Option<SysResult>, out: &mut String) ->
     let mm = cx.mm()?;
     let header: Msghdr = mm.read_obj(addr)?;
     out.push_str("{msg_name=");
-    match super::address::read(
-        cx,
-        header.msg_name,
-        i32::try_from(header.msg_namelen).unwrap_or(0),
-    ) {
+    match super::address::read(cx, header.msg_name, header.msg_namelen) {
         Ok(bytes) if header.msg_name != 0 => show_address(&bytes, out),
         _ => show_pointer(header.msg_name, out),
     }

@@ -18,7 +18,9 @@ impl UnixSocket {
 
     pub(super) fn do_bind(&self, caller: &dyn SocketCaller, addr: &[u8]) -> Result<(), Errno> {
         let me = self.arc()?;
-        let Some(name) = Name::parse(addr)? else { return self.autobind() };
+        let Some(name) = Name::parse(addr)? else {
+            return self.autobind();
+        };
         let bound = self.state.lock().name.is_some();
         match &name {
             Name::Abstract(_) if bound => return Err(Errno::EINVAL),
@@ -26,7 +28,11 @@ impl UnixSocket {
                 // Linux looks at the name first.
                 let (root, cwd) = caller.root_and_cwd()?;
                 let taken = Lookup::new(caller, &root, &cwd).resolve(path).is_ok();
-                return Err(if taken { Errno::EADDRINUSE } else { Errno::EINVAL });
+                return Err(if taken {
+                    Errno::EADDRINUSE
+                } else {
+                    Errno::EINVAL
+                });
             }
             Name::Abstract(bytes) => {
                 self.net.abstract_names.bind(self.kind, bytes, &me)?;

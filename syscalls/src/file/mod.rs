@@ -22,7 +22,6 @@ use abi::stat::{Stat, Statx};
 use abi::time::Timespec;
 pub(crate) use fd::install;
 use sentry::syscall::Syscall;
-pub(crate) use wait::nanoseconds;
 
 type Open = LooseFlags<OpenFlags>;
 

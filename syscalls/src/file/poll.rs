@@ -1,7 +1,8 @@
 //! poll(2), ppoll(2), select(2), pselect6(2).
 
-use super::wait::{deadline_of, nanoseconds, read_timespec};
+use super::wait::{deadline_of, read_timespec};
 use crate::args::{Fd, UserAddr};
+use crate::time::nanoseconds;
 use abi::Errno;
 use abi::poll::Pollfd;
 use abi::signal::{SIGSET_SIZE, SigSet, SigSetArg};

@@ -1,19 +1,10 @@
 //! Time limits of waiting calls.
 
 use crate::args::UserAddr;
+use crate::time::nanoseconds;
 use abi::Errno;
 use abi::time::Timespec;
 use sentry::kernel::Cx;
-
-/// Nanoseconds of a relative time: `EINVAL` for a negative or denormal one.
-pub(crate) fn nanoseconds(ts: &Timespec) -> Result<u64, Errno> {
-    let sec = u64::try_from(ts.tv_sec).map_err(|_| Errno::EINVAL)?;
-    let nsec = u64::try_from(ts.tv_nsec)
-        .ok()
-        .filter(|n| *n < 1_000_000_000)
-        .ok_or(Errno::EINVAL)?;
-    Ok(sec.saturating_mul(1_000_000_000).saturating_add(nsec))
-}
 
 /// A relative time from the guest as a deadline; `None` for a null pointer: for ever.
 pub(crate) fn read_timespec(cx: &Cx, addr: UserAddr<Timespec>) -> Result<Option<u64>, Errno> {

@@ -16,12 +16,7 @@ fn deadline(cx: &Cx, addr: u64, absolute: bool, realtime: bool) -> Result<Option
         return Ok(None);
     };
     let ts = addr.read(cx)?;
-    let sec = u64::try_from(ts.tv_sec).map_err(|_| Errno::EINVAL)?;
-    let nsec = u64::try_from(ts.tv_nsec)
-        .ok()
-        .filter(|n| *n < 1_000_000_000)
-        .ok_or(Errno::EINVAL)?;
-    let ns = sec.saturating_mul(1_000_000_000).saturating_add(nsec);
+    let ns = crate::time::nanoseconds(&ts)?;
     let clock = &cx.kernel().clock;
     let now = clock.monotonic();
     Ok(Some(match (absolute, realtime) {

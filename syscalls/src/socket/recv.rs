@@ -205,7 +205,7 @@ pub fn recvmmsg(
         None
     } else {
         let time: Timespec = cx.mm()?.read_obj(timeout)?;
-        Some(now(cx).saturating_add(crate::file::nanoseconds(&time)?))
+        Some(now(cx).saturating_add(crate::time::nanoseconds(&time)?))
     };
     let mut flags = flags.0;
     let wait_for_one = flags.contains(MsgFlags::MSG_WAITFORONE);

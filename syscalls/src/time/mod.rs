@@ -43,6 +43,7 @@ pub(crate) fn timespec(ns: u64) -> Timespec {
     }
 }
 
+/// Nanoseconds of a time from the guest: `EINVAL` for a negative or denormal one.
 pub(crate) fn nanoseconds(ts: &Timespec) -> Result<u64, abi::Errno> {
     let sec = u64::try_from(ts.tv_sec).map_err(|_| abi::Errno::EINVAL)?;
     let nsec = u64::try_from(ts.tv_nsec)

@@ -1,47 +1,59 @@
 //! Capabilities (`linux/capability.h`, capabilities(7)).
 #![allow(missing_docs)]
 
-pub const CAP_CHOWN: u32 = 0;
-pub const CAP_LINUX_IMMUTABLE: u32 = 9;
-pub const CAP_DAC_OVERRIDE: u32 = 1;
-pub const CAP_DAC_READ_SEARCH: u32 = 2;
-pub const CAP_FSETID: u32 = 4;
-pub const CAP_FOWNER: u32 = 3;
-pub const CAP_KILL: u32 = 5;
-pub const CAP_SETGID: u32 = 6;
-pub const CAP_SETUID: u32 = 7;
-pub const CAP_SETPCAP: u32 = 8;
-pub const CAP_NET_BIND_SERVICE: u32 = 10;
-pub const CAP_NET_BROADCAST: u32 = 11;
-pub const CAP_NET_ADMIN: u32 = 12;
-pub const CAP_NET_RAW: u32 = 13;
-pub const CAP_IPC_LOCK: u32 = 14;
-pub const CAP_IPC_OWNER: u32 = 15;
-pub const CAP_SYS_MODULE: u32 = 16;
-pub const CAP_SYS_RAWIO: u32 = 17;
-pub const CAP_SYS_CHROOT: u32 = 18;
-pub const CAP_SYS_PTRACE: u32 = 19;
-pub const CAP_SYS_PACCT: u32 = 20;
-pub const CAP_SYS_ADMIN: u32 = 21;
-pub const CAP_SYS_BOOT: u32 = 22;
-pub const CAP_SYS_NICE: u32 = 23;
-pub const CAP_SYS_RESOURCE: u32 = 24;
-pub const CAP_SYS_TIME: u32 = 25;
-pub const CAP_SYS_TTY_CONFIG: u32 = 26;
-pub const CAP_MKNOD: u32 = 27;
-pub const CAP_LEASE: u32 = 28;
-pub const CAP_AUDIT_WRITE: u32 = 29;
-pub const CAP_AUDIT_CONTROL: u32 = 30;
-pub const CAP_SETFCAP: u32 = 31;
-pub const CAP_MAC_OVERRIDE: u32 = 32;
-pub const CAP_MAC_ADMIN: u32 = 33;
-pub const CAP_SYSLOG: u32 = 34;
-pub const CAP_WAKE_ALARM: u32 = 35;
-pub const CAP_BLOCK_SUSPEND: u32 = 36;
-pub const CAP_AUDIT_READ: u32 = 37;
-pub const CAP_PERFMON: u32 = 38;
-pub const CAP_BPF: u32 = 39;
-pub const CAP_CHECKPOINT_RESTORE: u32 = 40;
+macro_rules! capabilities {
+    ($($name:ident $number:literal,)*) => {
+        $(pub const $name: u32 = $number;)*
+
+        /// All names, by number, as OCI spells them.
+        pub const NAMES: [&str; CAP_LAST_CAP as usize + 1] = [$(stringify!($name)),*];
+    };
+}
+
+capabilities! {
+    CAP_CHOWN 0,
+    CAP_DAC_OVERRIDE 1,
+    CAP_DAC_READ_SEARCH 2,
+    CAP_FOWNER 3,
+    CAP_FSETID 4,
+    CAP_KILL 5,
+    CAP_SETGID 6,
+    CAP_SETUID 7,
+    CAP_SETPCAP 8,
+    CAP_LINUX_IMMUTABLE 9,
+    CAP_NET_BIND_SERVICE 10,
+    CAP_NET_BROADCAST 11,
+    CAP_NET_ADMIN 12,
+    CAP_NET_RAW 13,
+    CAP_IPC_LOCK 14,
+    CAP_IPC_OWNER 15,
+    CAP_SYS_MODULE 16,
+    CAP_SYS_RAWIO 17,
+    CAP_SYS_CHROOT 18,
+    CAP_SYS_PTRACE 19,
+    CAP_SYS_PACCT 20,
+    CAP_SYS_ADMIN 21,
+    CAP_SYS_BOOT 22,
+    CAP_SYS_NICE 23,
+    CAP_SYS_RESOURCE 24,
+    CAP_SYS_TIME 25,
+    CAP_SYS_TTY_CONFIG 26,
+    CAP_MKNOD 27,
+    CAP_LEASE 28,
+    CAP_AUDIT_WRITE 29,
+    CAP_AUDIT_CONTROL 30,
+    CAP_SETFCAP 31,
+    CAP_MAC_OVERRIDE 32,
+    CAP_MAC_ADMIN 33,
+    CAP_SYSLOG 34,
+    CAP_WAKE_ALARM 35,
+    CAP_BLOCK_SUSPEND 36,
+    CAP_AUDIT_READ 37,
+    CAP_PERFMON 38,
+    CAP_BPF 39,
+    CAP_CHECKPOINT_RESTORE 40,
+}
+
 /// The highest capability.
 pub const CAP_LAST_CAP: u32 = CAP_CHECKPOINT_RESTORE;
 pub const LINUX_CAPABILITY_VERSION_1: u32 = 0x1998_0330;
@@ -129,11 +141,13 @@ impl core::fmt::Debug for CapSet {
     }
 }
 
-/// The number of a capability as OCI spells it (`CAP_CHOWN`).
+/// The number of a capability: `CAP_CHOWN`, also without its `CAP_` and in any case.
 pub fn by_name(name: &str) -> Option<u32> {
+    let upper = name.to_ascii_uppercase();
+    let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
     NAMES
         .iter()
-        .position(|n| *n == name)
+        .position(|n| n.strip_prefix("CAP_") == Some(short))
         .and_then(|n| u32::try_from(n).ok())
 }
 
@@ -141,51 +155,6 @@ pub fn by_name(name: &str) -> Option<u32> {
 pub fn name(cap: u32) -> Option<&'static str> {
     NAMES.get(usize::try_from(cap).ok()?).copied()
 }
-
-/// All names, by number.
-pub const NAMES: [&str; CAP_LAST_CAP as usize + 1] = [
-    "CAP_CHOWN",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
 
 abi_struct! {
     /// `cap_user_header_t`.
@@ -222,6 +191,15 @@ mod tests {
         assert_eq!(
             (by_name("CAP_SYS_ADMIN"), name(40), name(41)),
             (Some(21), Some("CAP_CHECKPOINT_RESTORE"), None)
+        );
+        // Names stand where their numbers say.
+        assert_eq!(
+            (name(CAP_DAC_OVERRIDE), name(CAP_LINUX_IMMUTABLE)),
+            (Some("CAP_DAC_OVERRIDE"), Some("CAP_LINUX_IMMUTABLE"))
+        );
+        assert_eq!(
+            (by_name("cap_mknod"), by_name("KILL"), by_name("X")),
+            (Some(27), Some(5), None)
         );
         let mut set = CapSet::of(&[CAP_CHOWN, CAP_KILL, 99]);
         assert_eq!((set.0, set.contains(63)), (0x21, false));

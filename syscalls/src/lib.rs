@@ -29,6 +29,7 @@ pub mod args;
 pub mod file;
 pub mod identity;
 pub mod ipc;
+pub mod listing;
 pub mod memory;
 pub mod process;
 pub mod signal;

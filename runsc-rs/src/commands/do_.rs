@@ -39,7 +39,7 @@ pub fn do_(root: &Root, global: &Global, args: &cli::Do) -> Result<ExitCode> {
         .filter_map(|k| Some(format!("{k}={}", std::env::var(k).ok()?)))
         .collect();
     env.extend(args.env.iter().cloned());
-    let caps: Vec<&str> = oci::process::CAPABILITIES.to_vec();
+    let caps: Vec<&str> = abi::cap::NAMES.to_vec();
     let mut config = oci::default::config(false);
     config["process"] = json!({
         "terminal": false,

@@ -15,7 +15,7 @@ use crate::console::{self, Pty, Raw, Relay};
 use crate::control::client::Connection;
 use crate::control::wire::{Reply, Request};
 use crate::error::{Error, os};
-use crate::oci::process::{Process, capability, parse_user};
+use crate::oci::process::{Process, parse_user};
 use crate::sandbox::launch;
 use crate::state::{Root, State, Status};
 use crate::sys::{self, Cloned};
@@ -56,7 +56,8 @@ fn process(args: &cli::Exec, state: &State) -> Result<Process> {
     }
     p.groups.extend(&args.additional_gids);
     for cap in &args.cap {
-        let bit = 1u64 << capability(cap).ok_or_else(|| anyhow!("unknown capability \"{cap}\""))?;
+        let bit = 1u64
+            << abi::cap::by_name(cap).ok_or_else(|| anyhow!("unknown capability \"{cap}\""))?;
         p.caps.bounding |= bit;
         p.caps.effective |= bit;
         p.caps.permitted |= bit;

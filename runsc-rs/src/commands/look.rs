@@ -201,44 +201,32 @@ pub fn platforms() -> Result<()> {
 
 /// `syscalls`
 pub fn syscalls(args: &cli::Syscalls) -> Result<()> {
-    use ::syscalls::Support;
+    use ::syscalls::listing::{markdown, prototype, support};
     let table = ::syscalls::table();
-    let mut out = String::new();
-    let rows: Vec<(u32, &str, String, String)> = table
-        .iter()
-        .map(|c| {
-            let arguments = c.args.iter().map(|a| a.name).collect::<Vec<_>>().join(", ");
-            let support = match c.support {
-                Support::Full => "full".to_owned(),
-                Support::Partial(what) => format!("partial: {what}"),
-                Support::Refused(e, why) => format!("{}: {why}", e.name()),
-            };
-            (c.nr, c.name, arguments, support)
-        })
-        .collect();
     match args.format.as_str() {
         "table" => {
-            for (nr, name, arguments, support) in rows {
+            let mut out = String::new();
+            for call in table.iter() {
                 out.push_str(&format!(
-                    "{nr:>4}  {:<58}  {support}\n",
-                    format!("{name}({arguments})")
+                    "{:>4}  {:<58}  {}\n",
+                    call.nr,
+                    prototype(call),
+                    support(call)
                 ));
             }
+            print(&out)
         }
         "json" => {
-            let list: Vec<_> =
-                rows.iter().map(|(nr, name, arguments, support)| json!({"nr": nr, "name": name, "args": arguments, "support": support})).collect();
-            out = format!("{}\n", serde_json::to_string(&list)?);
+            let row = |call: &::syscalls::Syscall| {
+                let arguments: Vec<_> = call.args.iter().map(|a| a.name).collect();
+                json!({"nr": call.nr, "name": call.name, "args": arguments, "support": support(call)})
+            };
+            let list: Vec<_> = table.iter().map(row).collect();
+            print(&format!("{}\n", serde_json::to_string(&list)?))
         }
-        "markdown" => {
-            out.push_str("| number | call | support |\n|---|---|---|\n");
-            for (nr, name, arguments, support) in rows {
-                out.push_str(&format!("| {nr} | `{name}({arguments})` | {support} |\n"));
-            }
-        }
+        "markdown" => print(&markdown()),
         _ => bail!("invalid format option"),
     }
-    print(&out)
 }
 
 /// `update`

@@ -13,7 +13,7 @@ pub fn features() -> Value {
         "mountOptions": mounts::option_names(),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
-            "capabilities": super::process::CAPABILITIES.as_slice(),
+            "capabilities": abi::cap::NAMES.as_slice(),
             "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
             "seccomp": {"enabled": false},
             "apparmor": {"enabled": false},

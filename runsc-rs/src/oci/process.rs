@@ -1,66 +1,8 @@
 //! `process` of a configuration, in the kernel's terms.
 
+use abi::cap;
 use anyhow::{Result, bail};
 use oci_spec::runtime::{self as oci, PosixRlimitType};
-
-/// Capabilities by number (linux/capability.h).
-pub const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
-/// Number of a capability, with or without `CAP_`, in any case.
-pub fn capability(name: &str) -> Option<u32> {
-    let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("CAP_") {
-        upper
-    } else {
-        format!("CAP_{upper}")
-    };
-    CAPABILITIES
-        .iter()
-        .position(|&c| c == full)
-        .and_then(|n| u32::try_from(n).ok())
-}
 
 /// The five sets of a process, as bit masks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -82,7 +24,7 @@ impl Caps {
         let set = |s: &Option<oci::Capabilities>| {
             s.iter()
                 .flatten()
-                .filter_map(|c| capability(&c.to_string()))
+                .filter_map(|c| cap::by_name(&c.to_string()))
                 .fold(0u64, |m, n| m | 1 << n)
         };
         let mut caps = Caps {
@@ -210,9 +152,6 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(capability("CAP_SYS_ADMIN"), Some(21));
-        assert_eq!(capability("sys_ptrace"), Some(19));
-        assert_eq!(capability("CAP_X"), None);
         assert_eq!(parse_user("1000").unwrap(), (1000, None));
         assert_eq!(parse_user("1:2").unwrap(), (1, Some(2)));
         assert!(parse_user("root").is_err());

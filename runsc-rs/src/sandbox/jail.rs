@@ -95,7 +95,7 @@ const KEPT: CapabilitySet = CapabilitySet::empty();
 
 /// Step 4.
 pub fn drop_capabilities() -> Result<()> {
-    for n in 0..crate::oci::process::CAPABILITIES.len() {
+    for n in 0..abi::cap::NAMES.len() {
         let cap = CapabilitySet::from_bits_retain(1 << n);
         match rustix::thread::remove_capability_from_bounding_set(cap) {
             // A kernel that does not know the capability.

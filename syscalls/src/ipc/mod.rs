@@ -12,7 +12,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// The family's calls.
 pub static CALLS: &[Syscall] = calls! {
-    SHMGET shmget(key: i32, size: u64, shmflg: i32) => shm::shmget, Partial("no huge page pool");
+    SHMGET shmget(key: i32, size: u64, shmflg: i32) => shm::shmget, Partial("pages of the huge page pool (ENOMEM)");
     SHMAT shmat(shmid: i32, shmaddr: Addr, shmflg: i32) => shm::shmat, Full;
     SHMDT shmdt(shmaddr: Addr) => shm::shmdt, Full;
     SHMCTL shmctl(shmid: i32, cmd: i32, buf: Addr) => shm::shmctl, Full;

@@ -21,16 +21,16 @@ const CAP_IPC_LOCK: u32 = 14;
 
 /// The family's calls.
 pub static CALLS: &[Syscall] = calls! {
-    MMAP mmap(addr: Addr, length: u64, prot: ProtArg, flags: MapArg, fd: i32, offset: Addr) => map::mmap, Partial("no huge page pool");
+    MMAP mmap(addr: Addr, length: u64, prot: ProtArg, flags: MapArg, fd: i32, offset: Addr) => map::mmap, Partial("pages of the huge page pool (ENOMEM)");
     MUNMAP munmap(addr: Addr, length: u64) => map::munmap, Full;
     MREMAP mremap(old_address: Addr, old_size: u64, new_size: u64, flags: u32, new_address: Addr) => map::mremap, Full;
     BRK brk(addr: Addr) => map::brk, Full;
-    MEMFD_CREATE memfd_create(name: UserPath, flags: u32) => map::memfd_create, Partial("no MFD_HUGETLB");
+    MEMFD_CREATE memfd_create(name: UserPath, flags: u32) => map::memfd_create, Partial("MFD_HUGETLB");
     MPROTECT mprotect(addr: Addr, length: u64, prot: ProtArg) => protect::mprotect, Full;
-    PKEY_MPROTECT pkey_mprotect(addr: Addr, length: u64, prot: ProtArg, pkey: i32) => protect::pkey_mprotect, Partial("as on a processor without protection keys");
+    PKEY_MPROTECT pkey_mprotect(addr: Addr, length: u64, prot: ProtArg, pkey: i32) => protect::pkey_mprotect, Partial("keys: as on a processor without them");
     PKEY_ALLOC pkey_alloc(flags: u64, access: u64) => protect::pkey_alloc, Refused(Errno::ENOSPC, "as on a processor without protection keys");
     PKEY_FREE pkey_free(pkey: i32) => protect::pkey_free, Refused(Errno::EINVAL, "as on a processor without protection keys");
-    MADVISE madvise(addr: Addr, length: u64, advice: Advice) => advice::madvise, Partial("no guard regions, no poisoning");
+    MADVISE madvise(addr: Addr, length: u64, advice: Advice) => advice::madvise, Partial("guard regions, poisoning (EINVAL)");
     PROCESS_MADVISE process_madvise(pidfd: Fd, iovec: Addr, vlen: u64, advice: Advice, flags: u32) => advice::process_madvise, Full;
     MINCORE mincore(addr: Addr, length: u64, vec: Addr) => advice::mincore, Full;
     MSYNC msync(addr: Addr, length: u64, flags: i32) => advice::msync, Full;
@@ -41,11 +41,11 @@ pub static CALLS: &[Syscall] = calls! {
     MUNLOCKALL munlockall() => lock::munlockall, Full;
     PROCESS_VM_READV process_vm_readv(pid: i32, local: Addr, liovcnt: u64, remote: Addr, riovcnt: u64, flags: u64) => remote::process_vm_readv, Full;
     PROCESS_VM_WRITEV process_vm_writev(pid: i32, local: Addr, liovcnt: u64, remote: Addr, riovcnt: u64, flags: u64) => remote::process_vm_writev, Full;
-    MBIND mbind(addr: Addr, length: u64, mode: i32, nodemask: Addr, maxnode: u64, flags: u32) => numa::mbind, Partial("one node: nothing to choose");
-    SET_MEMPOLICY set_mempolicy(mode: i32, nodemask: Addr, maxnode: u64) => numa::set_mempolicy, Partial("one node: checked, not kept");
-    GET_MEMPOLICY get_mempolicy(mode: Addr, nodemask: Addr, maxnode: u64, addr: Addr, flags: u64) => numa::get_mempolicy, Partial("one node: always the default policy");
-    MIGRATE_PAGES migrate_pages(pid: i32, maxnode: u64, old: Addr, new: Addr) => numa::migrate_pages, Partial("one node: nothing moves");
-    MOVE_PAGES move_pages(pid: i32, count: u64, pages: Addr, nodes: Addr, status: Addr, flags: i32) => numa::move_pages, Partial("one node: nothing moves");
+    MBIND mbind(addr: Addr, length: u64, mode: i32, nodemask: Addr, maxnode: u64, flags: u32) => numa::mbind, Partial("any effect: the guest has one node");
+    SET_MEMPOLICY set_mempolicy(mode: i32, nodemask: Addr, maxnode: u64) => numa::set_mempolicy, Partial("any effect: the guest has one node; the policy is checked, not kept");
+    GET_MEMPOLICY get_mempolicy(mode: Addr, nodemask: Addr, maxnode: u64, addr: Addr, flags: u64) => numa::get_mempolicy, Partial("policies other than the default");
+    MIGRATE_PAGES migrate_pages(pid: i32, maxnode: u64, old: Addr, new: Addr) => numa::migrate_pages, Partial("any effect: the guest has one node, where everything is already");
+    MOVE_PAGES move_pages(pid: i32, count: u64, pages: Addr, nodes: Addr, status: Addr, flags: i32) => numa::move_pages, Partial("any effect: the guest has one node, where everything is already");
 };
 
 /// The limits of the calling process, now.

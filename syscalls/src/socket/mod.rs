@@ -23,7 +23,7 @@ type Flags = LooseFlags<MsgFlags>;
 
 /// The family's calls.
 pub static CALLS: &[Syscall] = calls! {
-    SOCKET socket(domain: Domain, kind: Type, protocol: i32) => open::socket, Partial("AF_UNIX, AF_INET and AF_INET6 on loopback, NETLINK_ROUTE dumps");
+    SOCKET socket(domain: Domain, kind: Type, protocol: i32) => open::socket, Partial("families besides AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK (routes: dumps only); interfaces besides loopback");
     SOCKETPAIR socketpair(domain: Domain, kind: Type, protocol: i32, sv: u64) => open::socketpair, Full;
     BIND bind(fd: Fd, addr: InAddr, addrlen: i32) => open::bind, Full;
     LISTEN listen(fd: Fd, backlog: i32) => open::listen, Full;
@@ -39,8 +39,8 @@ pub static CALLS: &[Syscall] = calls! {
     RECVFROM recvfrom(fd: Fd, buf: OutBuf, len: usize, flags: Flags, addr: OutAddr, addrlen: u64) => recv::recvfrom, Partial("out-of-band data");
     RECVMSG recvmsg(fd: Fd, msg: MsgArg, flags: Flags) => recv::recvmsg, Partial("out-of-band data");
     RECVMMSG recvmmsg(fd: Fd, msgvec: u64, vlen: u32, flags: Flags, timeout: u64) => recv::recvmmsg, Partial("out-of-band data");
-    SETSOCKOPT setsockopt(fd: Fd, level: Level, name: Option_, value: u64, len: i32) => option::setsockopt, Partial("filters; options that no family here has");
-    GETSOCKOPT getsockopt(fd: Fd, level: Level, name: Option_, value: u64, len: u64) => option::getsockopt, Partial("options that no family here has");
+    SETSOCKOPT setsockopt(fd: Fd, level: Level, name: Option_, value: u64, len: i32) => option::setsockopt, Partial("socket filters; options that no family here has (ENOPROTOOPT)");
+    GETSOCKOPT getsockopt(fd: Fd, level: Level, name: Option_, value: u64, len: u64) => option::getsockopt, Partial("options that no family here has (ENOPROTOOPT)");
 };
 
 /// A socket's description and itself: `EBADF`, `ENOTSOCK`.

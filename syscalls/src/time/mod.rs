@@ -19,20 +19,20 @@ pub static CALLS: &[Syscall] = calls! {
     SETTIMEOFDAY settimeofday(tv: UserAddr<Timeval>, tz: UserAddr<Timezone>) => clock::settimeofday, Refused(abi::Errno::EPERM, "the clocks are the host's");
     TIME time(tloc: UserAddr<i64>) => clock::time, Full;
     TIMES times(buf: UserAddr<Tms>) => clock::times, Full;
-    ADJTIMEX adjtimex(buf: UserAddr<Timex>) => clock::adjtimex, Partial("reading only");
-    CLOCK_ADJTIME clock_adjtime(clockid: i32, buf: UserAddr<Timex>) => clock::clock_adjtime, Partial("reading only");
+    ADJTIMEX adjtimex(buf: UserAddr<Timex>) => clock::adjtimex, Partial("setting: the clock is the host's (EPERM)");
+    CLOCK_ADJTIME clock_adjtime(clockid: i32, buf: UserAddr<Timex>) => clock::clock_adjtime, Partial("setting: the clock is the host's (EPERM)");
     NANOSLEEP nanosleep(req: UserAddr<Timespec>, rem: UserAddr<Timespec>) => sleep::nanosleep, Full;
     CLOCK_NANOSLEEP clock_nanosleep(clockid: i32, flags: i32, req: UserAddr<Timespec>, rem: UserAddr<Timespec>) => sleep::clock_nanosleep, Full;
     ALARM alarm(seconds: u32) => timer::alarm, Full;
     GETITIMER getitimer(which: i32, value: UserAddr<Itimerval>) => timer::getitimer, Full;
     SETITIMER setitimer(which: i32, value: UserAddr<Itimerval>, old: UserAddr<Itimerval>) => timer::setitimer, Full;
-    TIMER_CREATE timer_create(clockid: i32, sevp: UserAddr<SigEvent>, timerid: UserAddr<i32>) => timer::timer_create, Partial("CLOCK_THREAD_CPUTIME_ID counts the process");
+    TIMER_CREATE timer_create(clockid: i32, sevp: UserAddr<SigEvent>, timerid: UserAddr<i32>) => timer::timer_create, Partial("CLOCK_THREAD_CPUTIME_ID: it counts the process");
     TIMER_SETTIME timer_settime(timerid: i32, flags: i32, new: UserAddr<Itimerspec>, old: UserAddr<Itimerspec>) => timer::timer_settime, Full;
     TIMER_GETTIME timer_gettime(timerid: i32, value: UserAddr<Itimerspec>) => timer::timer_gettime, Full;
     TIMER_GETOVERRUN timer_getoverrun(timerid: i32) => timer::timer_getoverrun, Full;
     TIMER_DELETE timer_delete(timerid: i32) => timer::timer_delete, Full;
     TIMERFD_CREATE timerfd_create(clockid: i32, flags: i32) => timerfd::timerfd_create, Full;
-    TIMERFD_SETTIME timerfd_settime(fd: Fd, flags: i32, new: UserAddr<Itimerspec>, old: UserAddr<Itimerspec>) => timerfd::timerfd_settime, Partial("TFD_TIMER_CANCEL_ON_SET: the clock is never set");
+    TIMERFD_SETTIME timerfd_settime(fd: Fd, flags: i32, new: UserAddr<Itimerspec>, old: UserAddr<Itimerspec>) => timerfd::timerfd_settime, Partial("TFD_TIMER_CANCEL_ON_SET: accepted, the clock is never set");
     TIMERFD_GETTIME timerfd_gettime(fd: Fd, value: UserAddr<Itimerspec>) => timerfd::timerfd_gettime, Full;
 };
 

@@ -94,13 +94,14 @@ idle_rows() { # PSS of everything but the waiting CLI, and its CPU ticks while n
     $(runtime_of "$r") run --bundle "$dir/$r" "idle$$" > /dev/null 2>&1 &
     cli=$!
     sleep 3
-    all=$(new_processes "$cli" "$(readlink -f "$(runtime_of "$r" | cut -d' ' -f1 | xargs command -v)")" "$before" | grep -vx "$cli")
+    all=$(new_processes "$cli" "$(readlink -f "$(command -v "$(runtime_of "$r" | cut -d' ' -f1)")")" "$before" | grep -vx "$cli")
     pss=$(for p in $all; do awk '/^Pss:/ { print $2 }' "/proc/$p/smaps_rollup" 2> /dev/null; done | awk '{ s += $1 } END { print s / 1024 }')
     ticks() { for p in $all; do awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$p/stat" 2> /dev/null; done | awk '{ s += $1 } END { print s + 0 }'; }
     ticks0=$(ticks)
     sleep $seconds
     ticks1=$(ticks)
-    put idle "PSS of an idle sandbox without its CLI (MiB), $(wc -w <<< "$all") processes" "$r" "$pss"
+    put idle "PSS of an idle sandbox without its CLI (MiB)" "$r" "$pss"
+    put idle "its host processes" "$r" "$(wc -w <<< "$all")"
     put idle "CPU ticks of an idle sandbox in $seconds s" "$r" "$((ticks1 - ticks0))"
     $(runtime_of "$r") kill "idle$$" KILL > /dev/null 2>&1
     wait $cli 2> /dev/null

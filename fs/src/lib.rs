@@ -15,6 +15,16 @@
 //! 2. **Buffers are the kernel's.** Guest memory never appears here but through [`UserMemory`] in `ioctl`, with no lock held.
 //! 3. **The caller is an argument.** Credentials, umask, root and current directory come from [`Caller`]; there is no current task.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
 
 pub mod anon;
 pub mod dev;

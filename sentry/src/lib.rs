@@ -3,6 +3,16 @@
 //!
 //! Read `kernel/run.rs` first: the loop every task runs.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
 
 pub mod filesystems;
 pub mod futex;

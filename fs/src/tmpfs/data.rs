@@ -287,7 +287,7 @@ impl Data {
         {
             let (start, end) = (start.max(extent.start), end.min(extent.end()));
             let first_whole = start.next_multiple_of(PAGE);
-            let last_whole = end / PAGE * PAGE;
+            let last_whole = end & !(PAGE - 1);
             let zeroes = [0u8; PAGE as usize];
             let clear = |from: u64, to: u64| match zeroes
                 .get(..usize::try_from(to.saturating_sub(from)).unwrap_or(0))

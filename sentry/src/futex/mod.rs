@@ -62,7 +62,10 @@ impl FutexTable {
         (self.hasher.hash_one(key) as usize) % BUCKETS
     }
     fn bucket(&self, index: usize) -> &Bucket {
-        // `index` is always a remainder of BUCKETS, and there are BUCKETS of them.
+        #[allow(
+            clippy::indexing_slicing,
+            reason = "a remainder of BUCKETS, and there are BUCKETS of them"
+        )]
         &self.buckets[index % BUCKETS]
     }
 

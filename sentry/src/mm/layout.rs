@@ -59,11 +59,8 @@ impl Random {
     }
 
     fn word(&mut self) -> u64 {
-        let word = self
-            .words
-            .get(self.next % self.words.len())
-            .copied()
-            .unwrap_or(0);
+        let next = self.next.checked_rem(self.words.len()).unwrap_or(0);
+        let word = self.words.get(next).copied().unwrap_or(0);
         self.next = self.next.wrapping_add(1);
         word
     }
@@ -104,7 +101,7 @@ impl Layout {
         let mmap_base = if bottom_up {
             ((range.end / 3) & !(PAGE_SIZE - 1)).saturating_add(offset)
         } else {
-            let most = range.end / 6 * 5;
+            let most = (range.end / 6).saturating_mul(5);
             let pad = STACK_RANDOM
                 .min(range.end / 8)
                 .saturating_add(super::STACK_GUARD);
@@ -130,7 +127,7 @@ impl Layout {
 
     /// Where a position-independent program goes that has an interpreter (`ELF_ET_DYN_BASE`).
     pub fn pie_base(range: &Range<u64>, random: &mut Random) -> u64 {
-        let base = (range.end / 3 * 2) & !(PAGE_SIZE - 1);
+        let base = (range.end / 3).saturating_mul(2) & !(PAGE_SIZE - 1);
         base.saturating_add(random.pages(MMAP_RANDOM.min(range.end / 8)))
     }
 

@@ -158,10 +158,10 @@ fn one(cpu: &mut Tree, i: u32, n: u32) {
             "ways_of_associativity",
             text(0o444, move |_| format!("{ways}\n")),
         );
-        cache.add(
-            "number_of_sets",
-            text(0o444, move |_| format!("{}\n", size * 1024 / 64 / ways)),
-        );
+        let sets = (size.saturating_mul(1024) / 64)
+            .checked_div(ways)
+            .unwrap_or(1);
+        cache.add("number_of_sets", text(0o444, move |_| format!("{sets}\n")));
         cache.add(
             "id",
             text(0o444, move |_| format!("{}\n", if shared { 0 } else { i })),

@@ -42,7 +42,8 @@ pub fn altstack_flags(stack: &StackT, sp: u64) -> i32 {
 
 /// The smallest alternate stack that holds a frame (`AT_MINSIGSTKSZ`).
 pub fn min_stack_size(xsave_size: usize) -> u64 {
-    MINSIGSTKSZ.max((size_of::<RtSigFrame>() + xsave_size + 64 + 16) as u64)
+    const FRAME: usize = size_of::<RtSigFrame>() + 64 + 16;
+    MINSIGSTKSZ.max(xsave_size.saturating_add(FRAME) as u64)
 }
 
 /// Writes the frame and points the registers at the handler. `EFAULT` when the stack cannot take it; registers are untouched then.

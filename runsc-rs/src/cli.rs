@@ -9,7 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An OCI runtime that gives each container a kernel of its own.
 #[derive(Parser, Debug)]
-#[command(name = "runsc-rs", disable_version_flag = true, max_term_width = 100)]
+// Of an option given twice the last counts, as in runc: engines add theirs to those of their configuration.
+#[command(
+    name = "runsc-rs",
+    disable_version_flag = true,
+    max_term_width = 100,
+    args_override_self = true
+)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]

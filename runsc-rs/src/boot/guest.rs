@@ -86,6 +86,8 @@ pub struct Guest {
     start_hooks: Vec<oci_spec::runtime::Hook>,
     /// The init's identity, which the hooks share.
     like: Option<Process>,
+    /// `linux.seccomp`, for every process that the runtime starts.
+    seccomp: Option<Arc<sentry::kernel::seccomp::Filter>>,
     gofer: Client,
     debug: bool,
     /// How calls are logged when they are.
@@ -139,6 +141,17 @@ impl Guest {
             )
             .map_err(|e| errno("container", e))?;
         let kick = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let seccomp = spec
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.seccomp().as_ref())
+            .map(|profile| {
+                let compiled = crate::oci::seccomp::compile(profile)?;
+                sentry::kernel::seccomp::Filter::new(&compiled.code, None, compiled.log)
+                    .map_err(|e| errno("linux.seccomp", e))
+            })
+            .transpose()?;
         let mut guest = Guest {
             kernel,
             container,
@@ -153,6 +166,7 @@ impl Guest {
                 .and_then(|h| h.start_container().clone())
                 .unwrap_or_default(),
             like: None,
+            seccomp,
             gofer: client,
             debug: spec.debug,
             strace: spec.strace,
@@ -251,6 +265,7 @@ impl Guest {
             fds: files,
             tty,
             oom_score_adj: p.oom_score_adj.unwrap_or(0),
+            seccomp: self.seccomp.clone(),
         };
         self.container.prepare(spec).map_err(Failed::Start)
     }

@@ -4,6 +4,7 @@ pub mod default;
 pub mod features;
 pub mod mounts;
 pub mod process;
+pub mod seccomp;
 mod validate;
 
 use std::fs;

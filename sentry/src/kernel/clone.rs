@@ -269,7 +269,7 @@ impl Cx {
             let _ = mm.write_obj(args.child_tid, &pid.nr());
         }
 
-        link(&child, &child_group, &group, thread)?;
+        link(&child, &child_group, &parent, thread)?;
         let spawned = mm.address_space().clone().spawn(
             &format!("task-{}", pid.nr()),
             Box::new({
@@ -311,11 +311,14 @@ fn cred_limit_hit(cx: &Cx) -> bool {
 fn link(
     child: &Arc<Task>,
     child_group: &Arc<ThreadGroup>,
-    parent_group: &Arc<ThreadGroup>,
+    parent: &Arc<Task>,
     thread: bool,
 ) -> Result<(), Errno> {
     let kernel = child.kernel().clone();
+    let parent_group = parent.group();
     let _tree = kernel.tree.lock();
+    // Here, since another thread may set the parent's filter up to now (and finds the child from now on).
+    child.seccomp.inherit(&parent.seccomp);
     {
         let signals = parent_group.signals.lock();
         if signals.exiting.is_some() || (thread && signals.exec.is_some()) {

@@ -36,6 +36,8 @@ pub struct ProcessSpec {
     pub tty: Option<Arc<File>>,
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
+    /// The configuration's filter of calls.
+    pub seccomp: Option<Arc<super::seccomp::Filter>>,
 }
 
 /// Why a process could not be started, with the part that failed; the runtime turns it into runc's messages.
@@ -239,6 +241,9 @@ impl Container {
         };
         kernel.admit_task().map_err(other("task"))?;
         let task = Task::new(&kernel, new, None);
+        if let Some(filter) = spec.seccomp {
+            task.seccomp.set(super::seccomp::Mode::Filter(filter));
+        }
         let prepared = super::exec::prepare_first(&task, &spec.args, &spec.env, &spec.cwd);
         let loaded = match prepared {
             Ok(loaded) => loaded,

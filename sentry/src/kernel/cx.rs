@@ -48,6 +48,8 @@ pub struct OwnState {
     pub rseq: (u64, u32, u32),
     /// Told when this task lets go of the memory it borrowed (`vfork`).
     pub vfork_done: Option<Arc<super::clone::VforkDone>>,
+    /// Its seccomp mode as it last saw it.
+    pub seccomp: super::seccomp::Seen,
     /// Of the last fault, for signal frames: page-fault error bits, trap number, address.
     pub fault_err: u64,
     /// See `fault_err`.

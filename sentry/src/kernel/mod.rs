@@ -7,6 +7,7 @@
 //! | `task.rs`, `thread_group.rs`, `session.rs`, `pid.rs` | the objects others see |
 //! | `clone.rs`, `exec.rs`, `exit.rs`, `wait.rs` | birth, change, death, and who hears of it |
 //! | `signal/` | queues, sending, delivery, frames |
+//! | `seccomp/` | filters of calls: the configuration's and the guests' own |
 //! | `cred.rs`, `ns.rs`, `limits.rs`, `fd_table.rs` | what tasks hold |
 //! | `clock.rs`, `timer.rs`, `cpu.rs` | time |
 
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod ns;
 pub mod pid;
 mod run;
+pub mod seccomp;
 pub mod session;
 pub mod sigio;
 pub mod signal;

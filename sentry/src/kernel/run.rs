@@ -149,9 +149,10 @@ impl Cx {
                 kernel.clock.monotonic()
             }
         };
-        let result = match call {
-            Some(call) => (call.call)(self, args),
-            None => {
+        let result = match (self.seccomp(nr, args), call) {
+            (Some(settled), _) => settled,
+            (None, Some(call)) => (call.call)(self, args),
+            (None, None) => {
                 log::debug!("[{}] unknown system call {nr}", self.tid());
                 Err(Errno::ENOSYS)
             }

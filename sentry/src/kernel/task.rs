@@ -109,6 +109,8 @@ pub struct Task {
     pub syscalls: AtomicU64,
     /// Monotonic nanoseconds of its birth.
     pub start_ns: u64,
+    /// Which calls it may make.
+    pub seccomp: super::seccomp::Slot,
     /// CPU clocks of its host threads.
     pub cpu: super::cpu::CpuAccount,
 }
@@ -177,6 +179,7 @@ impl Task {
             in_syscall: AtomicI32::new(-1),
             syscalls: AtomicU64::new(0),
             start_ns: kernel.clock.monotonic(),
+            seccomp: super::seccomp::Slot::default(),
             cpu: super::cpu::CpuAccount::default(),
         });
         new.pid.set_task(Arc::downgrade(&task));

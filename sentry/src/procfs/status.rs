@@ -126,10 +126,13 @@ pub fn text(shared: &Proc, look: &Look, opener: Option<&Arc<Task>>) -> Result<Ve
         let _ = writeln!(s, "Cap{name}:\t{set:016x}");
     }
     let (hex, list) = cpu_lists(task.affinity.load(Ordering::Relaxed));
+    let seccomp = task.seccomp.mode();
     let _ = writeln!(
         s,
-        "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0",
-        u8::from(cred.no_new_privs)
+        "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}",
+        u8::from(cred.no_new_privs || task.seccomp.no_new_privs()),
+        seccomp.number(),
+        seccomp.filter().map_or(0, |f| f.depth)
     );
     s.push_str(
         "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n",

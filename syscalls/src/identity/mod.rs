@@ -5,6 +5,7 @@ mod gids;
 mod limits;
 mod prctl;
 mod sched;
+mod seccomp;
 mod uids;
 
 use crate::args::{Flags, UserAddr};
@@ -33,6 +34,7 @@ pub static CALLS: &[Syscall] = calls! {
     CAPGET capget(header: u64, data: u64) => caps::capget, Full;
     CAPSET capset(header: u64, data: u64) => caps::capset, Full;
     PRCTL prctl(option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) => prctl::prctl, Partial("options of hardware, tracing and scheduling cores (EINVAL)");
+    SECCOMP seccomp(operation: u32, flags: u32, args: u64) => seccomp::seccomp, Partial("user notification (EINVAL, EOPNOTSUPP)");
     GETRLIMIT getrlimit(resource: u32, limit: UserAddr<Rlimit>) => limits::getrlimit, Full;
     SETRLIMIT setrlimit(resource: u32, limit: UserAddr<Rlimit>) => limits::setrlimit, Full;
     PRLIMIT64 prlimit64(pid: i32, resource: u32, new: UserAddr<Rlimit>, old: UserAddr<Rlimit>) => limits::prlimit64, Full;

@@ -125,7 +125,8 @@ pub fn prctl(cx: &mut Cx, option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u6
         op::PR_GET_TSC => mm.write_obj(arg2, &1i32).map(|()| 0),
         op::PR_SET_TSC if arg2 == 1 => Ok(0),
         op::PR_GET_TID_ADDRESS => mm.write_obj(arg2, &cx.state.clear_child_tid).map(|()| 0),
-        op::PR_GET_SECCOMP => Ok(0),
+        op::PR_GET_SECCOMP => Ok(u64::from(cx.task().seccomp.mode().number())),
+        op::PR_SET_SECCOMP => super::seccomp::set_mode(cx, arg2, arg3),
         // Yama is not here: as on a kernel without it.
         op::PR_SET_PTRACER => Err(Errno::EINVAL),
         op::PR_GET_THP_DISABLE if arg2 == 0 && rest_zero => Ok(0),

@@ -21,6 +21,7 @@
 
 pub mod bundle;
 pub mod diff;
+pub mod docker;
 pub mod env;
 pub mod expect;
 pub mod guest;

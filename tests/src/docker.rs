@@ -1,0 +1,520 @@
+//! A dockerd of our own, with each platform as a runtime, and a tiny image.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal};
+
+use crate::process::{End, run};
+
+/// What a test ends with.
+pub type Outcome = Result<(), String>;
+
+/// The image's name.
+pub const IMAGE: &str = "tiny";
+/// What busybox is called by in it.
+const APPLETS: &[&str] = &[
+    "sh", "cat", "echo", "sleep", "id", "stty", "kill", "ps", "true", "false", "hostname", "mkdir",
+    "grep", "seq", "pwd", "ls", "mount",
+];
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why there is no Docker to test with, if so.
+pub fn missing() -> Option<String> {
+    for program in ["dockerd", "docker", "containerd", "runc"] {
+        if find(program).is_none() {
+            return Some(format!(
+                "no {program} on this machine (Debian: apt-get install docker.io)"
+            ));
+        }
+    }
+    if find("setpriv").is_none() || !busybox().exists() {
+        return Some("no setpriv, or no busybox in the test root filesystem".into());
+    }
+    None
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .map(|dir| Path::new(dir).join(program))
+    .find(|p| p.exists())
+}
+
+fn busybox() -> PathBuf {
+    crate::env::rootfs().join("bin/busybox")
+}
+
+/// The daemon.
+pub struct Daemon {
+    dir: PathBuf,
+}
+
+/// What a command of Docker's left behind.
+pub struct Ran {
+    /// Its status, if it exited.
+    pub code: Option<i32>,
+    /// What it wrote.
+    pub stdout: String,
+    /// Where it complained.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Ran {
+    /// Status, output and errors must be these.
+    pub fn is(&self, code: i32, stdout: &str, stderr: &str) -> Outcome {
+        if (self.code, self.stdout.as_str(), self.stderr.as_str()) == (Some(code), stdout, stderr) {
+            return Ok(());
+        }
+        Err(format!(
+            "status {:?}, not {code}\nstdout: {:?}\n   not: {stdout:?}\nstderr: {:?}\n   not: {stderr:?}",
+            self.code, self.stdout, self.stderr
+        ))
+    }
+    /// The status must be this.
+    pub fn code(&self, code: i32) -> Outcome {
+        if self.code == Some(code) {
+            return Ok(());
+        }
+        Err(format!(
+            "status {:?}, not {code}\n{}\n{}",
+            self.code, self.stdout, self.stderr
+        ))
+    }
+    /// Its errors must contain this.
+    pub fn says(&self, text: &str) -> Outcome {
+        if self.stderr.contains(text) {
+            return Ok(());
+        }
+        Err(format!("it does not say {text:?}:\n{}", self.stderr))
+    }
+}
+
+/// The one daemon of this process; its child, once it was started.
+static DAEMON: OnceLock<Result<Daemon, String>> = OnceLock::new();
+static CHILD: Mutex<Option<Child>> = Mutex::new(None);
+
+impl Daemon {
+    /// The daemon, started when the first test asks for it.
+    pub fn get() -> Result<&'static Daemon, String> {
+        DAEMON
+            .get_or_init(Self::start)
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    fn start() -> Result<Daemon, String> {
+        let dir = crate::env::scratch().join(format!("docker-{}", std::process::id()));
+        let io = |what: &str, e: std::io::Error| format!("{what}: {e}");
+        fs::create_dir_all(&dir).map_err(|e| io("scratch", e))?;
+        let binary = crate::env::binary()?;
+        let runtimes: serde_json::Map<_, _> = crate::env::platforms()
+            .into_iter()
+            .map(|p| {
+                let args =
+                    serde_json::json!({"path": binary, "runtimeArgs": [format!("--platform={p}")]});
+                (p, args)
+            })
+            .collect();
+        let config = serde_json::json!({"runtimes": runtimes});
+        fs::write(dir.join("daemon.json"), config.to_string()).map_err(|e| io("daemon.json", e))?;
+        let log = fs::File::create(dir.join("log")).map_err(|e| io("log", e))?;
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "TERM", "dockerd", "--config-file"])
+            .arg(dir.join("daemon.json"))
+            .arg("--data-root")
+            .arg(dir.join("data"))
+            .arg("--exec-root")
+            .arg(dir.join("exec"))
+            .arg("--pidfile")
+            .arg(dir.join("pid"))
+            .arg("--host")
+            .arg(format!("unix://{}", dir.join("sock").display()))
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().map_err(|e| io("log", e))?)
+            .stdout(log);
+        // A parent-death signal follows the thread that started the child: one that lives as long as the process.
+        let (send, receive) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let _ = send.send(command.spawn());
+            loop {
+                thread::park();
+            }
+        });
+        let child = receive
+            .recv()
+            .map_err(|e| e.to_string())?
+            .map_err(|e| io("dockerd", e))?;
+        *CHILD.lock().map_err(|e| e.to_string())? = Some(child);
+        let daemon = Daemon { dir };
+        daemon
+            .eventually("dockerd answers", || {
+                Ok(daemon.docker(&["version"])?.code == Some(0))
+            })
+            .map_err(|e| format!("{e}\n{}", daemon.log_tail()))?;
+        daemon.make_image()?;
+        Ok(daemon)
+    }
+
+    /// Ends the daemon, by its pid file, and removes what was its own.
+    pub fn stop() {
+        let Some(Ok(daemon)) = DAEMON.get() else {
+            return Self::end_child(None);
+        };
+        let pid = fs::read_to_string(daemon.dir.join("pid"))
+            .ok()
+            .and_then(|t| t.trim().parse().ok())
+            .and_then(Pid::from_raw);
+        // Containers first: what tests left behind.
+        if let Ok(left) = daemon.docker(&["ps", "-aq"]) {
+            for id in left.stdout.split_whitespace() {
+                let _ = daemon.docker(&["rm", "-f", id]);
+            }
+        }
+        Self::end_child(pid);
+        if !crate::env::keep() {
+            let _ = fs::remove_dir_all(&daemon.dir);
+        }
+    }
+
+    fn end_child(pid: Option<Pid>) {
+        let Ok(Some(mut child)) = CHILD.lock().map(|mut c| c.take()) else {
+            return;
+        };
+        let own = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.or(own) {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        eprintln!("dockerd does not end: killed");
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// busybox, and a file that is not a program.
+    fn make_image(&self) -> Outcome {
+        let root = self.dir.join("image");
+        let make = || -> std::io::Result<()> {
+            for sub in ["bin", "etc", "tmp", "proc", "dev", "sys"] {
+                fs::create_dir_all(root.join(sub))?;
+            }
+            fs::copy(busybox(), root.join("bin/busybox"))?;
+            for applet in APPLETS {
+                std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
+            }
+            fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n")?;
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))
+        };
+        make().map_err(|e| format!("image: {e}"))?;
+        let tar = self.dir.join("image.tar");
+        let status = Command::new("tar")
+            .arg("-C")
+            .arg(&root)
+            .arg("-cf")
+            .arg(&tar)
+            .arg(".")
+            .status()
+            .map_err(|e| format!("tar: {e}"))?;
+        if !status.success() {
+            return Err(format!("tar: {status}"));
+        }
+        self.docker(&["import", &tar.display().to_string(), IMAGE])?
+            .code(0)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env(
+                "DOCKER_HOST",
+                format!("unix://{}", self.dir.join("sock").display()),
+            )
+            .env("DOCKER_CONFIG", &self.dir)
+            .env("DOCKER_CLI_HINTS", "false");
+        command
+    }
+
+    /// `docker ARGS`
+    pub fn docker(&self, args: &[&str]) -> Result<Ran, String> {
+        self.docker_with_input(args, b"")
+    }
+
+    /// The same with something to read.
+    pub fn docker_with_input(&self, args: &[&str], input: &[u8]) -> Result<Ran, String> {
+        let out = run(self.command("docker").args(args), input, PATIENCE)
+            .map_err(|e| format!("docker: {e}"))?;
+        Ok(Ran {
+            code: match out.end {
+                End::Code(c) => Some(c),
+                End::Signal(_) => None,
+                End::TimedOut => return Err(format!("docker {} hangs", args.join(" "))),
+            },
+            stdout: out.text(),
+            stderr: out.errors(),
+            took: out.took,
+        })
+    }
+
+    fn run_args<'a>(platform: &'a str, options: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
+        let mut args = vec!["--runtime", platform, "--network=none"];
+        args.extend(options);
+        args.push(IMAGE);
+        args.extend(command);
+        args
+    }
+
+    /// `docker run --rm`
+    pub fn run_rm(
+        &self,
+        platform: &str,
+        options: &[&str],
+        command: &[&str],
+    ) -> Result<Ran, String> {
+        self.run_rm_with_input(platform, options, command, b"")
+    }
+
+    /// The same with something to read.
+    pub fn run_rm_with_input(
+        &self,
+        platform: &str,
+        options: &[&str],
+        command: &[&str],
+        input: &[u8],
+    ) -> Result<Ran, String> {
+        let mut args = vec!["run", "--rm"];
+        args.extend(Self::run_args(platform, options, command));
+        self.docker_with_input(&args, input)
+    }
+
+    /// `docker run -d`: its id.
+    pub fn container(
+        &self,
+        platform: &str,
+        options: &[&str],
+        command: &[&str],
+    ) -> Result<String, String> {
+        let mut args = vec!["run", "-d"];
+        args.extend(Self::run_args(platform, options, command));
+        let out = self.docker(&args)?;
+        out.code(0)?;
+        Ok(out.stdout.trim().to_owned())
+    }
+
+    /// `docker rm -f`, after which there is no such container.
+    pub fn remove(&self, id: &str) -> Outcome {
+        self.docker(&["rm", "-f", id])?.code(0)?;
+        self.docker(&["inspect", id])?.code(1)
+    }
+
+    /// `docker inspect -f FORMAT` must say this.
+    pub fn inspect(&self, id: &str, format: &str, wanted: &str) -> Outcome {
+        let got = self.docker(&["inspect", "-f", format, id])?.stdout;
+        if got.trim() == wanted {
+            Ok(())
+        } else {
+            Err(format!("{format} is {:?}, not {wanted:?}", got.trim()))
+        }
+    }
+
+    /// Waits until something holds.
+    pub fn eventually(&self, what: &str, holds: impl Fn() -> Result<bool, String>) -> Outcome {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if holds()? {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(30));
+        }
+        Err(format!("never: {what}"))
+    }
+
+    /// Waits until a container has written this.
+    pub fn wait_for_log(&self, id: &str, text: &str) -> Outcome {
+        self.eventually(&format!("the log says {text:?}"), || {
+            Ok(self.docker(&["logs", id])?.stdout.contains(text))
+        })
+    }
+
+    /// A file for a test.
+    pub fn file(&self, name: &str, text: &str) -> Result<String, String> {
+        let path = self.dir.join(name);
+        fs::write(&path, text).map_err(|e| e.to_string())?;
+        Ok(path.display().to_string())
+    }
+
+    /// The last lines of the daemon's log.
+    pub fn log_tail(&self) -> String {
+        let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        format!("-- dockerd's log --\n{}", crate::diff::tail(&text, 12))
+    }
+
+    /// `docker WORDS… REST…` (`run` gets runtime and network) on a terminal of this many rows and columns.
+    pub fn terminal(
+        &self,
+        platform: &str,
+        (rows, columns): (u16, u16),
+        words: &[&str],
+        rest: &[&str],
+    ) -> Result<Terminal, String> {
+        let (master, slave) = pty().map_err(|e| format!("pty: {e}"))?;
+        resize(&master, rows, columns)?;
+        let end = || {
+            slave
+                .try_clone()
+                .map(Stdio::from)
+                .map_err(|e| e.to_string())
+        };
+        // A session of its own, with this as its terminal: it hears of ^C and of new sizes.
+        let mut command = self.command("setsid");
+        command.args(["--ctty", "--wait", "docker"]).args(words);
+        if words.first() == Some(&"run") {
+            command.args(["--runtime", platform, "--network=none"]);
+        }
+        let child = command
+            .args(rest)
+            .stdin(end()?)
+            .stdout(end()?)
+            .stderr(end()?)
+            .spawn()
+            .map_err(|e| format!("setsid: {e}"))?;
+        Ok(Terminal {
+            master,
+            child,
+            seen: String::new(),
+        })
+    }
+}
+
+fn pty() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?;
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let slave = rustix::fs::open(name, flags, rustix::fs::Mode::empty())?;
+    Ok((master, slave))
+}
+
+fn resize(master: &OwnedFd, rows: u16, columns: u16) -> Outcome {
+    let size = rustix::termios::Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(master, size).map_err(|e| format!("window size: {e}"))
+}
+
+/// A command on a terminal, seen from the master's side.
+pub struct Terminal {
+    master: OwnedFd,
+    child: Child,
+    seen: String,
+}
+
+impl Terminal {
+    /// Changes the window's size.
+    pub fn resize(&self, rows: u16, columns: u16) -> Outcome {
+        resize(&self.master, rows, columns)
+    }
+
+    /// Types.
+    pub fn write(&self, bytes: &[u8]) -> Outcome {
+        rustix::io::write(&self.master, bytes)
+            .map_or_else(|e| Err(format!("type: {e}")), |_| Ok(()))
+    }
+
+    /// Reads until this appears; what came before it is forgotten.
+    pub fn expect(&mut self, text: &str) -> Outcome {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return Ok(());
+            }
+            if Instant::now() > end || !self.read_some() {
+                return Err(format!("never saw {text:?}, but {:?}", self.seen));
+            }
+        }
+    }
+
+    /// Reads what there is, waiting a moment; false at the end.
+    fn read_some(&mut self) -> bool {
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
+        };
+        let master = self.master.as_fd();
+        if matches!(
+            poll(&mut [PollFd::new(&master, PollFlags::IN)], Some(&moment)),
+            Ok(0)
+        ) {
+            return true;
+        }
+        let mut buf = [0; 4096];
+        match rustix::io::read(&self.master, &mut buf) {
+            Ok(n) if n > 0 => {
+                let bytes = buf.get(..n).unwrap_or_default();
+                self.seen.push_str(&String::from_utf8_lossy(bytes));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The command must end with this status.
+    pub fn ends_with(mut self, code: i32) -> Outcome {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return if status.code() == Some(code) {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "{status}, not {code}; on the terminal: {:?}",
+                        self.seen
+                    ))
+                };
+            }
+            if Instant::now() > end {
+                return Err(format!("it does not end; on the terminal: {:?}", self.seen));
+            }
+            self.read_some();
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

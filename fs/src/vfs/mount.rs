@@ -292,5 +292,12 @@ impl Drop for Mount {
             self.superblock.shrink();
             self.superblock.fs().unmounted();
         }
+        // What is mounted below goes with it, in a loop: a deep pile of mounts must not become deep recursion.
+        let mut below: Vec<_> = self.children.get_mut().drain().collect();
+        while let Some((_, mount)) = below.pop() {
+            if let Some(mut last) = Arc::into_inner(mount) {
+                below.extend(last.children.get_mut().drain());
+            }
+        }
     }
 }

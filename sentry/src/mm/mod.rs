@@ -55,8 +55,9 @@ use std::sync::{Arc, Weak};
 use sync::{Mutex, MutexGuard, level};
 use tree::SpanTree;
 
-/// `vm.max_map_count`
-pub const MAX_MAP_COUNT: usize = 65_530;
+/// `vm.max_map_count`. Below the host's default of 65,530, because an address space is a host process with some mappings of the platform's own, and a copy of
+/// one that is full to the brim could not map even its orders.
+pub const MAX_MAP_COUNT: usize = 65_000;
 
 /// The resource limits that memory calls look at, as they are when the call is made.
 #[derive(Clone, Copy, Debug)]

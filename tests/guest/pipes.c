@@ -127,6 +127,9 @@ TEST(reopened_through_proc) {
     char to[64] = "";
     readlink(path, to, 63);
     CHECK(!strncmp(to, "pipe:[", 6));
+    close(rd);
+    OK(open(path, O_WRONLY | O_NONBLOCK)); // without a name it waits for nobody
+    write(OK(open(path, O_RDWR)), "y", 1);
 }
 TEST(splice_and_tee) {
     mk(0);

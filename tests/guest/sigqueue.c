@@ -128,6 +128,21 @@ TEST(cont_discards_stops_and_resumes) {
     kill(p, SIGCONT);
     CODE(p, 1);
 }
+TEST(init_may_wait_for_what_it_blocks) {
+    CODE(CHILD({
+        OK(unshare(CLONE_NEWPID));
+        CODE(CHILD({
+            sigset_t set;
+            sigemptyset(&set);
+            sigaddset(&set, SIGUSR1);
+            kill(getpid(), SIGUSR1); // dropped: an init without a handler
+            sigprocmask(SIG_BLOCK, &set, 0);
+            ERR(sigtimedwait(&set, 0, &(struct timespec){0, 1000000}), EAGAIN);
+            kill(getpid(), SIGUSR1);
+            EQ(sigwaitinfo(&set, 0), SIGUSR1);
+        }), 0);
+    }), 0);
+}
 TEST(stop_stops_every_thread) {
     static volatile long ticks;
     int st;
@@ -168,6 +183,6 @@ TEST(sigqueueinfo_rules) {
 int main(void) {
     RUN(standard_signals_coalesce); RUN(realtime_signals_queue_in_order); RUN(queue_limit); RUN(sigsuspend); RUN(sigtimedwait);
     RUN(sigtimedwait_interrupted); RUN(signalfd_reads); RUN(signalfd_blocks_until_signal); RUN(kill_and_stop_cannot_be_blocked);
-    RUN(cont_discards_stops_and_resumes); RUN(stop_stops_every_thread); RUN(pending_is_shown_in_proc); RUN(sigqueueinfo_rules);
+    RUN(cont_discards_stops_and_resumes); RUN(init_may_wait_for_what_it_blocks); RUN(stop_stops_every_thread); RUN(pending_is_shown_in_proc); RUN(sigqueueinfo_rules);
     DONE();
 }

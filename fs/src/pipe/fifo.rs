@@ -20,7 +20,7 @@ pub fn open_fifo(pipe: &Arc<Pipe>, flags: u32) -> Result<PipeFile, Errno> {
         2 => (true, true),
         _ => return Err(Errno::EINVAL),
     };
-    if write && !read && nonblock && pipe.state.lock().readers == 0 {
+    if write && !read && nonblock && !pipe.anonymous && pipe.state.lock().readers == 0 {
         return Err(Errno::ENXIO);
     }
     let end = PipeFile::new(pipe, read, write);
@@ -33,7 +33,7 @@ pub fn open_fifo(pipe: &Arc<Pipe>, flags: u32) -> Result<PipeFile, Errno> {
     drop(state);
     // Those who wait for this side to come.
     pipe.pollee.notify(Events::READ | Events::WRITE);
-    if alone {
+    if alone && !pipe.anonymous {
         let field = if nonblock {
             &end.no_hup_at
         } else {

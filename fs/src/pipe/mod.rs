@@ -55,11 +55,17 @@ struct State {
 pub struct Pipe {
     state: Mutex<State>,
     pollee: Pollee,
+    /// Has no name: an open through `/proc/PID/fd` waits for nobody.
+    anonymous: bool,
 }
 
 impl Pipe {
-    /// An empty pipe without ends, accounted to the caller's user.
+    /// An empty pipe without ends, for a FIFO, accounted to the caller's user.
     pub fn new(cred: &Cred) -> Arc<Self> {
+        Self::make(cred, false)
+    }
+
+    fn make(cred: &Cred, anonymous: bool) -> Arc<Self> {
         let (charge, slots) = Charge::new(cred, DEFAULT_SLOTS);
         let state = State {
             buffer: Buffer::new(slots),
@@ -72,6 +78,7 @@ impl Pipe {
         Arc::new(Self {
             state: Mutex::new(state),
             pollee: Pollee::new(),
+            anonymous,
         })
     }
 
@@ -394,9 +401,11 @@ impl FileOps for PipeFile {
 
 /// `pipe2(2)`: the reading and the writing end. `flags`: `O_NONBLOCK`, `O_DIRECT`.
 pub fn pair(caller: &dyn Caller, flags: u32) -> Result<(Arc<File>, Arc<File>), Errno> {
-    let pipe = Pipe::new(&caller.cred());
+    let pipe = Pipe::make(&caller.cred(), true);
     let path = anon::pipe(caller);
     let inode = path.inode().clone();
+    // Whoever opens the inode again, through /proc, meets this pipe.
+    let _ = inode.vnode().fifo.set(pipe.clone());
     let (read_end, write_end) = (
         PipeFile::new(&pipe, true, false),
         PipeFile::new(&pipe, false, true),

@@ -132,8 +132,9 @@ fn notify(
             if Arc::ptr_eq(&session.id, group.pid()) {
                 tty = session.tty();
             }
-            collect_orphaned_groups(group, &mut hang_up);
+            let children = group.children();
             reparent_children(&kernel, group, &mut orphans_to_signal);
+            collect_orphaned_groups(group, &children, &mut hang_up);
             if group.pid().is_init() {
                 end_pid_namespace(group);
             }
@@ -165,8 +166,13 @@ fn notify(
     }
 }
 
-/// Groups of which this process was the last link to the session: stopped ones are hung up (`kill_orphaned_pgrp`).
-fn collect_orphaned_groups(group: &Arc<ThreadGroup>, out: &mut Vec<Arc<ProcessGroup>>) {
+/// Groups of which this process was the last link to the session: stopped ones are hung up (`kill_orphaned_pgrp`). Its children have new parents already,
+/// which may be such a link in turn.
+fn collect_orphaned_groups(
+    group: &Arc<ThreadGroup>,
+    children: &[Arc<ThreadGroup>],
+    out: &mut Vec<Arc<ProcessGroup>>,
+) {
     let own = group.process_group();
     let mut check = |pgrp: Arc<ProcessGroup>| {
         if pgrp.is_orphaned_without(Some(group))
@@ -182,7 +188,7 @@ fn collect_orphaned_groups(group: &Arc<ThreadGroup>, out: &mut Vec<Arc<ProcessGr
     }) {
         check(own.clone());
     }
-    for child in group.children() {
+    for child in children {
         let pgrp = child.process_group();
         if !Arc::ptr_eq(&pgrp, &own) && Arc::ptr_eq(&pgrp.session, &own.session) {
             check(pgrp);

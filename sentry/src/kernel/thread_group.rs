@@ -61,6 +61,8 @@ pub struct GroupSignals {
     pub exec: Option<Arc<Task>>,
     /// Job control.
     pub stop: StopState,
+    /// A thread has taken a stop signal and is about to act on it; `SIGCONT` takes that back (`JOBCTL_STOP_DEQUEUED`).
+    pub stop_taken: bool,
     /// A stop that `wait4(WUNTRACED)` has yet to report.
     pub stop_unreported: bool,
     /// A continue that `wait4(WCONTINUED)` has yet to report.
@@ -175,6 +177,7 @@ impl ThreadGroup {
                 stop: StopState::Running,
                 stop_unreported: false,
                 continue_unreported: false,
+                stop_taken: false,
             }),
             handlers: RwLock::new(handlers),
             limits,

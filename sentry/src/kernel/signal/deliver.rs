@@ -104,6 +104,7 @@ impl Cx {
                     continue;
                 }
                 DefaultAction::Stop => {
+                    state.stop_taken = true;
                     drop(state);
                     self.trace_signal(&info);
                     if signal != Signal::SIGSTOP && group.process_group().is_orphaned() {
@@ -141,7 +142,8 @@ impl Cx {
         let group = self.task().group();
         let tasks = group.tasks();
         let mut state = group.signals.lock();
-        if state.exiting.is_some() || state.stop != StopState::Running {
+        let taken_back = !std::mem::take(&mut state.stop_taken);
+        if taken_back || state.exiting.is_some() || state.stop != StopState::Running {
             return;
         }
         state.stop = StopState::Stopping(signal);

@@ -89,6 +89,7 @@ impl ThreadGroup {
         };
         if signal == Signal::SIGCONT {
             discard(group, SigSet::STOP);
+            group.stop_taken = false;
             match group.stop {
                 StopState::Running => {}
                 StopState::Stopping(_) => group.stop = StopState::Running,
@@ -115,6 +116,17 @@ impl ThreadGroup {
         signal: Signal,
         info: &SigInfo,
     ) -> bool {
+        // A blocked signal is kept, ignored or not: the disposition may change before it is unblocked, and sigwait takes it even from an init.
+        let blocked = match target {
+            Some(task) => task.signals.lock().blocked.contains(signal),
+            None => tasks
+                .iter()
+                .find(|t| t.is_leader())
+                .is_some_and(|t| t.signals.lock().blocked.contains(signal)),
+        };
+        if blocked {
+            return false;
+        }
         let handlers = self.handlers();
         // SIGKILL and SIGSTOP from outside the namespace (the runtime) reach an init; nothing else does without a handler.
         if self.is_ns_init()
@@ -123,15 +135,7 @@ impl ThreadGroup {
         {
             return true;
         }
-        let blocked = match target {
-            Some(task) => task.signals.lock().blocked.contains(signal),
-            None => tasks
-                .iter()
-                .find(|t| t.is_leader())
-                .is_some_and(|t| t.signals.lock().blocked.contains(signal)),
-        };
-        // A blocked signal is kept even if ignored: the disposition may change before it is unblocked.
-        !blocked && handlers.ignores(signal)
+        handlers.ignores(signal)
     }
 
     fn queue(
@@ -164,6 +168,10 @@ impl ThreadGroup {
             return Sent::Dropped;
         }
         self.signal_observers(tasks);
+        // A stopped group takes nothing until it is continued, not even what would end it (`wants_signal`).
+        if matches!(group.stop, StopState::Stopped(_)) && signal != Signal::SIGKILL {
+            return Sent::Queued;
+        }
         let taker = match target {
             Some(task) => tasks
                 .iter()

@@ -17,7 +17,26 @@ pub fn outputs(host: &Output, guest: &Output) -> Option<String> {
             host.end, guest.end, guest.took
         );
     }
-    report.push_str(&lines(&host.text(), &guest.text()));
+    let differ = lines(&host.text(), &guest.text());
+    if differ.is_empty() && host.stdout != guest.stdout {
+        // In what makes a line's end, or in bytes that are no text.
+        let at = host
+            .stdout
+            .iter()
+            .zip(&guest.stdout)
+            .take_while(|(a, b)| a == b)
+            .count();
+        let around = |all: &[u8]| {
+            let (start, end) = (at.saturating_sub(40), (at + 20).min(all.len()));
+            all.get(start..end)
+                .unwrap_or_default()
+                .escape_ascii()
+                .to_string()
+        };
+        let (left, right) = (around(&host.stdout), around(&guest.stdout));
+        let _ = writeln!(report, "- byte {at}: {left}\n+ byte {at}: {right}");
+    }
+    report.push_str(&differ);
     if !guest.stderr.is_empty() {
         let _ = writeln!(report, "sandbox's stderr:\n{}", tail(&guest.errors(), 30));
     }

@@ -257,7 +257,8 @@ pub fn open_new(caller: &dyn Caller, at: Path, flags: u32) -> Result<Arc<File>, 
         inode.vnode().get_write()?;
     }
     let opened = match kind {
-        _ if inode.opens_itself() => inode.clone().open(caller, flags & !NOT_KEPT),
+        // A terminal looks at O_NOCTTY too.
+        _ if inode.opens_itself() => inode.clone().open(caller, flags),
         NodeKind::Fifo => crate::pipe::open_in_slot(&inode.vnode().fifo, caller, flags)
             .map(|end| Box::new(end) as Box<dyn FileOps>),
         NodeKind::CharDevice(rdev) => super::devices().open(caller, &at, false, rdev, flags),

@@ -113,12 +113,12 @@ impl DevPts {
 
     /// `open("/dev/ptmx")`: a new pair's controlling end.
     fn open_master(&self, caller: &dyn Caller) -> Result<Box<dyn FileOps>, Errno> {
+        let cred = caller.cred();
         let mut nodes = self.nodes.lock();
         let index = (0..MAX)
             .find(|i| !nodes.contains_key(i))
             .ok_or(Errno::ENOSPC)?;
         let tty = Tty::new(Some(index), None, Winsize::default());
-        let cred = caller.cred();
         let owner = (cred.fsuid, self.gid.unwrap_or(cred.fsgid));
         let rdev = crate::kernel::ControllingTty::rdev(&*tty);
         let node = self.node(
@@ -230,6 +230,9 @@ impl Inode for Node {
         }
         let found: Arc<dyn Inode> = fs.nodes.lock().get(&index).cloned().ok_or(Errno::ENOENT)?;
         Ok(found)
+    }
+    fn opens_itself(&self) -> bool {
+        true
     }
     fn open(self: Arc<Self>, caller: &dyn Caller, flags: u32) -> Result<Box<dyn FileOps>, Errno> {
         let fs = self.fs.upgrade().ok_or(Errno::EIO)?;

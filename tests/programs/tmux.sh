@@ -14,5 +14,5 @@ t send-keys -t s 'sleep 100' Enter; sleep 0.3; t send-keys -t s C-z; until_seen 
 t send-keys -t s 'bg' Enter 'kill %1; wait; echo gone' Enter; until_seen '^gone'
 t send-keys -t s 'sleep 100' Enter; sleep 0.3; t send-keys -t s C-c; t send-keys -t s 'echo status $?' Enter; until_seen 'status 130'
 t send-keys -t s 'cat' Enter; sleep 0.2; t send-keys -t s 'typed' Enter C-d; t send-keys -t s 'tty | cut -c1-8' Enter; until_seen '^/dev/pts'
-t split-window -t s 'sleep 30'; t list-panes -t s | wc -l; t new-window -t s 'sleep 30'; t list-windows -t s | wc -l
+t split-window -t s: 'sleep 30'; t list-panes -t s: | wc -l; t new-window -t s: 'sleep 30'; t list-windows -t s | wc -l
 t kill-server; sleep 0.2; t ls 2>&1 | grep -c 'no server\|error connecting'; echo end

@@ -33,9 +33,11 @@ pub mod stub;
 mod workers;
 
 pub use memory_file::MemoryFile;
+pub use placement::{Mask as CpuSet, all as processors};
 pub use probe::{Finding, HostCall, SENTRY_CALLS, probe, self_test};
 pub use registers::Registers;
 pub use stub::raw::{current_cpu, rdtsc};
+pub use stub::thread_cpu_time;
 
 bitflags::bitflags! {
     /// What guest code may do with a page (mprotect(2)).
@@ -189,6 +191,19 @@ pub fn filters() -> &'static [&'static stub::FilterSpec] {
     &[&stub::HELPER, &stub::GUEST]
 }
 
+/// What the host counted of an address space since it was made, as getrusage(2) has it; the platform's own share is in it.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostUsage {
+    /// The most pages that were ever resident at once, about: the host counts in batches.
+    pub peak_rss: u64,
+    /// Page faults that needed no input.
+    pub minor_faults: u64,
+    /// Page faults that did.
+    pub major_faults: u64,
+    /// How often a thread lost its processor to another.
+    pub preemptions: u64,
+}
+
 /// What a sandbox runs on.
 pub trait Platform: Send + Sync {
     /// `"ptrace"`, `"systrap"`, `"kvm"`.
@@ -260,9 +275,8 @@ pub trait AddressSpace: Send + Sync {
     fn mincore(&self, start: u64, len: u64, resident: &mut [u8]) -> Result<()>;
     /// How many pages of the given mapped ranges are resident.
     fn rss(&self, mapped: &[Range<u64>]) -> u64;
-    /// The most pages that were ever resident at once, about: the host counts in batches, and a few of the
-    /// platform's own count too. One question to the host, however much is mapped.
-    fn peak_rss(&self) -> u64;
+    /// What the host has counted of it. One question, however much is mapped.
+    fn usage(&self) -> HostUsage;
     /// Processor time that guest code in this address space has used, in nanoseconds.
     fn cpu_time(&self) -> u64;
 
@@ -305,6 +319,9 @@ pub trait Context: Send {
     fn set_fp_state(&mut self, image: &[u8]) -> Result<()>;
     /// The state a program starts with.
     fn reset_fp_state(&mut self);
+    /// The processors that the guest thread may run on, and its sentry thread with it; `EINVAL` if the host lets it on none of them. A new context's
+    /// thread may run on all [`processors`].
+    fn set_affinity(&mut self, cpus: &CpuSet) -> Result<()>;
     /// A handle with which any thread can end this context's current or next switch.
     fn interrupter(&self) -> Interrupter;
 }

@@ -445,8 +445,11 @@ impl AddressSpace for MockAddressSpace {
         mapped.iter().map(in_range).sum()
     }
 
-    fn peak_rss(&self) -> u64 {
-        self.pages.lock().len() as u64
+    fn usage(&self) -> crate::HostUsage {
+        crate::HostUsage {
+            peak_rss: self.pages.lock().len() as u64,
+            ..crate::HostUsage::default()
+        }
     }
 
     fn cpu_time(&self) -> u64 {
@@ -510,6 +513,9 @@ impl Context for MockContext {
     }
     fn reset_fp_state(&mut self) {
         self.fp.fill(0);
+    }
+    fn set_affinity(&mut self, _cpus: &crate::CpuSet) -> Result<()> {
+        Ok(())
     }
     fn interrupter(&self) -> Interrupter {
         Interrupter::new(self.interrupt.clone())

@@ -33,14 +33,17 @@ struct Here {
     leave: Cell<u32>,
     /// Only threads of tasks are bound.
     task: Cell<bool>,
+    /// Where its task may run; empty for anywhere.
+    allowed: Cell<Mask>,
 }
 
 sync::per_thread! {
-    static HERE: Here = Here { cpu: Cell::new(ANYWHERE), since: Cell::new(0), leave: Cell::new(0), task: Cell::new(false) };
+    static HERE: Here = Here { cpu: Cell::new(ANYWHERE), since: Cell::new(0), leave: Cell::new(0), task: Cell::new(false), allowed: Cell::new(NOWHERE) };
 }
 
-/// The processors that the sandbox may use: one bit each, as sched_setaffinity(2) takes them.
+/// Processors: one bit each, as sched_setaffinity(2) takes them.
 pub type Mask = [u64; 16];
+const NOWHERE: Mask = [0; 16];
 
 /// The processors that are there to choose from.
 pub fn all() -> &'static Mask {
@@ -65,11 +68,11 @@ fn useful() -> bool {
     all().iter().map(|word| word.count_ones()).sum::<u32>() > 1
 }
 
-/// Binds a thread (0: the calling one) or lets it go.
-fn bind(tid: i32, cpu: u32) -> bool {
-    let mut mask: Mask = [0; 16];
+/// Binds a thread (0: the calling one) to a processor, or lets it go to those allowed.
+fn bind(tid: i32, cpu: u32, allowed: &Mask) -> bool {
+    let mut mask: Mask = NOWHERE;
     let mask = if cpu == ANYWHERE {
-        all()
+        if *allowed == NOWHERE { all() } else { allowed }
     } else if let Some(word) = mask.get_mut(cpu as usize / 64) {
         *word = 1 << (cpu % 64);
         &mask
@@ -99,6 +102,10 @@ pub fn enter() {
 pub fn leave() {
     HERE.with(|here| {
         here.task.set(false);
+        if here.allowed.replace(NOWHERE) != NOWHERE {
+            // Bound or not, it was not free.
+            here.cpu.set(0);
+        }
         let_go(here, 0);
     });
 }
@@ -119,7 +126,7 @@ fn due(here: &Here) -> u32 {
         here.leave.set(here.leave.get() - 1);
     } else if here.task.get() && useful() {
         let cpu = current_cpu();
-        if bind(0, cpu) {
+        if bind(0, cpu, &NOWHERE) {
             here.cpu.set(cpu);
             here.since.set(rdtsc());
         } else {
@@ -131,7 +138,7 @@ fn due(here: &Here) -> u32 {
 
 fn let_go(here: &Here, leave: u32) {
     if here.cpu.get() != ANYWHERE {
-        bind(0, ANYWHERE);
+        bind(0, ANYWHERE, &here.allowed.get());
         here.cpu.set(ANYWHERE);
     }
     here.leave.set(leave);
@@ -139,13 +146,14 @@ fn let_go(here: &Here, leave: u32) {
 
 /// Starts something that inherits where the calling thread may run, which shall be anywhere.
 pub fn anywhere<R>(body: impl FnOnce() -> R) -> R {
-    let bound = here();
-    if bound.is_some() {
-        bind(0, ANYWHERE);
+    let (cpu, allowed) = HERE.with(|here| (here.cpu.get(), here.allowed.get()));
+    let bound = cpu != ANYWHERE || allowed != NOWHERE;
+    if bound {
+        bind(0, ANYWHERE, &NOWHERE);
     }
     let result = body();
-    if let Some(cpu) = bound {
-        bind(0, cpu);
+    if bound {
+        bind(0, cpu, &allowed);
     }
     result
 }
@@ -160,7 +168,7 @@ impl Helper {
         if let Some(cpu) = here()
             && self.0 != Some(cpu)
         {
-            bind(tid, cpu);
+            bind(tid, cpu, &NOWHERE);
             self.0 = Some(cpu);
         }
     }
@@ -184,6 +192,8 @@ pub struct Guest {
     gone: AtomicBool,
     /// `turns` at the balancer's last look. Its own.
     seen: AtomicU32,
+    /// Where it may run; empty for anywhere. Held while it is let go.
+    allowed: sync::Mutex<Mask>,
 }
 
 impl Guest {
@@ -198,10 +208,11 @@ impl Guest {
             freed: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             seen: AtomicU32::new(0),
+            allowed: sync::Mutex::new(NOWHERE),
         };
         let cpu = HERE.with(due);
         // Where it was bound is unknown: it inherited that.
-        bind(tid, cpu);
+        bind(tid, cpu, &NOWHERE);
         guest.cpu.store(cpu, Relaxed);
         let guest = Arc::new(guest);
         if useful() {
@@ -217,7 +228,7 @@ impl Guest {
         }
         let cpu = HERE.with(due);
         if cpu != self.cpu.load(Relaxed) {
-            bind(self.tid, cpu);
+            bind(self.tid, cpu, &self.allowed.lock());
             self.cpu.store(cpu, Relaxed);
         }
         self.turns
@@ -226,6 +237,22 @@ impl Guest {
         if cpu != ANYWHERE && balancer.asleep.load(SeqCst) {
             balancer.wake();
         }
+    }
+
+    /// It, and the calling thread with it, may run on these processors only. `false` if the host has none of them.
+    pub fn restrict(&self, cpus: &Mask) -> bool {
+        let mut allowed = self.allowed.lock();
+        if !bind(0, ANYWHERE, cpus) || !bind(self.tid, ANYWHERE, cpus) {
+            return false;
+        }
+        *allowed = if cpus == all() { NOWHERE } else { *cpus };
+        self.cpu.store(ANYWHERE, Relaxed);
+        HERE.with(|here| {
+            here.allowed.set(*allowed);
+            here.cpu.set(ANYWHERE);
+            here.leave.set(0);
+        });
+        true
     }
 
     /// After it has stopped.
@@ -245,10 +272,11 @@ impl Guest {
         }
         let turns = self.turns.load(Relaxed);
         let moved = self.seen.swap(turns, Relaxed) != turns;
+        let allowed = self.allowed.lock();
         if !moved && self.running.load(SeqCst) {
             self.cpu.store(ANYWHERE, Relaxed);
             self.freed.store(true, SeqCst);
-            bind(self.tid, ANYWHERE);
+            bind(self.tid, ANYWHERE, &allowed);
             return false;
         }
         moved
@@ -258,7 +286,7 @@ impl Guest {
 /// See the module.
 pub struct Balancer {
     asleep: AtomicBool,
-    guests: sync::Mutex<Guests>,
+    guests: sync::Mutex<Guests, { sync::level::PLATFORM }>,
     changed: sync::Condvar,
 }
 

@@ -410,7 +410,7 @@ fn residence_and_advice() {
             len: 0x40_0000,
         }])
         .unwrap();
-    let peak = space.peak_rss();
+    let peak = space.usage().peak_rss;
     assert!((512..2048).contains(&peak), "{peak}");
     // More ranges than fit one page of orders, and more pages than fit the vector.
     let apart: Vec<_> = (0..100u64)

@@ -1,6 +1,6 @@
 //! What the guest is told of the machine, from the host's own calls.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+pub use platform::{CpuSet, processors};
 
 /// `uname -r`: the Linux whose behaviour the calls follow.
 pub const RELEASE: &str = "6.12.0";
@@ -25,19 +25,10 @@ pub fn memory() -> Memory {
     }
 }
 
-/// Processors that the sandbox may use; at least 1.
+/// How many [`processors`] the sandbox may use; at least 1.
 pub fn cpus() -> u32 {
-    static KNOWN: AtomicU32 = AtomicU32::new(0);
-    match KNOWN.load(Ordering::Relaxed) {
-        0 => {
-            let count = rustix::thread::sched_getaffinity(None)
-                .map_or(1, |set| set.count())
-                .max(1);
-            KNOWN.store(count, Ordering::Relaxed);
-            count
-        }
-        known => known,
-    }
+    let bits = processors().iter().map(|word| word.count_ones());
+    bits.fold(0, u32::saturating_add).max(1)
 }
 
 /// The processor this thread runs on.

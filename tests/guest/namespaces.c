@@ -105,6 +105,17 @@ TEST(setns_uts) {
         ERR(setns(f, CLONE_NEWIPC), EINVAL);
     }), 0);
 }
+TEST(setns_other_files) {
+    CODE(CHILD({
+        int own = OK(open("/proc/self/ns/pid", O_RDONLY));
+        OK(unshare(CLONE_NEWPID));
+        OK(setns(own, 0));
+        CODE(CHILD(_exit(getpid() == 1)), 0);
+    }), 0);
+    ERR(setns(OK(open("/proc/self/ns/user", O_RDONLY)), 0), EINVAL);
+    ERR(setns(OK(open("/dev/null", O_RDONLY)), 0), EINVAL);
+    CODE(CHILD({ int f = OK(open("/proc/self/ns/uts", O_RDONLY)); OK(setuid(1234)); ERR(setns(f, 0), EPERM); }), 0);
+}
 TEST(unshare_files_and_fs) {
     static int f;
     f = OK(open("/dev/null", O_RDONLY));
@@ -143,7 +154,7 @@ TEST(pivot_root) {
 }
 int main(void) {
     RUN(uname_and_hostname); RUN(unshare_uts); RUN(unshare_ipc); RUN(unshare_mount); RUN(pid_namespace); RUN(pid_namespace_dies_with_init);
-    RUN(init_is_not_killed_by_its_own); RUN(ns_links); RUN(setns_uts); RUN(unshare_files_and_fs); RUN(chroot_changes_the_root);
+    RUN(init_is_not_killed_by_its_own); RUN(ns_links); RUN(setns_uts); RUN(setns_other_files); RUN(unshare_files_and_fs); RUN(chroot_changes_the_root);
     RUN(pivot_root);
     DONE();
 }

@@ -73,9 +73,19 @@ TEST(stack) {
     CODE(CHILD(deep(60)), 0);
     KILLED(CHILD(deep(2000)), SIGSEGV);
 }
+static int told[2];
+static void warned(int s) { write(told[1], "x", 1); }
 TEST(cpu) {
-    int st = t_wait(CHILD({ lim(RLIMIT_CPU, 1, 2); signal(SIGXCPU, SIG_IGN); for (;;) {} }));
-    CHECK(WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL);
+    char b[9];
+    OK(pipe(told));
+    KILLED(CHILD({ lim(RLIMIT_CPU, 1, 2); signal(SIGXCPU, warned); for (;;) {} }), SIGKILL);
+    close(told[1]);
+    EQ(read(told[0], b, sizeof b), 1);
+}
+TEST(cpu_of_a_child_starts_at_zero) {
+    lim(RLIMIT_CPU, 1, 1);
+    CODE(CHILD({ struct timespec t; do clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); while (t.tv_nsec < 400000000); }), 0);
+    CODE(CHILD({ struct timespec t; do clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); while (t.tv_nsec < 700000000); }), 0);
 }
 TEST(nproc) {
     OK(syscall(SYS_setresuid, 54321, 54321, 54321));
@@ -125,7 +135,7 @@ TEST(inherited) {
     CODE(CHILD(execl("/bin/sh", "sh", "-c", "[ $(ulimit -n) = 77 ] && [ $(ulimit -Hn) = 88 ]", (char *)0)), 0);
 }
 int main(void) {
-    RUN(get_set_rules); RUN(prlimit_of_another); RUN(nofile); RUN(fsize); RUN(address_space); RUN(data); RUN(stack); RUN(cpu); RUN(nproc);
+    RUN(get_set_rules); RUN(prlimit_of_another); RUN(nofile); RUN(fsize); RUN(address_space); RUN(data); RUN(stack); RUN(cpu); RUN(cpu_of_a_child_starts_at_zero); RUN(nproc);
     RUN(memlock); RUN(nice); RUN(proc_limits); RUN(inherited);
     DONE();
 }

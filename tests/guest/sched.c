@@ -19,6 +19,86 @@ TEST(affinity) {
     ERR(sched_getaffinity(4000000, sizeof s, &s), ESRCH);
     ERR(syscall(SYS_sched_getaffinity, 0, 8, 0), EFAULT);
 }
+static volatile int at, done, tid;
+static void *runs(void *x) {
+    tid = syscall(SYS_gettid);
+    while (!done) at = sched_getcpu();
+    return 0;
+}
+TEST(affinity_of_another_thread) {
+    cpu_set_t s, old;
+    pthread_t t;
+    OK(sched_getaffinity(0, sizeof old, &old));
+    CHECK(!pthread_create(&t, 0, runs, 0));
+    while (!tid) sched_yield();
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &old)) continue;
+        CPU_ZERO(&s);
+        CPU_SET(cpu, &s);
+        OK(sched_setaffinity(tid, sizeof s, &s));
+        while (at != cpu) sched_yield();
+        for (int i = 0; i < 1000; i++) EQ(at, cpu);
+    }
+    done = 1;
+    pthread_join(t, 0);
+}
+static double used(clockid_t c) { struct timespec t; OK(clock_gettime(c, &t)); return t.tv_sec + t.tv_nsec / 1e9; }
+static void *sleeps(void *x) { pause(); return 0; }
+static void *computes(void *x) { while (used(CLOCK_THREAD_CPUTIME_ID) < 0.1) for (volatile int i = 0; i < 100000; i++) {} return 0; }
+TEST(threads_have_clocks_of_their_own) {
+    pthread_t a, b;
+    clockid_t slept;
+    pthread_create(&a, 0, sleeps, 0);
+    CHECK(!pthread_getcpuclockid(a, &slept));
+    pthread_create(&b, 0, computes, 0);
+    pthread_join(b, 0);
+    CHECK(used(slept) < 0.05);
+    CHECK(used(CLOCK_THREAD_CPUTIME_ID) < 0.05);
+    CHECK(used(CLOCK_PROCESS_CPUTIME_ID) >= 0.1);
+    struct rusage u;
+    OK(getrusage(RUSAGE_THREAD, &u));
+    CHECK(u.ru_utime.tv_sec == 0 && u.ru_utime.tv_usec < 50000);
+}
+TEST(times_survive_exec_and_are_handed_up) {
+    struct rusage u;
+    CODE(CHILD({ while (used(CLOCK_PROCESS_CPUTIME_ID) < 0.1) {} execl("/bin/true", "true", (char *)0); }), 0);
+    OK(getrusage(RUSAGE_CHILDREN, &u));
+    GE(u.ru_utime.tv_usec + u.ru_stime.tv_usec + (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000, 100000);
+    GE(u.ru_minflt, 10);
+}
+TEST(switches_are_counted) {
+    struct rusage u;
+    for (int i = 0; i < 5; i++) t_sleep(1);
+    OK(getrusage(RUSAGE_SELF, &u));
+    GE(u.ru_nvcsw, 5);
+    long before, after;
+    EQ(sscanf(strstr(t_get("/proc/stat"), "\nctxt "), "\nctxt %ld", &before), 1);
+    for (int i = 0; i < 5; i++) t_sleep(1);
+    EQ(sscanf(strstr(t_get("/proc/stat"), "\nctxt "), "\nctxt %ld", &after), 1);
+    GE(after - before, 5);
+}
+static volatile int rang;
+static void ring(int s) { rang = s; }
+TEST(timers_of_processor_time) {
+    struct itimerval v = {.it_value = {.tv_usec = 20000}};
+    signal(SIGVTALRM, ring);
+    signal(SIGPROF, ring);
+    OK(setitimer(ITIMER_VIRTUAL, &v, 0));
+    double from = used(CLOCK_PROCESS_CPUTIME_ID);
+    while (rang != SIGVTALRM) {}
+    CHECK(used(CLOCK_PROCESS_CPUTIME_ID) - from >= 0.015);
+    OK(setitimer(ITIMER_PROF, &v, 0));
+    while (rang != SIGPROF) {}
+    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct itimerspec s = {.it_value = {.tv_nsec = 20000000}};
+    timer_t t;
+    signal(SIGUSR1, ring);
+    OK(timer_create(CLOCK_THREAD_CPUTIME_ID, &e, &t));
+    OK(timer_settime(t, 0, &s, 0));
+    from = used(CLOCK_THREAD_CPUTIME_ID);
+    while (rang != SIGUSR1) {}
+    CHECK(used(CLOCK_THREAD_CPUTIME_ID) - from >= 0.015);
+}
 TEST(policies) {
     struct sched_param p = {0};
     EQ(sched_getscheduler(0), SCHED_OTHER);
@@ -133,7 +213,8 @@ TEST(ioprio) {
 }
 int main(int c, char **v) {
     if (c == 2) { long r = (long)rseq_thread(0); if (r) printf("rseq: %ld\n", r); return r != 0; }
-    RUN(affinity); RUN(policies); RUN(sched_attr); RUN(rusage_and_times); RUN(sysinfo_is_plausible); RUN(getcpu_call); RUN(membarrier);
+    RUN(affinity); RUN(affinity_of_another_thread); RUN(threads_have_clocks_of_their_own); RUN(times_survive_exec_and_are_handed_up);
+    RUN(switches_are_counted); RUN(timers_of_processor_time); RUN(policies); RUN(sched_attr); RUN(rusage_and_times); RUN(sysinfo_is_plausible); RUN(getcpu_call); RUN(membarrier);
     RUN(rseq_errors); RUN(rseq_unregistered_thread); RUN(getpriority_groups); RUN(loadavg_and_uptime); RUN(ioprio);
     DONE();
 }

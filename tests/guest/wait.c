@@ -106,7 +106,8 @@ TEST(nocldwait_reaps) {
 TEST(rusage_of_child) {
     struct rusage u;
     int st;
-    pid_t p = CHILD({ double t = t_now(); while (t_now() - t < 0.1) {} });
+    struct timespec t;
+    pid_t p = CHILD({ do clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); while (t.tv_nsec < 100000000); });
     EQ(wait4(p, &st, 0, &u), p);
     GE(u.ru_utime.tv_sec * 1000000 + u.ru_utime.tv_usec + u.ru_stime.tv_sec * 1000000 + u.ru_stime.tv_usec, 30000);
     GE(u.ru_maxrss, 1);

@@ -6,7 +6,7 @@ use crate::Caller;
 use crate::file::File;
 use crate::inode::{Inode, NodeKind};
 use crate::vfs::perm::Owner;
-use crate::vfs::{Dentry, Mount, MountFlags, Path, open_new};
+use crate::vfs::{Dentry, Mount, MountFlags, Path};
 use abi::Errno;
 use abi::fcntl::{MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL, OpenFlags, Seals};
 use std::sync::Arc;
@@ -54,11 +54,18 @@ pub fn memfd(
             exec | Seals::F_SEAL_SEAL
         });
     }
-    open_new(
+    open_uncounted(
         caller,
         path,
         (OpenFlags::O_RDWR | OpenFlags::O_LARGEFILE).bits(),
     )
+}
+
+/// Its maker does not count as a writer (`alloc_file_pseudo`): the program that it wrote can be run while it holds the descriptor.
+fn open_uncounted(caller: &dyn Caller, path: Path, flags: u32) -> Result<Arc<File>, Errno> {
+    let inode = path.inode().clone();
+    let ops = inode.clone().open(caller, flags)?;
+    Ok(File::new(ops, path, inode, flags))
 }
 
 /// A file of `size` bytes for memory that processes share: `dev/zero` for `MAP_SHARED|MAP_ANONYMOUS`, `SYSV00000000` for shmget(2).
@@ -76,7 +83,7 @@ pub fn unnamed(
         ..crate::SetAttr::default()
     };
     path.inode().set_attr(caller, &set)?;
-    open_new(
+    open_uncounted(
         caller,
         path,
         (OpenFlags::O_RDWR | OpenFlags::O_LARGEFILE).bits(),

@@ -273,6 +273,14 @@ impl crate::Context for Context {
         let _ = xstate::reset(self.tracee);
     }
 
+    fn set_affinity(&mut self, cpus: &crate::CpuSet) -> Result<()> {
+        if self.dead || self.guest.restrict(cpus) {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
     fn interrupter(&self) -> Interrupter {
         Interrupter::new(self.interruption.clone())
     }

@@ -187,8 +187,8 @@ impl crate::AddressSpace for AddressSpace {
         stub::resident(self.process(), mapped)
     }
 
-    fn peak_rss(&self) -> u64 {
-        stub::peak_rss(self.process()).unwrap_or(0)
+    fn usage(&self) -> crate::HostUsage {
+        stub::usage(self.process()).unwrap_or_default()
     }
 
     fn cpu_time(&self) -> u64 {

@@ -25,8 +25,9 @@ pub use filter::{Action, FilterSpec, GUEST, HELPER, Rule, When};
 pub use zygote::HostVdso;
 
 pub(crate) use layout::{TASK_END, USER};
+pub use memory::thread_cpu_time;
 pub(crate) use memory::{cpu_time, read, write};
-pub(crate) use orders::{apply, mincore, peak_rss, resident};
+pub(crate) use orders::{apply, mincore, resident, usage};
 pub(crate) use pool::Pool;
 pub(crate) use process::{Process, Thread, errno};
 pub(crate) use text::{exit as exit_pc, parked as parked_pc};

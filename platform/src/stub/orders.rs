@@ -8,7 +8,7 @@ use abi::{Errno, PAGE_SIZE, Result};
 use super::layout::{DONATED_FD, MAX_ENTRIES, USER, VECTOR, VECTOR_LEN};
 use super::order_book::Entry;
 use super::process::{MAX_DONATED, Process};
-use crate::{Backing, MapHint, MemoryFile, Order, Prot};
+use crate::{Backing, HostUsage, MapHint, MemoryFile, Order, Prot};
 
 /// A range of whole pages that is the guest's.
 fn range(start: u64, len: u64) -> Result<()> {
@@ -355,18 +355,26 @@ pub fn resident(process: &Process, mapped: &[Range<u64>]) -> u64 {
     pages
 }
 
-/// The peak of resident pages, as getrusage(2) has it.
-pub fn peak_rss(process: &Process) -> Result<u64> {
-    let mut usage = [0; 40];
+/// What getrusage(2) says of it. It passes through memory that a guest thread may write: whatever that makes of it, the numbers stay small
+/// enough to be added up.
+pub fn usage(process: &Process) -> Result<HostUsage> {
+    let mut usage = [0; size_of::<libc::rusage>()];
     process.run_for(
         &[[libc::SYS_getrusage as u64, 0, VECTOR, 0, 0, 0, 0]],
         &mut usage,
     )?;
-    // ru_maxrss follows two struct timeval.
-    let kib = usage
-        .get(32..40)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_ne_bytes);
-    // Whatever a guest thread may have made of it.
-    Ok((kib / (PAGE_SIZE / 1024)).min(USER.end / PAGE_SIZE))
+    let field = |at: usize| {
+        usage
+            .get(at..at + 8)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u64::from_ne_bytes)
+            .min(1 << 48)
+    };
+    let kib = field(std::mem::offset_of!(libc::rusage, ru_maxrss));
+    Ok(HostUsage {
+        peak_rss: (kib / (PAGE_SIZE / 1024)).min(USER.end / PAGE_SIZE),
+        minor_faults: field(std::mem::offset_of!(libc::rusage, ru_minflt)),
+        major_faults: field(std::mem::offset_of!(libc::rusage, ru_majflt)),
+        preemptions: field(std::mem::offset_of!(libc::rusage, ru_nivcsw)),
+    })
 }

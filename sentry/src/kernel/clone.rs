@@ -84,14 +84,19 @@ pub fn new_namespaces(
     let wanted = flags.intersection(
         F::CLONE_NEWNS | F::CLONE_NEWUTS | F::CLONE_NEWIPC | F::CLONE_NEWNET | F::CLONE_NEWPID,
     );
-    if flags.intersects(F::CLONE_NEWUSER | F::CLONE_NEWCGROUP | F::CLONE_NEWTIME) {
-        return Err(Errno::EINVAL);
+    // One of each is all there is: `/proc/sys/user/max_user_namespaces` and its like are 0.
+    if flags.contains(F::CLONE_NEWUSER) {
+        return Err(Errno::ENOSPC);
     }
-    if wanted.is_empty() {
+    let single = flags.intersects(F::CLONE_NEWCGROUP | F::CLONE_NEWTIME);
+    if wanted.is_empty() && !single {
         return Ok(old);
     }
     let cred = cx.task().cred();
     cred.require(abi::cap::CAP_SYS_ADMIN)?;
+    if single {
+        return Err(Errno::ENOSPC);
+    }
     let owner = &cred.user_ns;
     let mut ns = (*old).clone();
     if wanted.contains(F::CLONE_NEWUTS) {
@@ -228,6 +233,9 @@ impl Cx {
                 group.limits.fork(),
                 group.container.clone(),
             );
+            if flags.contains(F::CLONE_VM) {
+                child.cpu.borrow_memory();
+            }
             child.oom_score_adj.store(
                 group.oom_score_adj.load(Ordering::Relaxed),
                 Ordering::Relaxed,
@@ -289,6 +297,9 @@ impl Cx {
         if let Err(e) = spawned {
             super::exit::unlink_stillborn(&child);
             return Err(e);
+        }
+        if !thread {
+            crate::time::watch_cpu_limit(&child_group);
         }
         kernel.forks.fetch_add(1, Ordering::Relaxed);
         if let Some(vfork) = vfork {

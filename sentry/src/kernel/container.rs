@@ -294,6 +294,7 @@ impl Prepared {
                 task_main(child, context, regs, OwnState::default())
             }),
         )?;
+        crate::time::watch_cpu_limit(&group);
         Ok(group)
     }
 }

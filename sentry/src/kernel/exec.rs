@@ -213,7 +213,9 @@ impl Cx {
         crate::futex::exit_robust_list(self);
         let regs = registers(&loaded);
         let aspace = loaded.mm.address_space().clone();
+        let used = task.before_new_memory();
         let old_mm = task.set_mm(Some(loaded.mm));
+        task.in_new_memory(used);
         if let Some(vfork) = self.state.vfork_done.take() {
             vfork.complete();
         }

@@ -3,7 +3,7 @@
 use super::cx::Cx;
 use super::session::ProcessGroup;
 use super::task::{State, Task, work};
-use super::thread_group::{ExitStatus, StopState, ThreadGroup, Usage};
+use super::thread_group::{ExitStatus, StopState, ThreadGroup};
 use crate::mm::MemoryManager;
 use abi::siginfo::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SigInfo};
 use abi::signal::{SIG_IGN, SaFlags, Signal};
@@ -31,7 +31,7 @@ pub(super) fn finish(mut cx: Cx, own_status: ExitStatus) {
         tracer.task_exit(&cx, own_status);
     }
     crate::futex::exit_robust_list(&mut cx);
-    release_tid_word(&mut cx);
+    let tid_word = std::mem::take(&mut cx.state.clear_child_tid);
     // The context's host thread goes before the memory it runs in.
     let (_, _, mut state) = cx.into_parts();
     let mm = task.set_mm(None);
@@ -52,22 +52,19 @@ pub(super) fn finish(mut cx: Cx, own_status: ExitStatus) {
         crate::ipc::exit_group(&task);
     }
     notify(&task, &group, own_status, mm.as_ref());
+    if let Some(mm) = &mm {
+        release_tid_word(&task, mm, tid_word);
+    }
     task.kernel().retire_task();
     // After the parent heard: tearing memory down takes long, and nobody waits for it.
     drop(mm);
 }
 
-/// `CLONE_CHILD_CLEARTID`: zero the word and wake one waiter, when somebody else may be left to see it.
-fn release_tid_word(cx: &mut Cx) {
-    let addr = std::mem::take(&mut cx.state.clear_child_tid);
-    if addr == 0 {
-        return;
-    }
-    if let Ok(mm) = cx.task().mm()
-        && Arc::strong_count(&mm) > 2
-    {
+/// `CLONE_CHILD_CLEARTID`: zero the word and wake one waiter, when somebody else may be left to see it. Whoever was waiting (`pthread_join`) finds the thread gone.
+fn release_tid_word(task: &Task, mm: &Arc<MemoryManager>, addr: u64) {
+    if addr != 0 && Arc::strong_count(mm) > 1 {
         let _ = mm.write_obj(addr, &0u32);
-        crate::futex::wake_one_at(cx.kernel(), &mm, addr);
+        crate::futex::wake_one_at(task.kernel(), mm, addr);
     }
 }
 
@@ -98,11 +95,7 @@ fn notify(
     mm: Option<&Arc<MemoryManager>>,
 ) {
     let kernel = task.kernel().clone();
-    // One question to the host per process, not per thread.
-    let usage = task
-        .cpu
-        .final_usage(mm.filter(|_| group.live_threads() == 1));
-    group.dead_usage.lock().add(&usage);
+    let usage = task.last_usage(mm);
     let leader = task.is_leader();
     if leader {
         *group.final_status.lock() = Some(own_status);
@@ -115,6 +108,7 @@ fn notify(
         let _tree = kernel.tree.lock();
         task.set_state(State::Zombie);
         task.set_dead();
+        task.retire_clock(&usage);
         last = group.live.fetch_sub(1, Ordering::SeqCst) == 1;
         if !leader {
             group.tasks.lock().retain(|t| !Arc::ptr_eq(t, task));
@@ -157,6 +151,8 @@ fn notify(
             }
         }
         group.timers.clear();
+        let used = group.total_usage();
+        kernel.ended.lock().add(&used);
         announce_death(group);
     } else {
         // A thread in execve waits for us to be gone, a stop may now be complete without us.
@@ -324,16 +320,9 @@ pub(super) fn child_info(group: &ThreadGroup, parent: &ThreadGroup, signal: Sign
         }) => (CLD_KILLED, signal.raw()),
         None => (CLD_EXITED, 0),
     };
-    let usage = group.total_usage();
+    let (user, system) = group.cpu_times();
     let pid = parent.pid().ns().map_or(0, |ns| group.pid().nr_in(ns));
-    let mut info = SigInfo::child(
-        code,
-        pid,
-        group.uid(),
-        status,
-        ticks(usage.utime),
-        ticks(usage.stime),
-    );
+    let mut info = SigInfo::child(code, pid, group.uid(), status, ticks(user), ticks(system));
     info.si_signo = signal.raw();
     info
 }
@@ -363,16 +352,6 @@ pub(super) fn reap(group: &Arc<ThreadGroup>) {
 }
 
 impl ThreadGroup {
-    /// What the whole group has used: dead threads and live ones.
-    pub fn total_usage(&self) -> Usage {
-        let mut usage = *self.dead_usage.lock();
-        for task in self.tasks() {
-            if !task.is_dead() {
-                usage.add(&task.cpu.usage(task.mm_opt().as_ref()));
-            }
-        }
-        usage
-    }
     /// The real user id of the leader.
     pub fn uid(&self) -> u32 {
         self.leader().map_or(0, |l| l.cred().ruid)
@@ -383,15 +362,15 @@ impl ThreadGroup {
         let Some(parent) = self.parent() else { return };
         let action = parent.handlers().get(Signal::SIGCHLD);
         if !SaFlags::from_bits_retain(action.sa_flags).contains(SaFlags::SA_NOCLDSTOP) {
-            let usage = self.total_usage();
+            let (user, system) = self.cpu_times();
             let pid = parent.pid().ns().map_or(0, |ns| self.pid().nr_in(ns));
             parent.send(SigInfo::child(
                 code,
                 pid,
                 self.uid(),
                 signal.raw(),
-                ticks(usage.utime),
-                ticks(usage.stime),
+                ticks(user),
+                ticks(system),
             ));
         }
         parent.child_events.notify(fs::Events::IN);

@@ -85,6 +85,10 @@ pub struct Kernel {
     pub boot_monotonic: u64,
     /// `CLOCK_REALTIME` at boot (btime).
     pub boot_realtime: AtomicI64,
+    /// The time-stamp counter at boot.
+    boot_tsc: u64,
+    /// What thread groups that have ended had used.
+    pub ended: Mutex<thread_group::Usage>,
     tracing: AtomicBool,
     tracer: RwLock<Option<Arc<dyn Tracer>>>,
     xsave: sync::OnceLock<(usize, u64)>,
@@ -116,6 +120,8 @@ impl Kernel {
             forks: AtomicU64::new(0),
             boot_monotonic,
             boot_realtime,
+            boot_tsc: platform::rdtsc(),
+            ended: Mutex::new(thread_group::Usage::default()),
             clock,
             tracing: AtomicBool::new(false),
             tracer: RwLock::new(None),
@@ -152,6 +158,13 @@ impl Kernel {
         } else {
             None
         }
+    }
+
+    /// Nanoseconds of a number of ticks of the time-stamp counter, as it has run since boot.
+    pub(crate) fn ticks_to_ns(&self, ticks: u64) -> u64 {
+        let all = platform::rdtsc().wrapping_sub(self.boot_tsc);
+        let ns = self.clock.monotonic().saturating_sub(self.boot_monotonic);
+        cpu::share(ns, ticks, all)
     }
 
     /// Counts a new task; `EAGAIN` at [`Kernel::tasks_max`].

@@ -32,6 +32,10 @@ pub(super) fn task_main(
     state: OwnState,
 ) -> Option<Handoff> {
     task.set_interrupter(Some(context.interrupter()));
+    task.cpu.sit();
+    if task.affinity() != *platform::processors() {
+        task.set_work(work::AFFINITY);
+    }
     let mut cx = Cx::new(task, context, regs, state);
     match cx.run() {
         Leave::Exit(status) => {
@@ -41,6 +45,7 @@ pub(super) fn task_main(
         }
         Leave::Exec(aspace) => {
             cx.task().set_interrupter(None);
+            cx.task().cpu.rise();
             let (task, regs, state) = cx.into_parts();
             Some(Handoff {
                 address_space: aspace,
@@ -61,6 +66,7 @@ impl Cx {
                 || self.state.interrupted_call.is_some()
                 || self.state.saved_mask.is_some()
             {
+                self.move_to_affinity();
                 task.pause_point();
                 if let Next::Exit(status) = self.deliver_signals() {
                     return Leave::Exit(status);
@@ -69,7 +75,9 @@ impl Cx {
             if !task.entering_guest() {
                 continue;
             }
+            task.cpu.enter();
             let event = self.context.switch(&mut self.regs);
+            task.cpu.leave();
             task.left_guest();
             match event {
                 Event::Syscall => self.serve_syscall(),
@@ -105,6 +113,18 @@ impl Cx {
                     return Leave::Exit(status);
                 }
             }
+        }
+    }
+
+    /// Goes where `sched_setaffinity(2)` sent the task.
+    fn move_to_affinity(&mut self) {
+        if self.work() & work::AFFINITY == 0 {
+            return;
+        }
+        self.clear_work(work::AFFINITY);
+        let cpus = self.affinity();
+        if let Err(e) = self.context.set_affinity(&cpus) {
+            log::warn!("[{}] cannot run where it shall: {e}", self.tid());
         }
     }
 

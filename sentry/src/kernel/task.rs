@@ -9,6 +9,7 @@ use crate::mm::MemoryManager;
 use abi::Errno;
 use abi::signal::SigSet;
 use fs::{Events, Observer, Pollee};
+use platform::CpuSet;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -38,6 +39,8 @@ pub mod work {
     pub const SIGNAL: u32 = 1;
     /// A pause of the whole container (`runsc-rs pause`).
     pub const PAUSE: u32 = 2;
+    /// The processors it may run on have changed.
+    pub const AFFINITY: u32 = 4;
 }
 
 /// Task states as `/proc/PID/stat` letters.
@@ -95,8 +98,8 @@ pub struct Task {
     pub timer_slack: AtomicU64,
     /// `nice(2)`, -20 to 19.
     pub nice: AtomicI32,
-    /// `sched_setaffinity(2)`: CPU bits.
-    pub affinity: AtomicU64,
+    /// `sched_setaffinity(2)`
+    affinity: Mutex<CpuSet>,
     /// Scheduling policy and real-time priority as set.
     pub sched: Mutex<(i32, i32)>,
     /// `personality(2)`
@@ -111,7 +114,7 @@ pub struct Task {
     pub start_ns: u64,
     /// Which calls it may make.
     pub seccomp: super::seccomp::Slot,
-    /// CPU clocks of its host threads.
+    /// Its clocks.
     pub cpu: super::cpu::CpuAccount,
 }
 
@@ -172,7 +175,7 @@ impl Task {
                 like.map_or(50_000, |t| t.timer_slack.load(Ordering::Relaxed)),
             ),
             nice: AtomicI32::new(like.map_or(0, |t| t.nice.load(Ordering::Relaxed))),
-            affinity: AtomicU64::new(like.map_or(u64::MAX, |t| t.affinity.load(Ordering::Relaxed))),
+            affinity: Mutex::new(like.map_or(*platform::processors(), Task::affinity)),
             sched: Mutex::new(like.map_or((0, 0), |t| *t.sched.lock())),
             personality: AtomicU32::new(like.map_or(0, |t| t.personality.load(Ordering::Relaxed))),
             ioprio: AtomicI32::new(like.map_or(0, |t| t.ioprio.load(Ordering::Relaxed))),
@@ -337,6 +340,15 @@ impl Task {
             interrupter.interrupt();
         }
     }
+    /// The processors it may run on.
+    pub fn affinity(&self) -> CpuSet {
+        *self.affinity.lock()
+    }
+    /// Sends it to these processors, which the sandbox has.
+    pub fn set_affinity(&self, cpus: CpuSet) {
+        *self.affinity.lock() = cpus;
+        self.kick(work::AFFINITY);
+    }
     pub(super) fn work(&self) -> u32 {
         self.work.load(Ordering::SeqCst)
     }
@@ -378,6 +390,7 @@ impl Task {
             return Err(Woken::Interrupted);
         }
         self.set_state(State::Sleeping);
+        self.cpu.count_sleep();
         let timed_out = self.waker.parker.park(deadline) == sync::Wakeup::TimedOut;
         self.set_state(State::Running);
         if self.signal_pending() {
@@ -392,6 +405,7 @@ impl Task {
 
     /// Parks without looking at signals: for the stop and pause loops, which look themselves.
     pub(super) fn park_raw(&self) {
+        self.cpu.count_sleep();
         self.waker.parker.park(None);
     }
 
@@ -400,6 +414,7 @@ impl Task {
         if self.fatal_signal_pending() {
             return Err(Woken::Interrupted);
         }
+        self.cpu.count_sleep();
         let timed_out = self.waker.parker.park(deadline) == sync::Wakeup::TimedOut;
         if self.fatal_signal_pending() {
             return Err(Woken::Interrupted);

@@ -136,8 +136,10 @@ pub struct ThreadGroup {
     pub(super) final_status: Mutex<Option<ExitStatus>>,
     /// Usage of children that were waited for.
     pub child_usage: Mutex<Usage>,
-    /// Usage of threads that have ended.
+    /// Usage of threads that have ended, but for their user time.
     pub dead_usage: Mutex<Usage>,
+    /// Its clocks.
+    pub cpu: super::cpu::GroupAccount,
     /// `oom_score_adj`.
     pub oom_score_adj: AtomicI32,
     /// Monotonic nanoseconds of its birth.
@@ -188,6 +190,7 @@ impl ThreadGroup {
             final_status: Mutex::new(None),
             child_usage: Mutex::new(Usage::default()),
             dead_usage: Mutex::new(Usage::default()),
+            cpu: super::cpu::GroupAccount::default(),
             oom_score_adj: AtomicI32::new(0),
             start_ns: kernel.clock.monotonic(),
             did_exec: AtomicBool::new(false),

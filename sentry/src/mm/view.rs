@@ -197,6 +197,11 @@ impl MemoryManager {
         self.lock().stats.total.saturating_mul(PAGE_SIZE)
     }
 
+    /// What the host has counted of it.
+    pub fn host_usage(&self) -> platform::HostUsage {
+        self.space.usage()
+    }
+
     /// The largest resident set there has been, in KiB (`ru_maxrss`).
     pub fn max_rss_kib(&self) -> u64 {
         self.peak_pages(0).saturating_mul(PAGE_SIZE / 1024)
@@ -204,7 +209,7 @@ impl MemoryManager {
 
     /// The same in pages; `now` is what is resident at the moment, as far as known.
     fn peak_pages(&self, now: u64) -> u64 {
-        let seen = now.max(self.space.peak_rss());
+        let seen = now.max(self.host_usage().peak_rss);
         self.peak_rss.fetch_max(seen, Ordering::Relaxed).max(seen)
     }
 

@@ -3,7 +3,7 @@
 use super::{Proc, host_text};
 use crate::ipc::IpcNamespace;
 use crate::kernel::task::State;
-use crate::kernel::{Kernel, PidNamespace, Task};
+use crate::kernel::{Kernel, PidNamespace, Task, ThreadGroup};
 use crate::pseudo::{Node, Tree, link, text};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -199,27 +199,36 @@ fn meminfo() -> String {
     out
 }
 
-/// User and system time of all processes, in ticks.
-fn busy_ticks(ns: &PidNamespace) -> (u64, u64) {
-    let mut sum = (0_u64, 0_u64);
-    for group in ns.pids().iter().filter_map(|(_, p)| p.group()) {
-        let used = group.total_usage();
-        let reaped = *group.child_usage.lock();
-        sum.0 = sum
-            .0
-            .saturating_add(used.utime)
-            .saturating_add(reaped.utime);
-        sum.1 = sum
-            .1
-            .saturating_add(used.stime)
-            .saturating_add(reaped.stime);
+/// User and system time of all processes that are or were, in ticks.
+fn busy_ticks(kernel: &Kernel) -> (u64, u64) {
+    let (mut user, mut system) = {
+        let ended = kernel.ended.lock();
+        (ended.utime, ended.stime)
+    };
+    for group in live_groups(kernel) {
+        let (u, s) = group.cpu_times();
+        (user, system) = (user.saturating_add(u), system.saturating_add(s));
     }
-    (super::stat::ticks(sum.0), super::stat::ticks(sum.1))
+    (super::stat::ticks(user), super::stat::ticks(system))
+}
+
+fn live_groups(kernel: &Kernel) -> impl Iterator<Item = Arc<ThreadGroup>> {
+    let all = kernel.root_pid_ns.pids().into_iter();
+    all.filter_map(|(_, pid)| pid.group())
+        .filter(|group| !group.is_zombie())
+}
+
+/// How often tasks have given their processor up, which the sentry sees, or lost it, which it does not.
+fn switches(kernel: &Kernel) -> u64 {
+    let ended = kernel.ended.lock().switches.0;
+    live_groups(kernel)
+        .map(|group| group.sleeps())
+        .fold(ended, u64::saturating_add)
 }
 
 /// What is left of all processors' time since the sandbox's start.
 fn idle_ticks(kernel: &Kernel) -> u64 {
-    let (user, system) = busy_ticks(&kernel.root_pid_ns);
+    let (user, system) = busy_ticks(kernel);
     let up = kernel
         .clock
         .monotonic()
@@ -240,7 +249,7 @@ fn running(ns: &PidNamespace) -> u64 {
 
 fn stat(kernel: &Kernel, ns: &PidNamespace) -> String {
     let cpus = u64::from(crate::host::cpus()).max(1);
-    let (user, system) = busy_ticks(&kernel.root_pid_ns);
+    let (user, system) = busy_ticks(kernel);
     let idle = idle_ticks(kernel);
     let mut out = format!("cpu  {user} 0 {system} {idle} 0 0 0 0 0 0\n");
     for n in 0..cpus {
@@ -257,7 +266,8 @@ fn stat(kernel: &Kernel, ns: &PidNamespace) -> String {
     let forks = kernel.forks.load(Ordering::Relaxed);
     let _ = write!(
         out,
-        "intr 0\nctxt 0\nbtime {btime}\nprocesses {forks}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+        "intr 0\nctxt {}\nbtime {btime}\nprocesses {forks}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+        switches(kernel),
         running(ns).max(1)
     );
     out

@@ -145,6 +145,6 @@ pub fn new(
 }
 
 /// A set of processors as a list (`0-3,5`), of those the sandbox may use.
-pub fn cpu_list(bits: u64) -> String {
-    status::cpu_lists(bits).1
+pub fn cpu_list(cpus: &crate::host::CpuSet) -> String {
+    status::cpu_lists(cpus).1
 }

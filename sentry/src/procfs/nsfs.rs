@@ -216,6 +216,19 @@ impl NsFile {
     pub fn kind(&self) -> &'static str {
         self.kind
     }
+    /// Its `CLONE_NEW*`.
+    pub fn clone_flag(&self) -> u64 {
+        match self.kind {
+            "mnt" => 0x0002_0000,
+            "cgroup" => 0x0200_0000,
+            "uts" => 0x0400_0000,
+            "ipc" => 0x0800_0000,
+            "user" => 0x1000_0000,
+            "pid" => 0x2000_0000,
+            "net" => 0x4000_0000,
+            _ => 0x80,
+        }
+    }
     /// What it holds.
     pub fn held(&self) -> &Held {
         &self.held
@@ -242,15 +255,6 @@ impl FileOps for NsFile {
         if cmd != GET_NSTYPE {
             return Err(Errno::ENOTTY);
         }
-        Ok(match self.kind {
-            "mnt" => 0x0002_0000,
-            "cgroup" => 0x0200_0000,
-            "uts" => 0x0400_0000,
-            "ipc" => 0x0800_0000,
-            "user" => 0x1000_0000,
-            "pid" => 0x2000_0000,
-            "net" => 0x4000_0000,
-            _ => 0x80,
-        })
+        i64::try_from(self.clone_flag()).map_err(|_| Errno::EINVAL)
     }
 }

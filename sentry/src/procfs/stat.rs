@@ -29,7 +29,7 @@ pub fn state(look: &Look) -> char {
 /// What counts for the line: the whole process, or one thread.
 pub fn usage(look: &Look) -> Usage {
     if look.thread {
-        look.task.cpu.usage(None)
+        look.task.usage()
     } else {
         look.group.total_usage()
     }

@@ -3,6 +3,7 @@
 use super::Proc;
 use super::stat::{escaped, parent, state};
 use super::task::Look;
+use crate::host::CpuSet;
 use crate::kernel::limits::Resource;
 use crate::kernel::{Pid, PidNamespace, Task};
 use abi::Errno;
@@ -10,36 +11,47 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A set of processors as hex words and as a list (`0-3,5`).
-pub fn cpu_lists(bits: u64) -> (String, String) {
-    let cpus = crate::host::cpus().min(64);
-    let mask = if cpus >= 64 {
-        u64::MAX
-    } else {
-        (1_u64 << cpus).wrapping_sub(1)
+/// A set of processors as hex words, the highest first, and as a list (`0-3,5`).
+pub fn cpu_lists(cpus: &CpuSet) -> (String, String) {
+    let has = |cpu: usize| {
+        let word = cpus.get(cpu / 64).copied().unwrap_or(0);
+        (word >> (cpu % 64)) & 1 == 1
     };
-    let bits = bits & mask;
-    let hex = if cpus > 32 {
-        format!("{:08x},{:08x}", bits >> 32, bits & 0xffff_ffff)
-    } else {
-        format!("{bits:x}")
-    };
-    let mut list = String::new();
-    let mut cpu = 0_u32;
-    while cpu < 64 {
-        let run = (bits >> cpu).trailing_ones();
-        if run > 0 {
-            let last = cpu.saturating_add(run).saturating_sub(1);
-            let comma = if list.is_empty() { "" } else { "," };
-            let _ = if run == 1 {
-                write!(list, "{comma}{cpu}")
-            } else {
-                write!(list, "{comma}{cpu}-{last}")
-            };
-        }
-        cpu = cpu.saturating_add(run).saturating_add(1);
+    let top = crate::host::processors()
+        .iter()
+        .rposition(|word| *word != 0)
+        .unwrap_or(0);
+    let mut words: Vec<u64> = cpus
+        .iter()
+        .take(top.saturating_add(1))
+        .flat_map(|word| [word & 0xffff_ffff, word >> 32])
+        .collect();
+    while words.len() > 1 && words.last() == Some(&0) {
+        words.pop();
     }
-    (hex, list)
+    let mut hex = String::new();
+    for (at, word) in words.iter().rev().enumerate() {
+        let _ = if at == 0 {
+            write!(hex, "{word:x}")
+        } else {
+            write!(hex, ",{word:08x}")
+        };
+    }
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for cpu in (0..cpus.len().saturating_mul(64)).filter(|cpu| has(*cpu)) {
+        match runs.last_mut() {
+            Some((_, last)) if last.saturating_add(1) == cpu => *last = cpu,
+            _ => runs.push((cpu, cpu)),
+        }
+    }
+    let list: Vec<String> = runs
+        .iter()
+        .map(|(first, last)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        })
+        .collect();
+    (hex, list.join(","))
 }
 
 /// The numbers of an identity from the reader's namespace down to its own.
@@ -125,7 +137,7 @@ pub fn text(shared: &Proc, look: &Look, opener: Option<&Arc<Task>>) -> Result<Ve
     ] {
         let _ = writeln!(s, "Cap{name}:\t{set:016x}");
     }
-    let (hex, list) = cpu_lists(task.affinity.load(Ordering::Relaxed));
+    let (hex, list) = cpu_lists(&task.affinity());
     let seccomp = task.seccomp.mode();
     let _ = writeln!(
         s,
@@ -141,11 +153,10 @@ pub fn text(shared: &Proc, look: &Look, opener: Option<&Arc<Task>>) -> Result<Ve
         s,
         "Cpus_allowed:\t{hex}\nCpus_allowed_list:\t{list}\nMems_allowed:\t1\nMems_allowed_list:\t0"
     );
-    let switches = task.cpu.usage(None).switches;
     let _ = writeln!(
         s,
-        "voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}",
-        switches.0, switches.1
+        "voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t0",
+        task.cpu.sleeps()
     );
     out.extend_from_slice(s.as_bytes());
     Ok(out)

@@ -125,7 +125,11 @@ pub fn fill(sys: &mut Tree, shared: &Arc<Proc>) {
     vm(sys.at("vm"));
     filesystem(sys.at("fs"));
     net(sys.at("net"));
-    sys.at("user").add("max_user_namespaces", fixed("0"));
+    // What clone and unshare make no second one of.
+    for kind in ["user", "cgroup", "time"] {
+        sys.at("user")
+            .add(&format!("max_{kind}_namespaces"), fixed("0"));
+    }
     sys.at("abi");
     sys.at("debug");
     sys.at("dev");

@@ -42,7 +42,7 @@ pub fn cgroup2(kernel: &Arc<Kernel>, ns: &Arc<PidNamespace>) -> Arc<dyn FileSyst
     tree.add(
         "cpuset.cpus.effective",
         text(0o444, |_| {
-            format!("{}\n", crate::procfs::cpu_list(u64::MAX))
+            format!("{}\n", crate::procfs::cpu_list(crate::host::processors()))
         }),
     );
     let shown = ns.clone();
@@ -89,7 +89,7 @@ pub fn cgroup2(kernel: &Arc<Kernel>, ns: &Arc<PidNamespace>) -> Arc<dyn FileSyst
     );
     let shown = ns.clone();
     tree.add("cpu.stat", text(0o444, move |_| {
-        let used = shown.pids().into_iter().filter_map(|(_, p)| p.group()).map(|g| g.total_usage()).fold((0_u64, 0_u64), |s, u| (s.0.saturating_add(u.utime), s.1.saturating_add(u.stime)));
+        let used = shown.pids().into_iter().filter_map(|(_, p)| p.group()).map(|g| g.cpu_times()).fold((0_u64, 0_u64), |s, u| (s.0.saturating_add(u.0), s.1.saturating_add(u.1)));
         let (user, system) = (used.0 / 1000, used.1 / 1000);
         format!("usage_usec {}\nuser_usec {user}\nsystem_usec {system}\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n", user.saturating_add(system))
     }));

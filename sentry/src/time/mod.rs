@@ -3,10 +3,12 @@
 //! The thread sleeps until the earliest deadline and for ever when there is none, so an idle sandbox makes no wake-ups.
 
 mod cpu_clock;
+mod limit;
 pub mod posix;
 pub mod timerfd;
 
 pub use cpu_clock::{process_cpu, task_cpu};
+pub use limit::watch_cpu_limit;
 
 use crate::kernel::Kernel;
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Interval timers (`setitimer(2)`) and POSIX timers (`timer_create(2)`) of a process.
 
-use super::{Armed, Expire, advance, process_cpu, service};
+use super::limit::CpuLimit;
+use super::{Armed, Expire, advance, process_cpu, service, task_cpu};
 use crate::kernel::{Kernel, Task, ThreadGroup};
 use abi::Errno;
 use abi::siginfo::SigInfo;
@@ -10,13 +11,44 @@ use std::sync::{Arc, Weak};
 use sync::Mutex;
 
 /// What a timer counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Source {
     /// Monotonic or real time; deadlines are monotonic.
     Wall,
-    /// The process's processor time (`ITIMER_VIRTUAL`, `ITIMER_PROF`, `CLOCK_PROCESS_CPUTIME_ID`); deadlines are on that clock.
+    /// The process's processor time (`ITIMER_PROF`, `CLOCK_PROCESS_CPUTIME_ID`); deadlines are on that clock.
     ProcessCpu,
+    /// What of it was spent in guest code (`ITIMER_VIRTUAL`).
+    ProcessUser,
+    /// The processor time of one thread (`CLOCK_THREAD_CPUTIME_ID`); the clock stands still when the thread is gone.
+    ThreadCpu(Weak<Task>),
 }
+
+impl Source {
+    pub(super) fn now(&self, group: &ThreadGroup) -> u64 {
+        match self {
+            Self::Wall => group.kernel().clock.monotonic(),
+            Self::ProcessCpu => process_cpu(group),
+            Self::ProcessUser => group.user_time(),
+            Self::ThreadCpu(task) => task.upgrade().map_or(0, |task| task_cpu(&task)),
+        }
+    }
+
+    /// The earliest monotonic time at which `deadline` may have come. Processor time runs at most as fast as all the threads at once: it is looked at
+    /// again no later than that.
+    pub(super) fn earliest(&self, group: &ThreadGroup, deadline: u64) -> u64 {
+        let threads = match self {
+            Self::Wall => return deadline,
+            Self::ProcessCpu | Self::ProcessUser => group.live_threads().clamp(1, 64),
+            Self::ThreadCpu(_) => 1,
+        };
+        let left = deadline.saturating_sub(self.now(group));
+        let wall = group.kernel().clock.monotonic();
+        wall.saturating_add(left.checked_div(threads).unwrap_or(left).max(CPU_TICK))
+    }
+}
+
+/// How fine processor time is looked at, as a kernel's tick is: nanoseconds.
+const CPU_TICK: u64 = 1_000_000;
 
 /// Whom an expiry tells.
 #[derive(Clone)]
@@ -80,10 +112,7 @@ impl Timer {
     }
 
     fn now(&self, group: &ThreadGroup) -> u64 {
-        match self.source {
-            Source::Wall => group.kernel().clock.monotonic(),
-            Source::ProcessCpu => process_cpu(group),
-        }
+        self.source.now(group)
     }
 
     /// Time left and interval.
@@ -138,16 +167,7 @@ impl Timer {
         let Some(deadline) = self.state.lock().deadline else {
             return;
         };
-        let wall = kernel.clock.monotonic();
-        let at = match self.source {
-            Source::Wall => deadline,
-            // Processor time runs at most as fast as all its threads at once: look again no later than that.
-            Source::ProcessCpu => {
-                let left = deadline.saturating_sub(process_cpu(group));
-                let threads = group.live_threads().clamp(1, 64);
-                wall.saturating_add(left.checked_div(threads).unwrap_or(left).max(1_000_000))
-            }
-        };
+        let at = self.source.earliest(group, deadline);
         let weak: Weak<dyn Expire> = self.me.clone();
         let armed = service(kernel).arm(kernel, at, weak);
         let old = self.state.lock().armed.replace(armed);
@@ -224,6 +244,8 @@ impl Drop for Timer {
 pub struct Timers {
     intervals: Mutex<[Option<Arc<Timer>>; 3]>,
     posix: Mutex<(i32, BTreeMap<i32, Arc<Timer>>)>,
+    /// Watches `RLIMIT_CPU`.
+    pub(super) cpu_limit: Mutex<Option<Arc<CpuLimit>>>,
 }
 
 /// The timers of `group`, made on first use.
@@ -241,7 +263,7 @@ impl Timers {
         let slot = all.get_mut(which).ok_or(Errno::EINVAL)?;
         let (source, signal) = match which {
             0 => (Source::Wall, Signal::SIGALRM),
-            1 => (Source::ProcessCpu, Signal::SIGVTALRM),
+            1 => (Source::ProcessUser, Signal::SIGVTALRM),
             _ => (Source::ProcessCpu, Signal::SIGPROF),
         };
         Ok(slot

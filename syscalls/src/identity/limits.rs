@@ -37,6 +37,9 @@ fn set(cx: &Cx, target: &Arc<ThreadGroup>, resource: u32, new: Rlimit) -> Result
     let old = target
         .limits
         .set_raw(number, Limit::new(new.rlim_cur, new.rlim_max))?;
+    if number == Resource::Cpu as usize {
+        sentry::time::watch_cpu_limit(target);
+    }
     if number == Resource::Stack as usize
         && let Some(mm) = target.any_live().and_then(|task| task.mm_opt())
     {
@@ -93,15 +96,10 @@ pub fn getrusage(cx: &mut Cx, who: i32, out: UserAddr<Rusage>) -> SysResult {
     const SELF: i32 = 0;
     const CHILDREN: i32 = -1;
     const THREAD: i32 = 1;
-    cx.cpu.sample_own();
     let usage = match who {
-        SELF => {
-            let mut usage = cx.group().total_usage();
-            usage.utime = usage.utime.max(cx.mm()?.address_space().cpu_time());
-            usage
-        }
+        SELF => cx.group().total_usage(),
         CHILDREN => *cx.group().child_usage.lock(),
-        THREAD => cx.cpu.usage(Some(&cx.mm()?)),
+        THREAD => cx.task().usage(),
         _ => return Err(Errno::EINVAL),
     };
     out.write(cx, &rusage(&usage))?;

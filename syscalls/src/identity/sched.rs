@@ -5,6 +5,7 @@ use abi::Errno;
 use abi::cap::CAP_SYS_NICE;
 use abi::sched::SchedParam;
 use abi::time::Timespec;
+use sentry::host::{CpuSet, processors};
 use sentry::kernel::limits::Resource;
 use sentry::kernel::{Cx, Task};
 use sentry::syscall::SysResult;
@@ -37,36 +38,44 @@ fn may_change(cx: &Cx, task: &Task) -> Result<(), Errno> {
     }
 }
 
-/// The processors there are, as bits.
-fn online() -> u64 {
-    let count = sentry::host::cpus().clamp(1, 64);
-    u64::MAX >> 64u32.saturating_sub(count)
+/// Bytes of a mask of processors, in whole words.
+fn mask_len() -> usize {
+    let words = processors().iter().rposition(|word| *word != 0);
+    words
+        .map_or(1, |last| last.saturating_add(1))
+        .saturating_mul(8)
 }
 
 /// sched_getaffinity(2): the bytes written.
 pub fn sched_getaffinity(cx: &mut Cx, pid: i32, len: u32, mask: u64) -> SysResult {
-    if len < 8 || !len.is_multiple_of(8) {
+    let full = mask_len();
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    if len < full || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    let task = target(cx, pid)?;
+    let cpus = target(cx, pid)?.affinity();
+    let bytes = zerocopy::IntoBytes::as_bytes(&cpus);
     cx.mm()?
-        .write_obj(mask, &(task.affinity.load(Ordering::Relaxed) & online()))?;
-    Ok(8)
+        .write_bytes(mask, bytes.get(..full).unwrap_or_default())?;
+    Ok(u64::try_from(full).unwrap_or(0))
 }
 
 /// sched_setaffinity(2)
 pub fn sched_setaffinity(cx: &mut Cx, pid: i32, len: u32, mask: u64) -> SysResult {
     let task = target(cx, pid)?;
-    let mut bytes = [0u8; 8];
-    let n = usize::try_from(len).unwrap_or(8).min(8);
+    let mut cpus = CpuSet::default();
+    let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut cpus);
+    let n = usize::try_from(len).unwrap_or(usize::MAX).min(bytes.len());
     cx.mm()?
         .read_bytes(mask, bytes.get_mut(..n).unwrap_or_default())?;
     may_change(cx, &task)?;
-    let wanted = u64::from_le_bytes(bytes) & online();
-    if wanted == 0 {
+    for (word, there) in cpus.iter_mut().zip(processors()) {
+        *word &= there;
+    }
+    if cpus == CpuSet::default() {
         return Err(Errno::EINVAL);
     }
-    task.affinity.store(wanted, Ordering::Relaxed);
+    task.set_affinity(cpus);
     Ok(0)
 }
 

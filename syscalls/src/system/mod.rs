@@ -26,5 +26,5 @@ pub static CALLS: &[Syscall] = calls! {
     MOUNT mount(source: u64, target: UserPath, fstype: u64, flags: u64, data: u64) => mount::mount, Partial("filesystems besides tmpfs, ramfs, proc, sysfs, devpts and cgroup2 (ENODEV)");
     UMOUNT2 umount2(target: UserPath, flags: u32) => mount::umount2, Full;
     PIVOT_ROOT pivot_root(new_root: UserPath, put_old: UserPath) => mount::pivot_root, Full;
-    SETNS setns(fd: Fd, nstype: u32) => namespaces::setns, Partial("pidfds");
+    SETNS setns(fd: Fd, nstype: u32) => namespaces::setns, Full;
 };

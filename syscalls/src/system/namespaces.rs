@@ -5,7 +5,8 @@ use abi::Errno;
 use abi::sched::CloneFlags;
 use sentry::kernel::clone::new_namespaces;
 use sentry::kernel::wait::PidFd;
-use sentry::kernel::{Cx, Namespaces};
+use sentry::kernel::{Cx, Namespaces, Task};
+use sentry::procfs::nsfs::{Held, NsFile};
 use sentry::syscall::SysResult;
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ pub fn unshare(cx: &mut Cx, flags: Flags<CloneFlags>) -> SysResult {
         | F::CLONE_NEWIPC
         | F::CLONE_NEWNET
         | F::CLONE_NEWPID
+        | F::CLONE_NEWUSER
+        | F::CLONE_NEWCGROUP
+        | F::CLONE_NEWTIME
         | F::CLONE_THREAD
         | F::CLONE_SIGHAND
         | F::CLONE_VM;
@@ -28,7 +32,7 @@ pub fn unshare(cx: &mut Cx, flags: Flags<CloneFlags>) -> SysResult {
         return Err(Errno::EINVAL);
     }
     // One cannot leave one's own process; alone in it, nothing is shared.
-    if flags.intersects(F::CLONE_THREAD | F::CLONE_SIGHAND | F::CLONE_VM)
+    if flags.intersects(F::CLONE_THREAD | F::CLONE_SIGHAND | F::CLONE_VM | F::CLONE_NEWUSER)
         && cx.group().live_threads() > 1
     {
         return Err(Errno::EINVAL);
@@ -47,47 +51,80 @@ pub fn unshare(cx: &mut Cx, flags: Flags<CloneFlags>) -> SysResult {
     Ok(0)
 }
 
+/// What setns(2) joins.
+enum Target {
+    /// The namespaces of a process: those named.
+    Process(Arc<Task>, CloneFlags),
+    /// That of a file of `/proc/PID/ns`.
+    File(Held, CloneFlags),
+}
+
+impl Target {
+    fn new(cx: &Cx, fd: Fd, kinds: u32) -> Result<Self, Errno> {
+        use CloneFlags as F;
+        let kinds = F::from_bits(u64::from(kinds)).ok_or(Errno::EINVAL)?;
+        let file = cx.files()?.get(fd)?;
+        if let Some(process) = file.downcast::<PidFd>() {
+            let known = F::CLONE_NEWNS
+                | F::CLONE_NEWUTS
+                | F::CLONE_NEWIPC
+                | F::CLONE_NEWNET
+                | F::CLONE_NEWPID;
+            if kinds.is_empty() || !known.contains(kinds) {
+                return Err(Errno::EINVAL);
+            }
+            let task = process.group().any_live().ok_or(Errno::ESRCH)?;
+            return Ok(Self::Process(task, kinds));
+        }
+        let file = file.downcast::<NsFile>().ok_or(Errno::EINVAL)?;
+        let kind = F::from_bits(file.clone_flag()).ok_or(Errno::EINVAL)?;
+        if kinds.is_empty() || kinds == kind {
+            Ok(Self::File(file.held().clone(), kind))
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+}
+
 /// setns(2)
 pub fn setns(cx: &mut Cx, fd: Fd, kinds: u32) -> SysResult {
     use CloneFlags as F;
-    let flags = F::from_bits(u64::from(kinds)).ok_or(Errno::EINVAL)?;
-    let file = cx.files()?.get(fd)?;
-    let group = file
-        .downcast::<PidFd>()
-        .ok_or(Errno::EINVAL)?
-        .group()
-        .clone();
-    let known =
-        F::CLONE_NEWNS | F::CLONE_NEWUTS | F::CLONE_NEWIPC | F::CLONE_NEWNET | F::CLONE_NEWPID;
-    if flags.is_empty() || !known.contains(flags) {
-        return Err(Errno::EINVAL);
-    }
-    cx.task().cred().require(abi::cap::CAP_SYS_ADMIN)?;
-    let other = group.any_live().ok_or(Errno::ESRCH)?;
-    let theirs = other.ns();
+    let (kinds, theirs, pid) = match Target::new(cx, fd, kinds)? {
+        Target::Process(task, kinds) => (kinds, Some(task.ns()), Some(task.pid_ns())),
+        Target::File(Held::Of(ns), kind) => (kind, Some(ns), None),
+        Target::File(Held::Pid(ns), kind) => (kind, None, Some(ns)),
+        // One cannot enter the user namespace one is in, and there is no other.
+        Target::File(Held::User(_), _) => return Err(Errno::EINVAL),
+        Target::File(Held::Only, kind) => (kind, None, None),
+    };
+    let cred = cx.task().cred();
+    cred.require(abi::cap::CAP_SYS_ADMIN)?;
     let mut ns: Namespaces = (*cx.ns()).clone();
-    if flags.contains(F::CLONE_NEWUTS) {
-        ns.uts = theirs.uts.clone();
-    }
-    if flags.contains(F::CLONE_NEWIPC) {
-        ns.ipc = theirs.ipc.clone();
-    }
-    if flags.contains(F::CLONE_NEWNET) {
-        ns.net = theirs.net.clone();
-    }
-    if flags.contains(F::CLONE_NEWPID) {
-        if !other.pid_ns().is_within(&cx.pid_ns()) {
+    if let Some(pid) = pid.filter(|_| kinds.contains(F::CLONE_NEWPID)) {
+        if !pid.is_within(&cx.pid_ns()) {
             return Err(Errno::EINVAL);
         }
-        ns.pid_for_children = other.pid_ns();
+        ns.pid_for_children = pid;
     }
-    if flags.contains(F::CLONE_NEWNS) {
-        ns.mnt = theirs.mnt.clone();
-        let root = theirs.mnt.root();
-        let fs = Arc::new(cx.fs()?.fork());
-        fs.set_root(root.clone());
-        fs.set_cwd(root);
-        drop(cx.set_fs(Some(fs)));
+    if let Some(theirs) = theirs {
+        if kinds.contains(F::CLONE_NEWUTS) {
+            ns.uts = theirs.uts.clone();
+        }
+        if kinds.contains(F::CLONE_NEWIPC) {
+            ns.ipc = theirs.ipc.clone();
+        }
+        if kinds.contains(F::CLONE_NEWNET) {
+            ns.net = theirs.net.clone();
+        }
+        if kinds.contains(F::CLONE_NEWNS) {
+            cred.require(abi::cap::CAP_SYS_CHROOT)?;
+            ns.mnt = theirs.mnt.clone();
+            let root = theirs.mnt.root();
+            let fs = Arc::new(cx.fs()?.fork());
+            fs.set_root(root.clone());
+            fs.set_cwd(root);
+            drop(cx.set_fs(Some(fs)));
+        }
     }
     cx.set_ns(Arc::new(ns));
     Ok(0)

@@ -61,18 +61,8 @@ impl ClockId {
             Self::Real => u64::try_from(clock.realtime()).unwrap_or(0),
             Self::Monotonic => clock.monotonic(),
             Self::Boot => clock.boottime(),
-            Self::Process(group) => {
-                if Arc::ptr_eq(group, cx.group()) {
-                    cx.cpu.sample_own();
-                }
-                process_cpu(group)
-            }
-            Self::Thread(task) => {
-                if Arc::ptr_eq(task, cx.task()) {
-                    cx.cpu.sample_own();
-                }
-                task_cpu(task)
-            }
+            Self::Process(group) => process_cpu(group),
+            Self::Thread(task) => task_cpu(task),
         }
     }
 
@@ -151,13 +141,11 @@ pub fn time(cx: &mut Cx, tloc: UserAddr<i64>) -> SysResult {
 
 /// times(2)
 pub fn times(cx: &mut Cx, buf: UserAddr<Tms>) -> SysResult {
-    cx.cpu.sample_own();
-    let own = cx.group().total_usage();
-    let user = cx.mm()?.address_space().cpu_time().max(own.utime);
+    let (user, system) = cx.group().cpu_times();
     let children = *cx.group().child_usage.lock();
     let tms = Tms {
         tms_utime: ticks(user),
-        tms_stime: ticks(own.stime),
+        tms_stime: ticks(system),
         tms_cutime: ticks(children.utime),
         tms_cstime: ticks(children.stime),
     };

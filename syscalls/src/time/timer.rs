@@ -102,7 +102,9 @@ pub fn timer_create(
 ) -> SysResult {
     let source = match ClockId::new(cx, id)? {
         _ if matches!(id, 4..=6) => return Err(Errno::EOPNOTSUPP),
-        ClockId::Process(_) | ClockId::Thread(_) => Source::ProcessCpu,
+        ClockId::Process(group) if !Arc::ptr_eq(&group, cx.group()) => return Err(Errno::EINVAL),
+        ClockId::Process(_) => Source::ProcessCpu,
+        ClockId::Thread(task) => Source::ThreadCpu(Arc::downgrade(&task)),
         _ => Source::Wall,
     };
     let event = sevp.some().map(|s| s.read(cx)).transpose()?;

@@ -166,7 +166,6 @@ pub const SENTRY_CALLS: &[HostCall] = calls! {
     close SYS_close: "a stub's socket, when it is gone",
     sched_setaffinity SYS_sched_setaffinity: "keeps a guest thread on its sentry thread's processor",
     prctl SYS_prctl: "a sentry thread takes the name of its task (PR_SET_NAME)",
-    getcpu SYS_getcpu: "which that is, where the vDSO cannot say",
     clock_gettime SYS_clock_gettime: "processor time of a stub",
     fcntl SYS_fcntl: "is the file of a private mapping open for writing? (F_GETFL)",
     ftruncate SYS_ftruncate: "the memory file grows",

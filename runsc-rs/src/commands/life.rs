@@ -233,12 +233,17 @@ fn finish_run(made: Made, detach: bool, keep: bool, root: &Root) -> Result<ExitC
     drop(dir);
     let raw = master.as_ref().map(|_| Raw::stdin());
     let mut relay = master.map(Relay::new);
+    let terminal = relay.is_some();
     attend(
         &leash,
         pidfd.as_fd(),
         signals.as_fd(),
         relay.as_mut(),
         |leash, signal| {
+            // Of its terminal's size the sandbox hears by itself.
+            if terminal && signal == libc::SIGWINCH {
+                return;
+            }
             let _ = leash.send(
                 &Request::Signal {
                     signal,
@@ -318,11 +323,12 @@ pub fn attend<T>(
         };
         if ready.get(1).is_some_and(|r| !r.is_empty()) {
             while let Some(signal) = sys::read_signal(signals) {
-                match relay.as_deref() {
-                    // The size is the pty's, and the pty tells.
-                    Some(r) if signal == libc::SIGWINCH => console::copy_size(r.master()),
-                    _ => forward(on, signal),
+                if let Some(r) = relay.as_deref()
+                    && signal == libc::SIGWINCH
+                {
+                    console::copy_size(r.master());
                 }
+                forward(on, signal);
             }
         }
         if let Some(r) = relay.as_deref_mut() {

@@ -39,7 +39,6 @@ pub const CALLS: &[(&str, i64, &str)] = calls! {
     sched_getaffinity SYS_sched_getaffinity: "how many processors there are",
     sched_yield SYS_sched_yield: "spin locks",
     sysinfo SYS_sysinfo: "memory of the machine, for sysinfo(2) and meminfo",
-    clock_nanosleep SYS_clock_nanosleep: "timers",
     getrandom SYS_getrandom: "the guest's randomness",
     restart_syscall SYS_restart_syscall: "a sleep that a stop interrupted",
     prctl SYS_prctl: "a thread's name",
@@ -87,6 +86,35 @@ pub fn install(debug: bool, without: &[String]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    const START: &str = "<!-- sentry -->\n";
+
+    /// After a change: `SECURITY=write cargo test -p runsc-rs filter`.
+    #[test]
+    fn the_page_lists_what_the_code_allows() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/security.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let prose = page.split(START).next().unwrap();
+        let mut rows: Vec<_> = super::allowed().into_values().collect();
+        rows.sort_unstable();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(name, reason)| format!("| `{name}` | {reason} |\n"))
+            .collect();
+        let wanted = format!(
+            "{prose}{START}\n{} calls.\n\n| call | for |\n|---|---|\n{}",
+            rows.len(),
+            rows.concat()
+        );
+        if std::env::var_os("SECURITY").is_some() {
+            std::fs::write(path, wanted).unwrap();
+            return;
+        }
+        assert!(
+            page == wanted,
+            "docs/security.md is stale: SECURITY=write cargo test -p runsc-rs filter"
+        );
+    }
+
     #[test]
     fn within_its_budget() {
         let allowed = super::allowed();

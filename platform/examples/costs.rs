@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use platform::stub::HostVdso;
 use platform::{
-    AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers,
-    ptrace::Ptrace,
+    AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers, StubPlatform,
+    ptrace, systrap,
 };
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -41,6 +41,15 @@ fn row(name: &str, rounds: usize, each: usize, mut body: impl FnMut()) {
     println!("{name:44} {:9.2} {:9.2}", times[0], times[rounds / 2]);
 }
 
+/// The one that `PLATFORM` names, else ptrace.
+fn make() -> StubPlatform {
+    let vdso = HostVdso::find();
+    match std::env::var("PLATFORM").as_deref() {
+        Ok("systrap") => systrap::new(&vdso).unwrap(),
+        _ => ptrace::new(&vdso).unwrap(),
+    }
+}
+
 fn start() -> Registers {
     let mut regs = Registers::default();
     regs.user.rip = CODE;
@@ -48,7 +57,7 @@ fn start() -> Registers {
     regs
 }
 
-fn rows(platform: &'static Ptrace, space: &Arc<dyn AddressSpace>, context: &mut dyn Context) {
+fn rows(platform: &'static StubPlatform, space: &Arc<dyn AddressSpace>, context: &mut dyn Context) {
     let mut regs = start();
     row("system call", 20, 2000, || {
         assert_eq!(context.switch(&mut regs), Event::Syscall);
@@ -169,7 +178,7 @@ fn rows(platform: &'static Ptrace, space: &Arc<dyn AddressSpace>, context: &mut 
     });
 }
 
-fn guest(platform: &Ptrace) -> Arc<dyn AddressSpace> {
+fn guest(platform: &StubPlatform) -> Arc<dyn AddressSpace> {
     let space = platform.new_address_space().unwrap();
     space
         .apply(&[
@@ -182,7 +191,7 @@ fn guest(platform: &Ptrace) -> Arc<dyn AddressSpace> {
 }
 
 fn main() {
-    let platform: &'static Ptrace = Box::leak(Box::new(Ptrace::new(&HostVdso::find()).unwrap()));
+    let platform: &'static StubPlatform = Box::leak(Box::new(make()));
     println!("{:44} {:>9} {:>9}", "µs", "best", "median");
     row("native getppid", 20, 10_000, || {
         // SAFETY: no arguments.

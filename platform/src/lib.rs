@@ -1,7 +1,8 @@
 //! What a guest runs on: its memory, its threads' registers, and the way its system calls and faults reach the sentry.
 //!
 //! This file is the seam. Above it nothing knows which platform is in use; below it [`stub`] holds the host processes that carry
-//! guest memory, [`ptrace`] runs guest threads in them, and [`memory_file`] holds the memory that more than one guest process sees.
+//! guest memory, [`ptrace`] and [`systrap`] run guest threads in them, and [`memory_file`] holds the memory that more than one guest
+//! process sees.
 //! [`mock`] is an address space without a host process, for the unit tests of everything above.
 //!
 //! ```text
@@ -23,19 +24,23 @@ use abi::{Errno, Iovec};
 /// What anything that fails with an error number (or, for guest memory, a [`Fault`]) returns.
 pub type Result<T, E = Errno> = core::result::Result<T, E>;
 
+mod interrupt;
 pub mod memory_file;
 pub mod mock;
 mod placement;
 mod probe;
 pub mod ptrace;
 mod registers;
+mod space;
 pub mod stub;
+pub mod systrap;
 mod workers;
 
 pub use memory_file::MemoryFile;
 pub use placement::{Mask as CpuSet, all as processors};
 pub use probe::{Finding, HostCall, SENTRY_CALLS, probe, self_test};
 pub use registers::Registers;
+pub use space::StubPlatform;
 pub use stub::raw::{current_cpu, rdtsc};
 pub use stub::thread_cpu_time;
 
@@ -188,7 +193,7 @@ pub enum Order {
 
 /// The seccomp filters of stub threads.
 pub fn filters() -> &'static [&'static stub::FilterSpec] {
-    &[&stub::HELPER, &stub::GUEST]
+    &[&stub::HELPER, &stub::GUEST, &stub::NOTIFIED]
 }
 
 /// What the host counted of an address space since it was made, as getrusage(2) has it; the platform's own share is in it.
@@ -310,10 +315,14 @@ pub fn run_to_end(space: Arc<dyn AddressSpace>, entry: Entry) {
 
 /// Runs one guest thread. Owned and used by that task's own sentry thread only.
 pub trait Context: Send {
-    /// Runs guest code from `regs` until something happens; `regs` is then as the guest left it. Registers that no program may have
+    /// Runs guest code from `regs` until something happens; `regs` is then as the guest left it, after a system call perhaps only in part
+    /// ([`Registers::partial`]). Registers that no program may have
     /// (selectors, reserved flags) are corrected, a `fs_base` or `gs_base` outside user space is a `SIGSEGV` fault.
     fn switch(&mut self, regs: &mut Registers) -> Event;
-    /// The thread's extended state, as XSAVE (standard format) lays it out on this host.
+    /// Completes registers of which [`Context::switch`] gave only what came with a system call; `rax` and `orig_rax` stay as they are. Does
+    /// nothing to complete ones. Fails if the thread is gone, which the next switch reports.
+    fn load(&mut self, regs: &mut Registers) -> Result<()>;
+    /// The thread's extended state, as XSAVE (standard format) lays it out on this host. Registers must be complete, as for the next two.
     fn fp_state(&mut self) -> Result<Vec<u8>>;
     /// Replaces it. Shorter images are completed with initial state; `EINVAL` for a header the processor would refuse.
     fn set_fp_state(&mut self, image: &[u8]) -> Result<()>;

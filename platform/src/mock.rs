@@ -500,6 +500,9 @@ impl Context for MockContext {
             }
         }
     }
+    fn load(&mut self, _regs: &mut Registers) -> Result<()> {
+        Ok(())
+    }
     fn fp_state(&mut self) -> Result<Vec<u8>> {
         Ok(self.fp.clone())
     }

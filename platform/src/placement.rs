@@ -144,6 +144,20 @@ fn let_go(here: &Here, leave: u32) {
     here.leave.set(leave);
 }
 
+/// A thread, and the calling thread with it, may run on these processors only. `false` if the host has none of them.
+pub fn restrict(tid: i32, cpus: &Mask) -> bool {
+    if !bind(0, ANYWHERE, cpus) || !bind(tid, ANYWHERE, cpus) {
+        return false;
+    }
+    HERE.with(|here| {
+        here.allowed
+            .set(if cpus == all() { NOWHERE } else { *cpus });
+        here.cpu.set(ANYWHERE);
+        here.leave.set(0);
+    });
+    true
+}
+
 /// Starts something that inherits where the calling thread may run, which shall be anywhere.
 pub fn anywhere<R>(body: impl FnOnce() -> R) -> R {
     let (cpu, allowed) = HERE.with(|here| (here.cpu.get(), here.allowed.get()));
@@ -242,16 +256,11 @@ impl Guest {
     /// It, and the calling thread with it, may run on these processors only. `false` if the host has none of them.
     pub fn restrict(&self, cpus: &Mask) -> bool {
         let mut allowed = self.allowed.lock();
-        if !bind(0, ANYWHERE, cpus) || !bind(self.tid, ANYWHERE, cpus) {
+        if !restrict(self.tid, cpus) {
             return false;
         }
         *allowed = if cpus == all() { NOWHERE } else { *cpus };
         self.cpu.store(ANYWHERE, Relaxed);
-        HERE.with(|here| {
-            here.allowed.set(*allowed);
-            here.cpu.set(ANYWHERE);
-            here.leave.set(0);
-        });
         true
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use abi::x86::UserRegs;
 
-use crate::ptrace::Ptrace;
 use crate::stub::HostVdso;
-use crate::{Backing, Entry, Event, MapHint, Order, Platform, Prot, Registers};
+use crate::{
+    Backing, Entry, Event, MapHint, Order, Platform, Prot, Registers, StubPlatform, ptrace, systrap,
+};
 
 /// A platform and whether it works here.
 #[derive(Debug)]
@@ -20,16 +21,24 @@ pub struct Finding {
 /// Tries every platform, the best first. To be called by a thread that has not locked anything and, because stubs are made and destroyed,
 /// before the sandbox's own platform is.
 pub fn probe() -> Vec<Finding> {
-    vec![Finding {
-        name: "ptrace",
-        usable: probe_ptrace(),
-    }]
-}
-
-fn probe_ptrace() -> Result<(), String> {
-    let platform = Ptrace::new(&HostVdso::find())
-        .map_err(|error| format!("no stub process could be made: {error}"))?;
-    self_test(&platform)
+    let vdso = HostVdso::find();
+    let try_out = |made: crate::Result<StubPlatform>| {
+        let platform = made.map_err(|error| format!("no stub process could be made: {error}"))?;
+        self_test(&platform)
+    };
+    vec![
+        Finding {
+            name: "ptrace",
+            usable: try_out(ptrace::new(&vdso)),
+        },
+        Finding {
+            name: "systrap",
+            usable: match systrap::missing() {
+                Some(why) => Err(why),
+                None => try_out(systrap::new(&vdso)),
+            },
+        },
+    ]
 }
 
 /// `mov eax, 39; syscall; mov dword ptr [rbx], eax; jmp back`
@@ -103,16 +112,22 @@ fn play(context: &mut dyn crate::Context) -> Result<(), String> {
             rbx: DATA,
             ..UserRegs::default()
         },
+        partial: false,
     };
     let mut expect = |regs: &mut Registers, want: fn(&Event) -> bool, what: &str| {
         let event = context.switch(regs);
         if want(&event) {
-            Ok(())
+            context
+                .load(regs)
+                .map_err(|error| format!("its registers cannot be read: {error}"))
         } else {
             Err(format!("{event:?} instead of {what}"))
         }
     };
     expect(&mut regs, |e| *e == Event::Syscall, "a system call")?;
+    if regs.user.rbx != DATA || regs.user.orig_rax != 39 {
+        return Err("its registers are not what they were".to_owned());
+    }
     regs.set_return(RESULT);
     expect(&mut regs, |e| *e == Event::Syscall, "a second system call")?;
     regs.user.rip = 0x10;
@@ -154,6 +169,8 @@ macro_rules! calls {
 
 /// What the platform needs of the sentry's filter once it has been made. (Making it needs more: see [`crate::stub`].)
 pub const SENTRY_CALLS: &[HostCall] = calls! {
+    ioctl SYS_ioctl: "receives and answers the calls of guest threads (systrap)",
+    recvmsg SYS_recvmsg: "a new guest thread's listener (systrap)",
     ptrace SYS_ptrace: "runs guest threads (stub threads only: others are not the sentry's to trace)",
     wait4 SYS_wait4: "waits for guest threads to stop; reaps stubs",
     process_vm_readv SYS_process_vm_readv: "reads guest memory",

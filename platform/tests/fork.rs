@@ -105,7 +105,7 @@ fn fork_under_running_threads() {
             regs.user.rdi = DATA + n * 8;
             send.send(context.interrupter()).unwrap();
             while !stop.load(SeqCst) {
-                assert_eq!(context.switch(&mut regs), Event::Interrupted);
+                assert_eq!(switch(&mut *context, &mut regs), Event::Interrupted);
             }
         };
         space
@@ -144,7 +144,7 @@ fn fork_under_running_threads() {
                             std::thread::sleep(std::time::Duration::from_millis(1));
                             interrupter.interrupt();
                         });
-                        event = context.switch(&mut regs);
+                        event = switch(&mut *context, &mut regs);
                     }
                     drop(context);
                     send.send((event, inner)).unwrap();
@@ -170,7 +170,7 @@ fn compare_exchange_is_atomic_against_guest_code() {
         let entry = move |mut context: Box<dyn platform::Context>| {
             let mut regs = start();
             (regs.user.rdi, regs.user.rsi) = (DATA, EACH);
-            assert_eq!(context.switch(&mut regs), Event::Syscall);
+            assert_eq!(switch(&mut *context, &mut regs), Event::Syscall);
             done.fetch_add(1, SeqCst);
         };
         space

@@ -61,7 +61,7 @@ fn leave_nothing_behind() {
         if round % 2 == 0 {
             let entry = |mut context: Box<dyn platform::Context>| {
                 let mut regs = start();
-                assert_eq!(context.switch(&mut regs), Event::Syscall);
+                assert_eq!(switch(&mut *context, &mut regs), Event::Syscall);
             };
             one.spawn(
                 "guest",
@@ -73,10 +73,10 @@ fn leave_nothing_behind() {
             .unwrap();
         }
         enter(&child, |context, regs| {
-            assert_eq!(context.switch(regs), Event::Syscall)
+            assert_eq!(switch(context, regs), Event::Syscall)
         });
         enter(&child, |context, regs| {
-            assert_eq!(context.switch(regs), Event::Syscall)
+            assert_eq!(switch(context, regs), Event::Syscall)
         });
     }
     settled(count, before);
@@ -106,7 +106,7 @@ fn a_shot_stub_has_died(when: Shot) {
     // Never again, not even in a switch: then the context finds out when it is dropped.
     if when == Shot::ThenDropped {
         enter(&child, move |context, regs| {
-            assert_eq!(context.switch(regs), Event::Syscall);
+            assert_eq!(switch(context, regs), Event::Syscall);
             // SAFETY: a child of ours.
             unsafe { libc::kill(stub, libc::SIGKILL) };
         });
@@ -119,18 +119,18 @@ fn a_shot_stub_has_died(when: Shot) {
                 // SAFETY: a child of ours.
                 unsafe { libc::kill(stub, libc::SIGKILL) };
             });
-            while context.switch(regs) == Event::Syscall {}
-            assert_eq!(context.switch(regs), Event::Died);
+            while switch(context, regs) == Event::Syscall {}
+            assert_eq!(switch(context, regs), Event::Died);
             killer.join().unwrap();
         });
         return;
     }
     enter(&child, move |context, regs| {
-        assert_eq!(context.switch(regs), Event::Syscall);
+        assert_eq!(switch(context, regs), Event::Syscall);
         // SAFETY: a child of ours.
         unsafe { libc::kill(stub, libc::SIGKILL) };
-        assert_eq!(context.switch(regs), Event::Died);
-        assert_eq!(context.switch(regs), Event::Died);
+        assert_eq!(switch(context, regs), Event::Died);
+        assert_eq!(switch(context, regs), Event::Died);
         assert!(context.fp_state().is_err());
         assert!(inner.read(CODE, &mut [0]).is_err());
         assert!(inner.apply(&[anonymous(0x10000, 4096, RW)]).is_err());
@@ -188,10 +188,10 @@ fn as_a_sentry_to_be_killed() {
         println!("stub {pid}");
     }
     enter(&child, |context, regs| {
-        context.switch(regs);
+        switch(context, regs);
         println!("running");
         loop {
-            context.switch(regs);
+            switch(context, regs);
         }
     });
 }

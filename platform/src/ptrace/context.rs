@@ -8,24 +8,18 @@ use std::sync::Arc;
 use abi::x86::UserRegs;
 use abi::{Errno, Result};
 
-use super::AddressSpace;
-use super::interrupt::Interruption;
 use super::sys::{RAX_OFFSET, Stop, Tracee};
 use super::xstate;
+use crate::interrupt::Interruption;
 use crate::placement;
+use crate::registers::{CODE_64, sanitised};
+use crate::space::AddressSpace;
 use crate::stub::{self, INTERRUPT, TASK_END, Thread};
 use crate::{Access, Event, Interrupter, Registers};
 
 const SI_KERNEL: i32 = 0x80;
 const FPE_INTDIV: i32 = 1;
 const FPE_INTOVF: i32 = 2;
-const CODE_64: u64 = 0x33;
-const CODE_32: u64 = 0x23;
-const DATA_SEGMENT: u64 = 0x2b;
-/// The flags a program may change: CF PF AF ZF SF TF DF OF NT RF AC ID. The kernel checks again.
-const USER_FLAGS: u64 = 0x25_4dd5;
-const INTERRUPT_FLAG: u64 = 0x200;
-const RESERVED_FLAG: u64 = 2;
 
 /// The thread number of a guest thread that could not be made: no thread has it.
 const NOBODY: i32 = i32::MAX;
@@ -45,12 +39,12 @@ pub struct Context {
 impl Context {
     /// Takes over a parked guest thread. If that fails the context is dead, and the first switch says so.
     pub fn new(space: Arc<AddressSpace>, thread: Result<Thread>) -> Context {
-        let Thread { tid, used } = thread.unwrap_or(Thread {
-            tid: NOBODY,
-            used: false,
-        });
+        let (tid, used) = thread
+            .as_ref()
+            .map_or((NOBODY, false), |thread| (thread.tid, thread.used));
         let tracee = Tracee(tid);
         let guest = placement::Guest::new(tid, space.balancer());
+        let exists = thread.is_ok();
         let attached = thread.and_then(|_| tracee.attach());
         if let Err(error) = attached {
             log::warn!(
@@ -68,7 +62,7 @@ impl Context {
             known: false,
             dead: attached.is_err(),
         };
-        if context.dead && thread.is_ok() {
+        if context.dead && exists {
             context.died();
         } else if used {
             crate::Context::reset_fp_state(&mut context);
@@ -225,22 +219,6 @@ impl Context {
     }
 }
 
-/// The nearest registers that a program may have.
-fn sanitised(user: &UserRegs) -> UserRegs {
-    let selector = |value: u64| if value & 3 == 3 { value & 0xffff } else { 0 };
-    UserRegs {
-        orig_rax: u64::MAX,
-        cs: if user.cs == CODE_32 { CODE_32 } else { CODE_64 },
-        ss: DATA_SEGMENT,
-        ds: selector(user.ds),
-        es: selector(user.es),
-        fs: selector(user.fs),
-        gs: selector(user.gs),
-        eflags: user.eflags & USER_FLAGS | INTERRUPT_FLAG | RESERVED_FLAG,
-        ..*user
-    }
-}
-
 impl crate::Context for Context {
     fn switch(&mut self, regs: &mut Registers) -> Event {
         if self.dead {
@@ -258,6 +236,11 @@ impl crate::Context for Context {
             .push(&sanitised(&regs.user))
             .and_then(|()| self.run(regs));
         outcome.unwrap_or_else(|_| self.died())
+    }
+
+    fn load(&mut self, _regs: &mut Registers) -> Result<()> {
+        // The host has given all of them.
+        Ok(())
     }
 
     fn fp_state(&mut self) -> Result<Vec<u8>> {
@@ -322,6 +305,7 @@ impl Drop for Context {
             process.return_thread(Thread {
                 tid: self.tracee.0,
                 used: true,
+                seat: None,
             });
         }
     }

@@ -8,6 +8,8 @@ use super::{layout::*, text};
 pub struct FilterSpec {
     /// The kind of thread.
     pub thread: &'static str,
+    /// What happens to calls that are not made by the helper's code ([`TEXT`]). `None`: the rules are for all calls.
+    pub elsewhere: Option<Action>,
     /// What happens to every other call.
     pub default: Action,
     /// The calls that are not treated so. A call with several entries is allowed if one of them fits.
@@ -21,6 +23,10 @@ pub enum Action {
     Allow,
     /// SIGSYS, which the tracer sees; without one the process dies.
     Trap,
+    /// The call waits for the sentry's answer; the host executes it only if that says so. `ENOSYS` if the sentry does not listen any more.
+    Notify,
+    /// `ENOSYS`, if no other filter of the thread has something stricter to say.
+    Refuse,
     /// The process dies.
     Kill,
 }
@@ -80,16 +86,23 @@ mod paste_nr {
     numbers! {
         sendto = SYS_sendto, recvmsg = SYS_recvmsg, mmap = SYS_mmap, munmap = SYS_munmap, mprotect = SYS_mprotect, mremap = SYS_mremap,
         madvise = SYS_madvise, mlock2 = SYS_mlock2, munlock = SYS_munlock, mincore = SYS_mincore, getrusage = SYS_getrusage, clone = SYS_clone,
-        close_range = SYS_close_range, sched_setaffinity = SYS_sched_setaffinity, dup2 = SYS_dup2, prctl = SYS_prctl, seccomp = SYS_seccomp, pause = SYS_pause, exit = SYS_exit,
-        exit_group = SYS_exit_group, gettimeofday = SYS_gettimeofday, time = SYS_time, getcpu = SYS_getcpu,
+        close_range = SYS_close_range, sendmsg = SYS_sendmsg, sched_yield = SYS_sched_yield, sigaltstack = SYS_sigaltstack, rt_sigprocmask = SYS_rt_sigprocmask, sched_setaffinity = SYS_sched_setaffinity, dup2 = SYS_dup2, prctl = SYS_prctl, seccomp = SYS_seccomp, pause = SYS_pause, exit = SYS_exit,
+        exit_group = SYS_exit_group,
     }
 }
 
 const SHARED_FIXED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
 
-/// The helper, and with it every thread of a stub: a guest thread's own filter comes on top.
+/// How a guest thread's filter is installed on systrap: with a listener; and once the sentry has a call, only death ends the wait for its
+/// answer.
+pub const NOTIFIED_FLAGS: u64 =
+    libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+
+/// The helper, and with it every thread of a stub: a guest thread's own filter comes on top. A guest thread that jumps into the helper's code is
+/// under both: what is allowed here its own filter stops, and of what is killed here it dies.
 pub const HELPER: FilterSpec = FilterSpec {
     thread: "stub helper",
+    elsewhere: Some(Action::Refuse),
     default: Action::Kill,
     rules: rules! {
         Allow recvmsg(Is(0, SOCKET_FD)): "waits for orders; receives the file of a mapping",
@@ -106,7 +119,12 @@ pub const HELPER: FilterSpec = FilterSpec {
         Allow prctl(Is(0, libc::PR_SET_PDEATHSIG as u64), Is(1, libc::SIGKILL as u64)): "a forked stub dies with the sentry",
         Allow mmap(Is(0, ORDERS), Is(1, 4096), Is(2, libc::PROT_READ as u64), Is(3, SHARED_FIXED), Is(4, BOOK_FD)): "a forked stub's own orders, read-only",
         Allow dup2(Is(0, DONATED_FD), Is(1, SOCKET_FD)): "a forked stub's own socket",
-        Allow seccomp(Is(0, 1), Is(1, 0), Is(2, GUEST_PROGRAM)): "a guest thread's filter, from read-only memory",
+        Allow seccomp(Is(0, 1), Is(1, 0), Is(2, GUEST_PROGRAM)): "a traced guest thread's filter, from read-only memory",
+        Allow seccomp(Is(0, 1), Is(1, NOTIFIED_FLAGS), Is(2, NOTIFIED_PROGRAM)): "a notified guest thread's filter, from read-only memory",
+        Allow sigaltstack(Below(0, ORDERS + 4096), Is(1, 0)): "ordered: a notified guest thread's signal stack, from read-only memory",
+        Allow sendmsg(Is(0, SOCKET_FD), Is(1, LISTENER_MESSAGE)): "the listener of a new guest thread goes to the sentry; the message is in read-only memory",
+        Allow sched_yield(): "until there is that listener",
+        Allow rt_sigprocmask(Is(0, libc::SIG_SETMASK as u64), Is(1, SIGNAL_MASK), Is(2, 0)): "after a fault of the helper, from read-only memory",
         Allow mincore(Below(0, BASE), Below(2, VECTOR + VECTOR_LEN)): "ordered: mincore, resident sizes",
         Allow getrusage(Is(0, 0), Is(1, VECTOR)): "ordered: the peak of resident memory",
         Allow mlock2(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
@@ -114,20 +132,26 @@ pub const HELPER: FilterSpec = FilterSpec {
         Allow pause(): "a guest thread that waits to be traced",
         Allow exit(): "a guest thread whose task is gone",
         Allow exit_group(): "the sentry is gone",
-        Trap gettimeofday(): "vsyscall page: the host emulates it only past the filters, and a killed stub would be the guest's loss",
-        Trap time(): "as gettimeofday",
-        Trap getcpu(): "as gettimeofday",
     },
 };
 
 /// A guest thread on ptrace. While it is traced its calls never get as far as a filter; this one is for the moments before and after.
 pub const GUEST: FilterSpec = FilterSpec {
     thread: "stub guest thread (ptrace)",
+    elsewhere: None,
     default: Action::Trap,
     rules: rules! {
         Allow pause(AtParked): "waits to be traced, before its first guest instruction and after its last",
         Allow exit(AtExit): "ends, when its task has",
     },
+};
+
+/// A guest thread on systrap: the sentry decides on every call, whatever it is and wherever it is made.
+pub const NOTIFIED: FilterSpec = FilterSpec {
+    thread: "stub guest thread (systrap)",
+    elsewhere: None,
+    default: Action::Notify,
+    rules: &[],
 };
 
 /// One instruction of a filter program (`struct sock_filter`).
@@ -161,6 +185,9 @@ fn ret(action: Action) -> Instruction {
     let value = match action {
         Action::Allow => libc::SECCOMP_RET_ALLOW,
         Action::Trap => libc::SECCOMP_RET_TRAP,
+        Action::Notify => libc::SECCOMP_RET_USER_NOTIF,
+        // Only tracers that ask for it are asked.
+        Action::Refuse => libc::SECCOMP_RET_TRACE,
         Action::Kill => libc::SECCOMP_RET_KILL_PROCESS,
     };
     instruction(RETURN, 0, 0, value)
@@ -185,11 +212,23 @@ fn below(offset: u32, value: u64, rule: &mut Vec<Instruction>) {
 impl FilterSpec {
     /// The filter as the kernel takes it.
     pub fn program(&self) -> Vec<Instruction> {
+        let other = self.elsewhere.unwrap_or(self.default);
         let mut program = vec![
             instruction(LOAD, 0, 0, ARCH),
             instruction(EQUAL, 1, 0, AUDIT_ARCH_X86_64),
-            ret(self.default),
+            ret(other),
         ];
+        if self.elsewhere.is_some() {
+            // What a filter is told is the address behind the instruction.
+            program.extend([
+                instruction(LOAD, 0, 0, POINTER + 4),
+                instruction(EQUAL, 0, 3, (TEXT >> 32) as u32),
+                instruction(LOAD, 0, 0, POINTER),
+                instruction(AT_LEAST, 0, 1, TEXT as u32),
+                instruction(AT_LEAST, 0, 1, GUEST_TEXT as u32),
+                ret(other),
+            ]);
+        }
         for rule in self.rules {
             let mut code = vec![
                 instruction(LOAD, 0, 0, NR),
@@ -258,7 +297,7 @@ mod tests {
     #[test]
     fn the_helper_reaches_guest_memory_only() {
         let program = HELPER.program();
-        let verdict = |nr, args| run(&program, &call(nr, args, 0, AUDIT_ARCH_X86_64));
+        let verdict = |nr, args| run(&program, &call(nr, args, TEXT + 2, AUDIT_ARCH_X86_64));
         let (allow, kill) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS);
         assert_eq!(
             verdict(libc::SYS_mmap, [0x10000, 4096, 3, 0x32, !0, 0]),
@@ -309,18 +348,31 @@ mod tests {
         );
         assert_eq!(verdict(libc::SYS_execve, [0; 6]), kill);
         assert_eq!(verdict(libc::SYS_sendto, [3, 0, 0, 0, 0, 0]), kill);
-        assert_eq!(verdict(libc::SYS_time, [0; 6]), libc::SECCOMP_RET_TRAP);
+        for ip in [
+            0x40_0000,
+            TEXT - 1,
+            GUEST_TEXT,
+            GUEST_TEXT + 9,
+            TEXT + (1 << 32),
+        ] {
+            for nr in [libc::SYS_time, libc::SYS_munmap, libc::SYS_exit_group] {
+                assert_eq!(
+                    run(&program, &call(nr, [0; 6], ip, AUDIT_ARCH_X86_64)),
+                    libc::SECCOMP_RET_TRACE
+                );
+            }
+        }
         assert_eq!(
             run(
                 &program,
                 &call(
                     libc::SYS_mmap,
                     [0x10000, 4096, 3, 0x32, !0, 0],
-                    0,
+                    TEXT + 2,
                     0x4000_0003
                 )
             ),
-            kill
+            libc::SECCOMP_RET_TRACE
         );
     }
 
@@ -347,11 +399,14 @@ mod tests {
 
     #[test]
     fn everything_fits_its_page() {
-        let programs = HELPER.program().len() + GUEST.program().len();
+        let programs = HELPER.program().len() + GUEST.program().len() + NOTIFIED.program().len();
         assert!(
             PROGRAMS - DATA + 8 * programs as u64 <= 4096,
             "{programs} instructions"
         );
-        assert!(text::code().len() <= 4096, "{} bytes", text::code().len());
+        assert!(text::code().len() <= 8192, "{} bytes", text::code().len());
+        // Never two where only one is, and the guest threads' code where it is said to be.
+        assert!((GUEST_TEXT..DATA).contains(&text::handler()));
+        assert!((TEXT..GUEST_TEXT).contains(&text::parked()));
     }
 }

@@ -3,17 +3,19 @@
 //! | offset from [`BASE`] | what | rights | written by |
 //! |---|---|---|---|
 //! | `0x1_0000` | the host's vvar pages and vDSO | as the host maps them | the host |
-//! | `0x4_0000` | [`TEXT`]: the code of [`super::text`] | r-x | nobody, after the zygote's start |
-//! | `0x4_1000` | [`DATA`]: the result bytes, filter programs | r-- | nobody, after the zygote's start |
+//! | `0x4_0000` | [`TEXT`]: the helper's code in [`super::text`] | r-x | nobody, after the zygote's start |
+//! | `0x4_1000` | [`GUEST_TEXT`]: what guest threads run there on systrap | r-x | nobody, after the zygote's start |
+//! | `0x4_2000` | [`DATA`]: the result bytes, filter programs, constant arguments | r-- | nobody, after the zygote's start |
 //! | `0x5_0000` | [`ORDERS`]: this stub's page of the order book | r-- | the sentry, through its own mapping |
 //! | `0x6_0000` | [`SCRATCH`]: buffers the host writes to; nothing in it is believed | rw- | anybody |
+//! | `0x1000_0000` | [`SEATS`]: on systrap, a signal stack for every guest thread; nothing in it is believed | rw- | anybody |
 //!
 //! The filter of the helper, the only thread that may change mappings, refuses addresses from [`BASE`] up, so the area stays as it is.
 
 use std::ops::Range;
 
 /// The end of the guest's range and the start of the stub's own.
-pub const BASE: u64 = 0x7fff_ffe0_0000;
+pub const BASE: u64 = 0x7fff_8000_0000;
 /// The first address a guest may map: below it the host may refuse (vm.mmap_min_addr).
 pub const USER_START: u64 = 0x1_0000;
 /// What a guest may map.
@@ -25,10 +27,14 @@ pub const TASK_END: u64 = 0x7fff_ffff_f000;
 pub const VDSO: u64 = BASE + 0x1_0000;
 /// Room for them.
 pub const VDSO_ROOM: u64 = 0x3_0000;
-/// Read-execute: the stub's code, one page.
+/// Read-execute: the helper's code, one page. Host calls are made nowhere else.
 pub const TEXT: u64 = BASE + 0x4_0000;
-/// Read-only: what the code and the host's kernel read, one page.
-pub const DATA: u64 = TEXT + 0x1000;
+/// Read-execute: the code that guest threads run on systrap, one page.
+pub const GUEST_TEXT: u64 = TEXT + 0x1000;
+/// Read-only: what the code, the host's kernel and the processor read.
+pub const DATA: u64 = GUEST_TEXT + 0x1000;
+/// Its size.
+pub const DATA_LEN: u64 = 0x5000;
 /// Read-only: the orders.
 pub const ORDERS: u64 = BASE + 0x5_0000;
 /// Read-write.
@@ -46,8 +52,20 @@ pub const HELPER_PROGRAM: u64 = DATA + 0x110;
 pub const GUEST_PROGRAM: u64 = DATA + 0x120;
 /// In [`DATA`]: the processors that the sandbox may use.
 pub const PROCESSORS: u64 = DATA + 0x130;
+/// In [`DATA`]: `sock_fprog` of the filter that notifies.
+pub const NOTIFIED_PROGRAM: u64 = DATA + 0x1b0;
+/// In [`DATA`]: the signal mask of every thread of a stub, for rt_sigprocmask(2).
+pub const SIGNAL_MASK: u64 = DATA + 0x1c0;
+/// In [`DATA`]: the `iovec`, the control message and the `msghdr` with which a listener is sent to the sentry.
+pub const LISTENER_IOVEC: u64 = DATA + 0x1c8;
+/// See [`LISTENER_IOVEC`].
+pub const LISTENER_CONTROL: u64 = DATA + 0x1d8;
+/// See [`LISTENER_IOVEC`].
+pub const LISTENER_MESSAGE: u64 = DATA + 0x1f0;
 /// In [`DATA`]: the filters' instructions, up to the page's end.
-pub const PROGRAMS: u64 = DATA + 0x1b0;
+pub const PROGRAMS: u64 = DATA + 0x230;
+/// In [`DATA`]: an XSAVE image of the initial state, all zeroes but the two control words. The processor may look at all of it (AMX: 11 KiB).
+pub const INITIAL_STATE: u64 = DATA + 0x1000;
 
 /// In [`SCRATCH`]: the `msghdr` of every receive, its control buffer and its data.
 pub const MESSAGE: u64 = SCRATCH;
@@ -62,9 +80,6 @@ pub const MESSAGE_CONTROL_LEN: u64 = 0x110;
 pub const FAULT_STACK: u64 = SCRATCH + 0x1000;
 /// Its size.
 pub const FAULT_STACK_LEN: u64 = 0xf000;
-/// In [`SCRATCH`], once, in the zygote: an XSAVE image of the initial state, all zeroes but the two control words. The processor may look at
-/// all of it.
-pub const INITIAL_STATE: u64 = FAULT_STACK;
 /// In [`SCRATCH`]: where mincore(2) puts its answer.
 pub const VECTOR: u64 = SCRATCH + 0x1_0000;
 /// Its size: one byte per page.
@@ -92,10 +107,27 @@ pub const MAX_ENTRIES: usize = (4096 - ENTRIES) / ENTRY_LEN;
 
 /// Special entry: copy this process. Arguments: clone flags, offset of the child's page in the order book. Descriptor: the child's socket.
 pub const FORK: u64 = 0x1_0000;
-/// Special entry: a guest thread. Argument: clone flags.
+/// Special entry: a guest thread. Arguments: clone flags, address of its filter's `sock_fprog`, flags of its filter; if these are not 0, then
+/// the thread is one that notifies, and a `stack_t` follows.
 pub const THREAD: u64 = 0x1_0001;
 /// Special entry: compare and exchange a word. Arguments: address, old, new.
 pub const COMPARE_EXCHANGE: u64 = 0x1_0002;
+
+/// The signal stack, and more, of one guest thread.
+pub const SEAT_LEN: u64 = 0x1_0000;
+/// How many guest threads one stub can have.
+pub const MAX_SEATS: u64 = 0x4000;
+/// Read-write, for guest threads on systrap.
+pub const SEATS: u64 = BASE + 0x1000_0000;
+/// All of it.
+pub const SEATS_LEN: u64 = SEAT_LEN * MAX_SEATS;
+/// At the start of each seat: room for an extended state that the sentry sets.
+pub const SEAT_STATE_LEN: u64 = 0x4000;
+/// From the end of a seat: where the first frame of its thread is, which no signal made.
+pub const SEAT_FRAME: u64 = 0x200;
+
+/// In a signal frame's `reserved1`, from the frame's start: rip, cs, flags, rsp, ss as `iretq` takes them, then fs_base and gs_base.
+pub const FRAME_RETURN: u64 = 240;
 
 /// The answer to orders that were all carried out.
 pub const DONE: u8 = 0;

@@ -21,16 +21,18 @@ pub(crate) mod raw;
 mod text;
 mod zygote;
 
-pub use filter::{Action, FilterSpec, GUEST, HELPER, Rule, When};
+pub use filter::{Action, FilterSpec, GUEST, HELPER, NOTIFIED, Rule, When};
 pub use zygote::HostVdso;
 
-pub(crate) use layout::{TASK_END, USER};
+pub(crate) use layout::{FRAME_RETURN, GUEST_TEXT, SEAT_LEN, SEATS, SIGNAL_MASK, TASK_END, USER};
 pub use memory::thread_cpu_time;
 pub(crate) use memory::{cpu_time, read, write};
 pub(crate) use orders::{apply, mincore, resident, usage};
 pub(crate) use pool::Pool;
-pub(crate) use process::{Process, Thread, errno};
-pub(crate) use text::{exit as exit_pc, parked as parked_pc};
+pub(crate) use process::{GuestKind, Process, Seat, Thread, errno};
+pub(crate) use text::{
+    exit as exit_pc, leave as leave_pc, left as left_pc, parked as parked_pc, resume as resume_pc,
+};
 
 /// The signal that ends a guest thread's run. By default it is ignored, so it can harm nobody who is not traced.
 pub(crate) const INTERRUPT: i32 = libc::SIGURG;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::{Errno, Result};
 
-use super::process::Process;
+use super::process::{GuestKind, Process};
 use super::zygote::{self, HostVdso};
 
 /// How many stubs are kept ready: an execve takes one, a shell's pipeline starts a few at a time.
@@ -33,8 +33,8 @@ struct State {
 
 impl Pool {
     /// Forks the zygote. The keeper thread starts with [`Pool::start`].
-    pub fn new(vdso: &HostVdso) -> Result<Pool> {
-        let zygote = zygote::start(vdso)?;
+    pub fn new(kind: GuestKind, vdso: &HostVdso) -> Result<Pool> {
+        let zygote = zygote::start(kind, vdso)?;
         Ok(Pool {
             shared: Arc::new(Shared {
                 zygote,

@@ -7,14 +7,24 @@ use abi::{Errno, Result};
 
 use super::layout::*;
 use super::order_book::{Entry, OrderPage};
-use super::text;
+use super::{filter, text};
 use crate::placement;
 
 /// How many guest threads without a task a stub keeps for the next spawn.
 const MAX_PARKED: usize = 16;
 
+/// How the sentry runs the guest threads of a stub.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum GuestKind {
+    /// ptrace
+    Traced,
+    /// systrap
+    Notified,
+}
+
 /// See the module. Dropping it kills the process and waits until it is gone; no guest thread of it may be traced any more.
 pub struct Process {
+    kind: GuestKind,
     pid: i32,
     socket: OwnedFd,
     page: OrderPage,
@@ -28,25 +38,32 @@ struct Channel {
     newborn: bool,
     /// Guest threads that wait to be traced.
     parked: Vec<Thread>,
+    /// Signal stacks that no thread has: those used before, and the first of those that were not.
+    seats: Vec<u64>,
+    next_seat: u64,
     /// Where the helper runs.
     helper: placement::Helper,
 }
 
-/// A guest thread that nobody traces.
-#[derive(Copy, Clone, Debug)]
+/// A guest thread without a task.
+#[derive(Debug)]
 pub struct Thread {
     pub tid: i32,
     /// It has run guest code: its extended state is not the initial one.
     pub used: bool,
+    /// What a notified one has.
+    pub seat: Option<Seat>,
 }
 
-impl Thread {
-    fn fresh(tid: u64) -> Thread {
-        Thread {
-            tid: tid as i32,
-            used: false,
-        }
-    }
+/// The place of a notified guest thread.
+#[derive(Debug)]
+pub struct Seat {
+    /// The number of its signal stack.
+    pub number: u64,
+    /// Where its calls come out.
+    pub listener: OwnedFd,
+    /// The call that waits for an answer, if it has been received.
+    pub call: Option<u64>,
 }
 
 /// What came back for a batch of orders that did not fail.
@@ -73,24 +90,19 @@ pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
 
 impl Process {
     /// The zygote, once it says that it is ready.
-    pub fn zygote(pid: i32, socket: OwnedFd, page: OrderPage) -> Result<Process> {
-        let process = Process::new(pid, socket, page, false, placement::Helper::default());
+    pub fn zygote(kind: GuestKind, pid: i32, socket: OwnedFd, page: OrderPage) -> Result<Process> {
+        let process = Process::new(kind, pid, socket, page, false);
         match process.byte() {
             Ok(DONE) => Ok(process),
             _ => Err(Errno::EIO),
         }
     }
 
-    fn new(
-        pid: i32,
-        socket: OwnedFd,
-        page: OrderPage,
-        newborn: bool,
-        helper: placement::Helper,
-    ) -> Process {
+    fn new(kind: GuestKind, pid: i32, socket: OwnedFd, page: OrderPage, newborn: bool) -> Process {
         // Others would mean "every process" to kill(2).
         assert!(pid > 1, "{pid} is not the number of a stub");
         Process {
+            kind,
             pid,
             socket,
             page,
@@ -98,7 +110,10 @@ impl Process {
             channel: sync::Mutex::new(Channel {
                 newborn,
                 parked: Vec::new(),
-                helper,
+                seats: Vec::new(),
+                // A new process has its first thread in the first seat.
+                next_seat: u64::from(newborn),
+                helper: placement::Helper::default(),
             }),
         }
     }
@@ -123,6 +138,28 @@ impl Process {
 
     fn value(&self, bytes: u32) -> Result<u64> {
         (0..bytes).try_fold(0, |value, n| Ok(value | u64::from(self.byte()?) << (8 * n)))
+    }
+
+    /// The first byte of an answer that brings a listener; none, if it was refused.
+    fn byte_and_listener(&self) -> Result<(u8, Option<OwnedFd>)> {
+        use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0u8];
+        loop {
+            let mut into = [std::io::IoSliceMut::new(&mut byte)];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            match recvmsg(&self.socket, &mut into, &mut control, flags) {
+                Ok(message) if message.bytes == 1 => break,
+                Err(rustix::io::Errno::INTR) => {}
+                _ => return Err(GONE),
+            }
+        }
+        let listener = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        Ok((byte[0], listener))
     }
 
     /// Wakes the helper, with the descriptors that the orders need.
@@ -185,7 +222,13 @@ impl Process {
         self.page.write(entries, !fds.is_empty(), value_bytes);
         channel.helper.come(self.pid);
         self.wake(fds)?;
-        match self.byte()? {
+        let first = self.byte()?;
+        self.answer(first, entries, value_bytes)
+    }
+
+    /// The rest of an answer.
+    fn answer(&self, first: u8, entries: &[Entry], value_bytes: u32) -> Result<Answer> {
+        match first {
             DONE => Ok(Answer::Done(self.value(value_bytes)?)),
             DIFFERS => Ok(Answer::Differs(self.value(4)? as u32)),
             errno => {
@@ -219,14 +262,60 @@ impl Process {
     /// Waits for the first guest thread of a new process, which every other answer comes after.
     fn awaited(&self, channel: &mut Channel) -> Result<()> {
         if std::mem::take(&mut channel.newborn) {
-            if self.byte()? == DONE {
-                channel.parked.push(Thread::fresh(self.value(3)?));
-            } else {
-                // No thread: the next spawn asks again, and reports why not.
-                self.byte()?;
+            // If there is none, the next spawn asks again, and reports why not.
+            match self.new_thread(0) {
+                Ok(thread) => channel.parked.push(thread),
+                Err(GONE) => return Err(GONE),
+                Err(_) => channel.seats.push(0),
             }
         }
         Ok(())
+    }
+
+    /// The entry that makes a guest thread.
+    fn thread_entry(&self, seat: u64) -> Entry {
+        match self.kind {
+            GuestKind::Traced => [THREAD, text::THREAD_FLAGS, GUEST_PROGRAM, 0, 0, 0, 0],
+            GuestKind::Notified => {
+                let stack = SEATS + seat * SEAT_LEN + SEAT_STATE_LEN;
+                let program = NOTIFIED_PROGRAM;
+                let (flags, size) = (filter::NOTIFIED_FLAGS, SEAT_LEN - SEAT_STATE_LEN);
+                [THREAD, text::THREAD_FLAGS, program, flags, stack, 0, size]
+            }
+        }
+    }
+
+    /// The answer to that entry.
+    fn new_thread(&self, number: u64) -> Result<Thread> {
+        let entry = [self.thread_entry(number)];
+        let seat = match self.kind {
+            GuestKind::Traced => None,
+            GuestKind::Notified => match self.byte_and_listener()? {
+                (DONE, Some(listener)) => Some(Seat {
+                    number,
+                    listener,
+                    call: None,
+                }),
+                (DONE, None) => {
+                    // There was no descriptor left for it. Nobody would ever answer that thread.
+                    self.kill();
+                    return Err(GONE);
+                }
+                (errno, _) => {
+                    self.answer(errno, &entry, 0)?;
+                    return Err(Errno::EIO);
+                }
+            },
+        };
+        let first = self.byte()?;
+        match self.answer(first, &entry, 3)? {
+            Answer::Done(tid) => Ok(Thread {
+                tid: tid as i32,
+                used: false,
+                seat,
+            }),
+            Answer::Differs(_) => Err(Errno::EIO),
+        }
     }
 
     /// Has up to [`MAX_ENTRIES`] system calls made in turn, until one fails. `fds` are numbers [`DONATED_FD`] and up there.
@@ -294,6 +383,8 @@ impl Process {
             0,
         ];
         let copy = [FORK, text::FORK_FLAGS, page.offset(), 0, 0, 0, 0];
+        // What the copy does first.
+        page.write(&[self.thread_entry(0)], false, 3);
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
         let mut outcome = self.number(&mut channel, &[anywhere, copy], &[theirs.as_fd()], 3);
@@ -303,13 +394,7 @@ impl Process {
         }
         channel.helper.gone();
         let pid = outcome.map_err(as_fork)? as i32;
-        Ok(Process::new(
-            pid,
-            ours,
-            page,
-            true,
-            placement::Helper::default(),
-        ))
+        Ok(Process::new(self.kind, pid, ours, page, true))
     }
 
     /// Is its first guest thread still on its way? Then [`Process::take_thread`] waits for it, and hardly ever fails.
@@ -324,9 +409,24 @@ impl Process {
         if let Some(thread) = channel.parked.pop() {
             return Ok(thread);
         }
-        let entry = [THREAD, text::THREAD_FLAGS, 0, 0, 0, 0, 0];
-        self.number(&mut channel, &[entry], &[], 3)
-            .map(Thread::fresh)
+        let seat = match channel.seats.pop() {
+            Some(seat) => seat,
+            None if channel.next_seat < MAX_SEATS => {
+                channel.next_seat += 1;
+                channel.next_seat - 1
+            }
+            None => return Err(Errno::EAGAIN),
+        };
+        self.page.write(&[self.thread_entry(seat)], false, 3);
+        channel.helper.come(self.pid);
+        self.wake(&[])?;
+        self.new_thread(seat)
+            .inspect_err(|_| channel.seats.push(seat))
+    }
+
+    /// A notified guest thread is gone: its seat is free.
+    pub fn left(&self, seat: Seat) {
+        self.channel.lock().seats.push(seat.number);
     }
 
     /// Is another parked guest thread wanted? If not, it should exit.

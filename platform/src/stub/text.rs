@@ -1,5 +1,5 @@
 //! The code of a stub process. It is copied from the binary's read-only data to [`layout::TEXT`] when the zygote starts, and the copy never
-//! changes afterwards.
+//! changes afterwards. The first page is the helper's, and a guest thread's before its filter; the second is what guest threads run on systrap.
 //!
 //! ```text
 //!   zygote ──▶ unmap the sentry's image ──▶ helper filter ──▶ loop ◀──────────────┐
@@ -8,9 +8,14 @@
 //!                                    entries of the ORDER page, one by one ──▶ answer bytes
 //!                                      │ FORK                  │ THREAD
 //!                                      ▼                       ▼
-//!                          child: own ORDER page       guest filter ──▶ parked (in pause) ──▶ the tracer takes over
-//!                          and socket, first thread
+//!                          child: own ORDER page       guest filter ──▶ ptrace: parked (in pause) ──▶ the tracer takes over
+//!                          and socket, its orders:              └─────▶ systrap: parked (its first call, which the sentry answers)
+//!                          a first thread
 //! ```
+//!
+//! On systrap a guest thread comes to `runsc_stub_handler` with every fault and every interrupt, on a signal stack of its own. It tells the
+//! sentry by an rt_sigprocmask(2) that unblocks the signals again: let through, but only when the sentry has read the registers in the frame
+//! and put there those to go on with. They are loaded without a sigreturn, which would let a guest change the mask.
 //!
 //! Rules that keep a guest thread, which may write [`layout::SCRATCH`] and jump anywhere in here with any registers, from misusing it:
 //!
@@ -18,9 +23,11 @@
 //! * It reads nothing back from SCRATCH. The `msghdr` there is written afresh for every receive; whoever changes it in between can make that
 //!   receive fail (the stub dies, or an order fails with EBADF) or make the host's kernel write elsewhere in writable memory, which the guest
 //!   can do itself.
-//! * A fault of the helper (compare-exchange only) enters `stub_fault` with nothing believed but the program counter: it answers EFAULT and
-//!   waits for the next order. It never returns through the signal frame.
+//! * A fault of the helper (compare-exchange only) enters `runsc_stub_handler` with nothing believed but the program counter and the stack
+//!   pointer: it answers EFAULT and waits for the next order. It never returns through the signal frame.
 //! * A guest thread that runs this code makes guest system calls by it: the sentry sees them and the host executes none.
+
+use abi::ucontext::{SigContext, UContext};
 
 use super::layout::*;
 
@@ -39,7 +46,8 @@ std::arch::global_asm!(
     r#"
     .pushsection .rodata.runsc_stub, "a"
     .balign 16
-    .globl runsc_stub_start, runsc_stub_parked, runsc_stub_exited, runsc_stub_exit, runsc_stub_fault, runsc_stub_end
+    .globl runsc_stub_start, runsc_stub_parked, runsc_stub_exited, runsc_stub_exit
+    .globl runsc_stub_handler, runsc_stub_resume, runsc_stub_leave, runsc_stub_left, runsc_stub_end
 
     // Sends the byte in al. Clobbers rax, rcx, rdx, rsi, rdi, r8 to r11.
     .macro ANSWER
@@ -105,6 +113,7 @@ runsc_stub_start:
     jne .Lstub_die                         // the sentry is gone, or a guest thread spoilt the msghdr
 
     // ---- carry them out ----
+.Lstub_orders:
     // rbx: ORDER page, r12: entry, ebp: entries left, r13: value of the last
     movabs rbx, {ORDERS}
     mov ebp, [rbx + {COUNT}]
@@ -207,34 +216,8 @@ runsc_stub_start:
     xor edx, edx
     mov eax, {SYS_close_range}
     syscall
-    // Its first guest thread, announced like the answer to an order.
-    movabs rdi, {THREAD_FLAGS}
-    xor esi, esi
-    xor edx, edx
-    xor r10d, r10d
-    xor r8d, r8d
-    mov eax, {SYS_clone}
-    syscall
-    test rax, rax
-    jz .Lstub_newborn
-    js .Lstub_no_thread
-    mov r13, rax
-    xor eax, eax
-    ANSWER
-    mov eax, r13d
-    ANSWER
-    shr r13, 8
-    mov eax, r13d
-    ANSWER
-    shr r13, 8
-    mov eax, r13d
-    ANSWER
-    jmp .Lstub_wait
-.Lstub_no_thread: neg eax
-    ANSWER
-    mov eax, 1
-    ANSWER
-    jmp .Lstub_wait
+    // The sentry has put its first orders there before.
+    jmp .Lstub_orders
 
     // COMPARE_EXCHANGE
 .Lstub_cmpxchg: mov eax, esi
@@ -249,32 +232,76 @@ runsc_stub_start:
     jmp .Lstub_value
 
     // A fault of the helper: delivered on FAULT_STACK, which is left at once.
-runsc_stub_fault:
+.Lstub_fault:
     xor esp, esp
+    mov edi, {SIG_SETMASK}
+    movabs rsi, {SIGNAL_MASK}
+    xor edx, edx
+    mov r10d, 8
+    mov eax, {SYS_rt_sigprocmask}
+    syscall
     mov eax, {EFAULT}
     ANSWER
     mov eax, 1
     ANSWER
     jmp .Lstub_wait
 
-    // THREAD
-.Lstub_thread: xor esi, esi
+    // THREAD. A new traced thread may be slow and must not read the page.
+.Lstub_thread: mov r14, rsi
+    mov r15, rdx
+    xor esi, esi
     xor edx, edx
     xor r10d, r10d
     xor r8d, r8d
     mov eax, {SYS_clone}
     syscall
     test rax, rax
-    jnz .Lstub_after
+    jz .Lstub_newborn
+    js .Lstub_after
+    test r15d, r15d
+    jz .Lstub_after
+    // A notified thread is there when its listener is, which always has this number, because nothing else is open.
+    mov r13, rax
+.Lstub_listener: mov edi, {SOCKET_FD}
+    movabs rsi, {LISTENER_MESSAGE}
+    mov edx, {MSG_NOSIGNAL}
+    mov eax, {SYS_sendmsg}
+    syscall
+    cmp rax, {EBADF}
+    jne .Lstub_listener_sent
+    mov eax, {SYS_sched_yield}
+    syscall
+    jmp .Lstub_listener
+.Lstub_listener_sent: cmp rax, 1
+    jne .Lstub_die
+    mov edi, {DONATED_FD}
+    mov esi, -1
+    xor edx, edx
+    mov eax, {SYS_close_range}
+    syscall
+    mov rax, r13
+    jmp .Lstub_after
 
     // ---- a guest thread, before its first guest instruction ----
-.Lstub_newborn: mov edi, 1                      // SECCOMP_SET_MODE_FILTER
+.Lstub_newborn: test r15d, r15d
+    jz .Lstub_filter
+    lea rdi, [r12 + 32]
     xor esi, esi
-    movabs rdx, {GUEST_PROGRAM}
-    mov eax, {SYS_seccomp}
+    mov eax, {SYS_sigaltstack}
     syscall
     test rax, rax
     jnz .Lstub_die
+    mov rsp, [r12 + 32]                 // ss_sp
+    add rsp, [r12 + 48]                 // ss_size
+    sub rsp, {SEAT_FRAME}
+.Lstub_filter: mov edi, 1               // SECCOMP_SET_MODE_FILTER
+    mov rsi, r15
+    mov rdx, r14
+    mov eax, {SYS_seccomp}
+    syscall
+    test rax, rax
+    js .Lstub_die
+    jnz .Lstub_notified                 // with a listener
 .Lstub_park: mov eax, {SYS_pause}
     syscall
 runsc_stub_parked:
@@ -292,6 +319,73 @@ runsc_stub_exited:
     mov eax, {SYS_exit_group}
     syscall
     ud2
+
+    // ==== guest threads on systrap ====
+    .org runsc_stub_start + 4096, 0xcc
+
+    // A signal: edi is its number, rsp its frame. All signals are blocked. The helper's faults come here, too.
+runsc_stub_handler:
+    movabs rax, {SEATS}
+    cmp rsp, rax
+    jb .Lstub_fault
+    mov r8d, edi
+    // r8: what has happened, 0 for a new thread; rsp: a frame of some kind.
+.Lstub_event: lea r9, [rsp + 8]         // its ucontext
+    rdfsbase rax
+    mov [rsp + {FRAME_FS}], rax
+    rdgsbase rax
+    mov [rsp + {FRAME_GS}], rax
+    mov edi, {SIG_SETMASK}
+    movabs rsi, {SIGNAL_MASK}
+    xor edx, edx
+    mov r10d, 8
+    mov eax, {SYS_rt_sigprocmask}
+    syscall
+    // Let through: the frame holds what to go on with. A signal that comes from here on finds the frame as it is, and the sentry has it begin
+    // here again.
+runsc_stub_resume:
+    mov rdi, [rsp + {FRAME_FPSTATE}]
+    mov eax, -1
+    mov edx, -1
+    test rdi, rdi
+    jnz .Lstub_state
+    movabs rdi, {INITIAL_STATE}
+    mov eax, 0xfffffdff                 // all but the protection keys' register
+.Lstub_state: xrstor64 [rdi]
+    mov rax, [rsp + {FRAME_FS}]
+    wrfsbase rax
+    mov rax, [rsp + {FRAME_GS}]
+    wrgsbase rax
+    push 0x202                          // without the flag NT, which iretq does not like
+    popfq
+    mov r8, [rsp + 48]
+    mov r9, [rsp + 56]
+    mov r10, [rsp + 64]
+    mov r11, [rsp + 72]
+    mov r12, [rsp + 80]
+    mov r13, [rsp + 88]
+    mov r14, [rsp + 96]
+    mov r15, [rsp + 104]
+    mov rdi, [rsp + 112]
+    mov rsi, [rsp + 120]
+    mov rbp, [rsp + 128]
+    mov rbx, [rsp + 136]
+    mov rdx, [rsp + 144]
+    mov rax, [rsp + 152]
+    mov rcx, [rsp + 160]
+    lea rsp, [rsp + {FRAME_RETURN}]
+    iretq
+
+.Lstub_notified: xor r8d, r8d
+    jmp .Lstub_event
+
+    // A guest thread whose task is gone.
+runsc_stub_leave:
+    xor edi, edi
+    mov eax, {SYS_exit}
+    syscall
+runsc_stub_left:
+    ud2
 runsc_stub_end:
     .purgem ANSWER
     .popsection
@@ -305,7 +399,14 @@ runsc_stub_end:
     MESSAGE_CONTROL = const MESSAGE_CONTROL,
     MESSAGE_CONTROL_LEN = const MESSAGE_CONTROL_LEN,
     HELPER_PROGRAM = const HELPER_PROGRAM,
-    GUEST_PROGRAM = const GUEST_PROGRAM,
+    LISTENER_MESSAGE = const LISTENER_MESSAGE,
+    SIGNAL_MASK = const SIGNAL_MASK,
+    SEATS = const SEATS,
+    SEAT_FRAME = const SEAT_FRAME,
+    FRAME_RETURN = const FRAME_RETURN,
+    FRAME_FS = const FRAME_RETURN + 40,
+    FRAME_GS = const FRAME_RETURN + 48,
+    FRAME_FPSTATE = const 8 + std::mem::offset_of!(UContext, uc_mcontext) + std::mem::offset_of!(SigContext, fpstate),
     SOCKET_FD = const SOCKET_FD,
     BOOK_FD = const BOOK_FD,
     DONATED_FD = const DONATED_FD,
@@ -317,7 +418,8 @@ runsc_stub_end:
     FORK = const FORK,
     THREAD = const THREAD,
     DIFFERS = const DIFFERS,
-    THREAD_FLAGS = const THREAD_FLAGS,
+    EBADF = const -libc::EBADF,
+    SIG_SETMASK = const libc::SIG_SETMASK,
     EINTR = const -libc::EINTR,
     EFAULT = const libc::EFAULT,
     SIGKILL = const libc::SIGKILL,
@@ -337,6 +439,10 @@ runsc_stub_end:
     SYS_pause = const libc::SYS_pause,
     SYS_exit = const libc::SYS_exit,
     SYS_exit_group = const libc::SYS_exit_group,
+    SYS_sendmsg = const libc::SYS_sendmsg,
+    SYS_sched_yield = const libc::SYS_sched_yield,
+    SYS_sigaltstack = const libc::SYS_sigaltstack,
+    SYS_rt_sigprocmask = const libc::SYS_rt_sigprocmask,
 );
 
 unsafe extern "C" {
@@ -344,7 +450,10 @@ unsafe extern "C" {
     static runsc_stub_parked: [u8; 0];
     static runsc_stub_exited: [u8; 0];
     static runsc_stub_exit: [u8; 0];
-    static runsc_stub_fault: [u8; 0];
+    static runsc_stub_handler: [u8; 0];
+    static runsc_stub_resume: [u8; 0];
+    static runsc_stub_leave: [u8; 0];
+    static runsc_stub_left: [u8; 0];
     static runsc_stub_end: [u8; 0];
 }
 
@@ -377,7 +486,22 @@ pub fn exited() -> u64 {
     at(&raw const runsc_stub_exited)
 }
 
-/// The handler of the helper's faults.
-pub fn fault() -> u64 {
-    at(&raw const runsc_stub_fault)
+/// The handler of all signals.
+pub fn handler() -> u64 {
+    at(&raw const runsc_stub_handler)
+}
+
+/// Where a guest thread goes on from a frame, and the program counter of the call before it as the sentry is told.
+pub fn resume() -> u64 {
+    at(&raw const runsc_stub_resume)
+}
+
+/// Where a notified guest thread is sent to exit.
+pub fn leave() -> u64 {
+    at(&raw const runsc_stub_leave)
+}
+
+/// The program counter of that exit as the sentry is told.
+pub fn left() -> u64 {
+    at(&raw const runsc_stub_left)
 }

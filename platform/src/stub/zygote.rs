@@ -13,7 +13,7 @@ use abi::{Errno, Result};
 
 use super::layout::*;
 use super::order_book::OrderBook;
-use super::process::{Process, socket_pair};
+use super::process::{GuestKind, Process, socket_pair};
 use super::{filter, raw, text};
 
 /// The vDSO of this process and the pages of data that go with it, as /proc/self/maps has them.
@@ -66,14 +66,16 @@ impl HostVdso {
 }
 
 /// Prepares what the zygote needs, forks it, and waits until it is ready.
-pub fn start(vdso: &HostVdso) -> Result<Process> {
+pub fn start(kind: GuestKind, vdso: &HostVdso) -> Result<Process> {
     let book = Arc::new(OrderBook::new()?);
     let page = book.clone().page()?;
     let (ours, theirs) = socket_pair()?;
     let data = data_page();
     // SAFETY: getpid and getppid have no arguments.
     let parent = unsafe { libc::getpid() };
-    let plan = Plan {
+    // Not on the calling stack, which may be where the stub's area will be.
+    let plan = Box::new(Plan {
+        kind,
         parent,
         socket: theirs.as_raw_fd(),
         book: book.fd().as_raw_fd(),
@@ -81,7 +83,7 @@ pub fn start(vdso: &HostVdso) -> Result<Process> {
         data: &data,
         vdso: &vdso.pieces,
         rseq: registered_rseq(),
-    };
+    });
     // A stack of its own, which is surely not where the stub's area will be.
     let stack = Stack::new()?;
     // SAFETY: a plain copy of this process without a stack of its own, as fork makes it, but without an exit signal, so that no wait() for any
@@ -93,22 +95,34 @@ pub fn start(vdso: &HostVdso) -> Result<Process> {
     }
     drop(theirs);
     let pid = i32::try_from(pid).map_err(|_| Errno::EAGAIN)?;
-    Process::zygote(pid, ours, page)
+    Process::zygote(kind, pid, ours, page)
 }
 
 /// What the child is told.
 struct Plan<'a> {
+    kind: GuestKind,
     parent: i32,
     socket: RawFd,
     book: RawFd,
     page: u64,
-    data: &'a [u8; 4096],
+    data: &'a [u8; DATA_LEN as usize],
     vdso: &'a [Range<u64>],
     rseq: Option<(u64, u32)>,
 }
 
-fn data_page() -> Box<[u8; 4096]> {
-    let mut page = Box::new([0u8; 4096]);
+/// The signals that are not blocked in a stub: what the processor raises, and the interrupt. Nothing else is for its threads.
+const OPEN: [i32; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+    super::INTERRUPT,
+];
+
+fn data_page() -> Box<[u8; DATA_LEN as usize]> {
+    let mut page = Box::new([0u8; DATA_LEN as usize]);
     for (n, byte) in page.iter_mut().take(256).enumerate() {
         *byte = n as u8;
     }
@@ -122,10 +136,31 @@ fn data_page() -> Box<[u8; 4096]> {
         PROCESSORS,
         zerocopy::IntoBytes::as_bytes(crate::placement::all()),
     );
+    let blocked = !OPEN
+        .iter()
+        .fold(0u64, |set, signal| set | 1 << (signal - 1));
+    put(SIGNAL_MASK, &blocked.to_ne_bytes());
+    // iovec: one byte that says DONE. cmsghdr: length, SOL_SOCKET, SCM_RIGHTS, and the descriptor. msghdr without a name.
+    put(LISTENER_IOVEC, &(TABLE + u64::from(DONE)).to_ne_bytes());
+    put(LISTENER_IOVEC + 8, &1u64.to_ne_bytes());
+    let right = [
+        20,
+        0,
+        libc::SOL_SOCKET as u32,
+        libc::SCM_RIGHTS as u32,
+        DONATED_FD as u32,
+    ];
+    put(LISTENER_CONTROL, zerocopy::IntoBytes::as_bytes(&right));
+    let message = [0, 0, LISTENER_IOVEC, 1, LISTENER_CONTROL, 24, 0];
+    put(LISTENER_MESSAGE, zerocopy::IntoBytes::as_bytes(&message));
+    // FCW and MXCSR as a program starts with them.
+    put(INITIAL_STATE, &0x37fu32.to_ne_bytes());
+    put(INITIAL_STATE + 24, &0x1f80u32.to_ne_bytes());
     let mut at = PROGRAMS;
     for (head, spec) in [
         (HELPER_PROGRAM, &filter::HELPER),
         (GUEST_PROGRAM, &filter::GUEST),
+        (NOTIFIED_PROGRAM, &filter::NOTIFIED),
     ] {
         let program = spec.program();
         put(head, &(program.len() as u64).to_ne_bytes());
@@ -256,40 +291,37 @@ fn posture(plan: &Plan<'_>) -> Result<()> {
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
     let _ = must(libc::SYS_arch_prctl, [ARCH_REQ_XCOMP_PERM, 18, 0, 0, 0, 0]);
 
-    // struct sigaction of the kernel: handler, flags, restorer, mask.
+    // struct sigaction of the kernel: handler, flags, restorer, mask. A traced guest thread is stopped before any handler; what it needs is
+    // that a late interrupt is ignored.
+    const SA_RESTORER: u64 = 0x0400_0000;
+    let flags = (libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART) as u64 | SA_RESTORER;
     for signal in 1..=64u64 {
-        let (handler, flags) = match signal as i32 {
-            libc::SIGKILL | libc::SIGSTOP => continue,
-            libc::SIGSEGV | libc::SIGBUS => (
-                text::fault(),
-                (libc::SA_ONSTACK | libc::SA_NODEFER) as u64 | 0x0400_0000,
-            ),
-            _ => (0, 0),
+        let number = signal as i32;
+        if matches!(number, libc::SIGKILL | libc::SIGSTOP) {
+            continue;
+        }
+        let handled = match plan.kind {
+            GuestKind::Traced => matches!(number, libc::SIGSEGV | libc::SIGBUS),
+            GuestKind::Notified => OPEN.contains(&number) && number != libc::SIGSYS,
         };
-        let action = [handler, flags, text::fault(), 0];
+        let (handler, flags) = if handled {
+            (text::handler(), flags)
+        } else {
+            (0, 0)
+        };
+        let action = [handler, flags, text::handler(), u64::MAX];
         must(
             libc::SYS_rt_sigaction,
             [signal, action.as_ptr().addr() as u64, 0, 8, 0, 0],
         )?;
     }
-    // Guest threads inherit the mask: what the processor raises must reach their tracer, and the interrupt; nothing else is for them.
-    let open = [
-        libc::SIGSEGV,
-        libc::SIGBUS,
-        libc::SIGILL,
-        libc::SIGFPE,
-        libc::SIGTRAP,
-        libc::SIGSYS,
-        super::INTERRUPT,
-    ];
-    let blocked = !open
-        .iter()
-        .fold(0u64, |set, signal| set | 1 << (signal - 1));
+    // Guest threads inherit the mask.
+    let blocked = &plan.data[(SIGNAL_MASK - DATA) as usize..];
     must(
         libc::SYS_rt_sigprocmask,
         [
             libc::SIG_SETMASK as u64,
-            (&raw const blocked).addr() as u64,
+            blocked.as_ptr().addr() as u64,
             0,
             8,
             0,
@@ -365,11 +397,11 @@ fn area(plan: &Plan<'_>) -> Result<()> {
     must(libc::SYS_munmap, [BASE, VDSO - BASE, 0, 0, 0, 0])?;
     must(libc::SYS_munmap, [TEXT, TASK_END - TEXT, 0, 0, 0, 0])?;
 
-    map(TEXT, 0x2000, RW, PRIVATE, NONE, 0)?;
+    map(TEXT, DATA - TEXT + DATA_LEN, RW, PRIVATE, NONE, 0)?;
     let (code, data) = (text::code(), &plan.data[..]);
     for (bytes, to) in [(code, TEXT), (data, DATA)] {
-        // SAFETY: both pages have just been mapped read-write for this, code and data are at most a page each (a test), and neither overlaps
-        // what is copied.
+        // SAFETY: the pages have just been mapped read-write for this, the code is at most two of them (a test), and neither overlaps what is
+        // copied.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 bytes.as_ptr(),
@@ -382,7 +414,7 @@ fn area(plan: &Plan<'_>) -> Result<()> {
         libc::SYS_mprotect,
         [
             TEXT,
-            0x1000,
+            DATA - TEXT,
             (libc::PROT_READ | libc::PROT_EXEC) as u64,
             0,
             0,
@@ -391,7 +423,7 @@ fn area(plan: &Plan<'_>) -> Result<()> {
     )?;
     must(
         libc::SYS_mprotect,
-        [DATA, 0x1000, libc::PROT_READ as u64, 0, 0, 0],
+        [DATA, DATA_LEN, libc::PROT_READ as u64, 0, 0, 0],
     )?;
     map(
         ORDERS,
@@ -402,10 +434,15 @@ fn area(plan: &Plan<'_>) -> Result<()> {
         plan.page,
     )?;
     map(SCRATCH, SCRATCH_LEN, RW, PRIVATE, NONE, 0)?;
-    // FCW and MXCSR as a program starts with them.
-    for (value, at) in [(0x37fu32, INITIAL_STATE), (0x1f80, INITIAL_STATE + 24)] {
-        // SAFETY: inside the mapping just made; aligned.
-        unsafe { std::ptr::with_exposed_provenance_mut::<u32>(at as usize).write(value) };
+    if plan.kind == GuestKind::Notified {
+        map(SEATS, SEATS_LEN, RW, PRIVATE | libc::MAP_NORESERVE, NONE, 0)?;
+        // A forked stub has none of these threads; and huge pages here would be a waste.
+        for advice in [libc::MADV_WIPEONFORK, libc::MADV_NOHUGEPAGE] {
+            let _ = must(
+                libc::SYS_madvise,
+                [SEATS, SEATS_LEN, advice as u64, 0, 0, 0],
+            );
+        }
     }
     // stack_t: ss_sp, ss_flags, ss_size.
     let stack = [FAULT_STACK, 0, FAULT_STACK_LEN];

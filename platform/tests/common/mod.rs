@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use platform::stub::HostVdso;
 use platform::{
-    AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers,
-    ptrace::Ptrace,
+    AddressSpace, Backing, Context, Event, MapHint, Order, Platform, Prot, Registers, StubPlatform,
+    ptrace, systrap,
 };
 
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -19,13 +19,22 @@ pub const CODE: u64 = 0x40_0000;
 pub const DATA: u64 = 0x80_0000;
 pub const DATA_LEN: u64 = 0x1_0000;
 
-/// The platform. Its zygote is made by a thread that lives as long as the process, as [`Ptrace::new`] asks.
-pub fn platform() -> &'static Ptrace {
-    static PLATFORM: OnceLock<Ptrace> = OnceLock::new();
+/// The one that `PLATFORM` names, else ptrace.
+fn make() -> StubPlatform {
+    let vdso = HostVdso::find();
+    match std::env::var("PLATFORM").as_deref() {
+        Ok("systrap") => systrap::new(&vdso).unwrap(),
+        _ => ptrace::new(&vdso).unwrap(),
+    }
+}
+
+/// The platform. Its zygote is made by a thread that lives as long as the process, as [`StubPlatform`] asks.
+pub fn platform() -> &'static StubPlatform {
+    static PLATFORM: OnceLock<StubPlatform> = OnceLock::new();
     PLATFORM.get_or_init(|| {
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            send.send(Ptrace::new(&HostVdso::find()).unwrap()).unwrap();
+            send.send(make()).unwrap();
             loop {
                 std::thread::park();
             }
@@ -73,6 +82,16 @@ pub fn start() -> Registers {
     regs
 }
 
+/// Lets the guest run, and looks at all its registers then.
+pub fn switch(context: &mut dyn Context, regs: &mut Registers) -> Event {
+    let event = context.switch(regs);
+    if event != Event::Died {
+        // Should it die now, the next switch says so.
+        let _ = context.load(regs);
+    }
+    event
+}
+
 /// Runs `body` with a context for a guest thread of `space`, on this thread.
 pub fn enter(
     space: &Arc<dyn AddressSpace>,
@@ -101,7 +120,7 @@ pub fn guest(
 pub fn fate(code: &[u8]) -> (Event, Registers) {
     let (send, receive) = std::sync::mpsc::channel();
     guest(code, move |_, context, regs| {
-        let event = context.switch(regs);
+        let event = switch(context, regs);
         send.send((event, regs.clone())).unwrap();
     });
     receive.recv().unwrap()

@@ -44,12 +44,17 @@ impl HostInfo {
 
 /// Makes the platform of a name. The process has one thread, and the walls stand.
 pub fn platform(name: &str, vdso: &HostVdso) -> Result<Arc<dyn Platform>> {
-    match name {
-        "auto" | "ptrace" => match platform::ptrace::Ptrace::new(vdso) {
-            Ok(p) => Ok(Arc::new(p)),
-            Err(e) => bail!("platform ptrace: {}", error::errno(e.raw())),
+    let made = match name {
+        "auto" | "ptrace" => platform::ptrace::new(vdso),
+        "systrap" => match platform::systrap::missing() {
+            Some(why) => bail!("platform systrap: {why}"),
+            None => platform::systrap::new(vdso),
         },
-        other => bail!("platform \"{other}\": there is no such platform (auto, ptrace)"),
+        other => bail!("platform \"{other}\": there is no such platform (auto, systrap, ptrace)"),
+    };
+    match made {
+        Ok(p) => Ok(Arc::new(p)),
+        Err(e) => bail!("platform {name}: {}", error::errno(e.raw())),
     }
 }
 

@@ -107,18 +107,29 @@ impl Cx {
         &self.task
     }
 
+    /// Completes `regs`, of which a system call brings only its number and arguments ([`Registers::partial`]): before others are read or changed.
+    pub fn load_registers(&mut self) -> Result<(), Errno> {
+        if !self.regs.partial {
+            return Ok(());
+        }
+        self.context.load(&mut self.regs)
+    }
+
     /// The extended state, as XSAVE lays it out.
     pub fn fp_state(&mut self) -> Result<Vec<u8>, Errno> {
+        self.load_registers()?;
         let image = self.context.fp_state()?;
         self.task.kernel().note_xsave(&image);
         Ok(image)
     }
     /// Replaces it.
     pub fn set_fp_state(&mut self, image: &[u8]) -> Result<(), Errno> {
+        self.load_registers()?;
         self.context.set_fp_state(image)
     }
     /// The state programs start with.
     pub fn reset_fp_state(&mut self) -> Result<(), Errno> {
+        self.load_registers()?;
         self.context.reset_fp_state();
         Ok(())
     }

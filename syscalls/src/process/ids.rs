@@ -126,6 +126,9 @@ pub fn arch_prctl(cx: &mut Cx, code: i32, addr: u64) -> SysResult {
     use abi::x86::arch_prctl as op;
     let code = u64::try_from(code).map_err(|_| Errno::EINVAL)?;
     let top = cx.kernel().platform.user_range().end;
+    if (op::ARCH_SET_GS..=op::ARCH_GET_GS).contains(&code) {
+        cx.load_registers()?;
+    }
     match code {
         op::ARCH_SET_FS | op::ARCH_SET_GS if addr >= top => Err(Errno::EPERM),
         op::ARCH_SET_FS => {

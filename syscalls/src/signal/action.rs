@@ -99,6 +99,7 @@ pub fn rt_sigreturn(cx: &mut Cx) -> SysResult {
 
 /// sigaltstack(2)
 pub fn sigaltstack(cx: &mut Cx, ss: UserAddr<StackT>, old: UserAddr<StackT>) -> SysResult {
+    cx.load_registers()?;
     let sp = cx.regs.user.rsp;
     let current = cx.state.altstack;
     if let Some(ss) = ss.some() {

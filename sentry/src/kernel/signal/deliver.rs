@@ -208,11 +208,15 @@ impl Cx {
             (_, Some(_)) => false,
             (_, None) => true,
         };
-        let regs = &mut self.regs.user;
         if !restart {
-            regs.rax = Errno::EINTR.to_return() as u64;
+            self.regs.set_return(Errno::EINTR.to_return() as u64);
             return;
         }
+        if self.load_registers().is_err() {
+            // Its host thread is gone, as the next switch will say.
+            return;
+        }
+        let regs = &mut self.regs.user;
         // Back to the two-byte `syscall` instruction, with the number in place.
         regs.rip = regs.rip.wrapping_sub(2);
         regs.rax = if call.code == Errno::ERESTART_RESTARTBLOCK {

@@ -54,6 +54,7 @@ pub(super) fn push(
     mask: SigSet,
 ) -> Result<(), Errno> {
     let flags = SaFlags::from_bits_retain(action.sa_flags);
+    cx.load_registers()?;
     let user = cx.regs.user;
     let altstack = cx.state.altstack;
     let mut sp = user.rsp.wrapping_sub(RED_ZONE);
@@ -153,6 +154,7 @@ pub(super) fn push(
 
 /// `rt_sigreturn`: restores what [`push`] saved, as far as a guest may set it. The frame lies where the handler's return left `rsp`.
 pub fn sigreturn(cx: &mut Cx) -> Result<(), Errno> {
+    cx.load_registers()?;
     let mm = cx.task().mm()?;
     let frame_addr = cx.regs.user.rsp.wrapping_sub(8);
     let frame: RtSigFrame = mm.read_obj(frame_addr)?;

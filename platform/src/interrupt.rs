@@ -1,10 +1,11 @@
-//! Ending a guest thread's run from any thread: only the tracer may use ptrace, so others send a signal, at most one at a time.
+//! Ending a guest thread's run from any thread: by a signal to it, at most one at a time. On ptrace it stops the thread, on systrap its
+//! handler tells the sentry.
 //!
 //! ```text
 //!   interrupt():  PENDING; if RUNNING and not SENT: SENT, tgkill     ── any thread
-//!   begin():      PENDING? take it, do not run. else RUNNING          ── the tracer, before the guest runs
-//!   end():        not RUNNING                                         ── the tracer, after it stopped, for whatever reason
-//!   received():   not SENT; PENDING? take it                          ── the tracer, when it stopped for the signal
+//!   begin():      PENDING? take it, do not run. else RUNNING          ── its sentry thread, before the guest runs
+//!   end():        not RUNNING                                         ── its sentry thread, after it stopped, for whatever reason
+//!   received():   not SENT; PENDING? take it                          ── its sentry thread, when it stopped for the signal
 //! ```
 //! If the guest stopped for another reason just before the signal, PENDING makes the next `begin` return at once, and the signal, still SENT,
 //! arrives during a later run: `received` finds nothing pending and the run goes on. So an interrupt is neither lost nor seen twice.
@@ -53,6 +54,11 @@ impl Interruption {
     /// The guest has stopped for the signal. Is an interrupt to be reported?
     pub fn received(&self) -> bool {
         self.state.fetch_and(!(SENT | PENDING), SeqCst) & PENDING != 0
+    }
+
+    /// The signal has come, but not because of an interrupt: one that is pending stays so.
+    pub fn arrived(&self) {
+        self.state.fetch_and(!SENT, SeqCst);
     }
 
     /// Nothing is to be interrupted any more.

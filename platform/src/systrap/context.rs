@@ -1,0 +1,412 @@
+//! Running one guest thread whose calls are notified.
+
+use std::sync::Arc;
+
+use abi::x86::UserRegs;
+use abi::{Errno, Result};
+
+use super::frame::Frame;
+use super::listener::{self, Call};
+use super::xstate;
+use crate::interrupt::Interruption;
+use crate::placement;
+use crate::registers::CODE_64;
+use crate::space::AddressSpace;
+use crate::stub::{self, GUEST_TEXT, INTERRUPT, SEAT_LEN, SEATS, Seat, TASK_END, Thread};
+use crate::{Access, Event, Interrupter, Registers};
+
+const SI_KERNEL: i32 = 0x80;
+const TRAP_PAGE_FAULT: u64 = 14;
+/// The processor's error code of a page fault: it was a write, an instruction fetch.
+const ERROR_WRITE: u64 = 2;
+const ERROR_EXECUTE: u64 = 16;
+
+/// The thread number of a guest thread that could not be made: no thread has it.
+const NOBODY: i32 = i32::MAX;
+/// How often a thread is told to leave before its process is ended.
+const TRIES: usize = 16;
+
+/// Where the guest thread waits for an answer. There is one of these per thread, and it changes with every call: no box.
+#[allow(clippy::large_enum_variant)]
+enum At {
+    /// In a call of the guest's. All that is known is what came with it.
+    Call(u64),
+    /// In its handler's call.
+    Handler {
+        /// What the answer is addressed to.
+        id: u64,
+        /// What it will go on with.
+        frame: Frame,
+        /// It was on its way there when a signal came: the ucontext of that signal's frame.
+        nested: Option<u64>,
+    },
+    /// Nowhere: it runs, or it is gone.
+    Away,
+}
+
+/// See the module.
+pub struct Context {
+    space: Arc<AddressSpace>,
+    tid: i32,
+    seat: Option<Seat>,
+    interruption: Arc<Interruption>,
+    at: At,
+    /// What it went on with when it last left its handler.
+    resumed: Option<(Frame, UserRegs)>,
+    dead: bool,
+    /// It may not run everywhere.
+    restricted: bool,
+}
+
+impl Context {
+    /// Takes over a guest thread without a task. If that fails the context is dead, and the first switch says so.
+    pub fn new(space: Arc<AddressSpace>, thread: Result<Thread>) -> Context {
+        let (tid, seat) = match thread {
+            Ok(thread) => (thread.tid, thread.seat),
+            Err(_) => (NOBODY, None),
+        };
+        let interruption = Arc::new(Interruption::new(space.process().pid(), tid));
+        let mut context = Context {
+            space,
+            tid,
+            seat,
+            interruption,
+            at: At::Away,
+            resumed: None,
+            dead: false,
+            restricted: false,
+        };
+        if let Err(error) = context.take_over() {
+            log::warn!(
+                "guest thread {tid} of stub {} cannot be taken over: {error}",
+                context.space.process().pid()
+            );
+            context.died();
+        }
+        context
+    }
+
+    fn take_over(&mut self) -> Result<()> {
+        let seat = self.seat.as_mut().ok_or(Errno::ESRCH)?;
+        if let Some(id) = seat.call.take() {
+            self.at = At::Call(id);
+            self.stop()?;
+            return Self::in_handler(&mut self.at).map(|frame| frame.context.fpstate = 0);
+        }
+        listener::hand_over(&seat.listener)?;
+        let call = self.receive()?;
+        let (signal, frame) = call.handler().ok_or(Errno::EIO)?;
+        if signal != 0 {
+            return Err(Errno::EIO);
+        }
+        self.at = At::Handler {
+            id: call.id,
+            frame: Frame::blank(frame),
+            nested: None,
+        };
+        Ok(())
+    }
+
+    /// The guest thread does not obey any more: somebody killed its process. To be sure, so is done here.
+    fn died(&mut self) -> Event {
+        self.space.process().kill();
+        self.at = At::Away;
+        self.dead = true;
+        Event::Died
+    }
+
+    fn seat(&self) -> Result<&Seat> {
+        self.seat.as_ref().ok_or(Errno::ESRCH)
+    }
+
+    fn receive(&self) -> Result<Call> {
+        listener::receive(&self.seat()?.listener, self.space.process().pid(), self.tid)
+    }
+
+    fn in_handler(at: &mut At) -> Result<&mut Frame> {
+        match at {
+            At::Handler { frame, .. } => Ok(frame),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// From a call of the guest's into its handler. It returns from the call, but executes nothing.
+    fn stop(&mut self) -> Result<()> {
+        let At::Call(id) = self.at else {
+            return Ok(());
+        };
+        // SAFETY: sends a signal to a thread of ours, which handles it.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_tgkill,
+                self.space.process().pid(),
+                self.tid,
+                INTERRUPT,
+            )
+        };
+        if sent != 0 {
+            return Err(stub::errno());
+        }
+        listener::answer(&self.seat()?.listener, id, 0)?;
+        let call = self.receive()?;
+        match call.handler() {
+            Some((INTERRUPT, at)) => {
+                self.interruption.arrived();
+                self.at = At::Handler {
+                    id: call.id,
+                    frame: Frame::read(&*self.space, at)?,
+                    nested: None,
+                };
+                Ok(())
+            }
+            _ => Err(Errno::EIO),
+        }
+    }
+
+    /// Sees to it that one answer is all that is missing for the guest to go on with the registers.
+    fn prepare(&mut self, regs: &mut Registers) -> Result<()> {
+        // The host's kernel may take such a result for its own and make the call again.
+        let restart = matches!(regs.user.rax as i64, -516..=-512);
+        if regs.partial && restart {
+            crate::Context::load(self, regs)?;
+        } else if !regs.partial {
+            self.stop()?;
+        }
+        if let At::Handler { frame, nested, .. } = &mut self.at {
+            frame.write(&*self.space, &regs.user)?;
+            if let Some(nested) = *nested {
+                frame.write_way_back(&*self.space, nested)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives that answer.
+    fn resume(&mut self, regs: &Registers) -> Result<()> {
+        let listener = &self.seat.as_ref().ok_or(Errno::ESRCH)?.listener;
+        match std::mem::replace(&mut self.at, At::Away) {
+            At::Call(id) => {
+                self.resumed = None;
+                listener::answer(listener, id, regs.user.rax)
+            }
+            At::Handler { id, frame, .. } => {
+                self.resumed = Some((frame, regs.user));
+                listener::proceed(listener, id)
+            }
+            At::Away => Err(Errno::ESRCH),
+        }
+    }
+
+    fn run(&mut self, regs: &mut Registers) -> Result<Event> {
+        loop {
+            self.prepare(regs)?;
+            if !self.interruption.begin() {
+                return Ok(Event::Interrupted);
+            }
+            let call = self.resume(regs).and_then(|()| self.receive());
+            self.interruption.end();
+            if let Some(event) = self.event(call?, regs)? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// What a call means; `None` if nothing has happened.
+    fn event(&mut self, call: Call, regs: &mut Registers) -> Result<Option<Event>> {
+        let Some((signal, at)) = call.handler() else {
+            self.at = At::Call(call.id);
+            let user = &mut regs.user;
+            [user.rdi, user.rsi, user.rdx, user.r10, user.r8, user.r9] = call.args;
+            user.orig_rax = u64::from(call.nr as u32);
+            user.rax = Errno::ENOSYS.to_return() as u64;
+            (user.rip, user.cs) = (call.rip, CODE_64);
+            regs.partial = true;
+            return Ok(Some(if call.native {
+                Event::Syscall
+            } else {
+                Event::Syscall32
+            }));
+        };
+        let mut frame = Frame::read(&*self.space, at)?;
+        let (code, addr, context) = (frame.code, frame.addr, frame.context);
+        // A signal before it has loaded its registers: they are what they were. (Or it has jumped there, which then is its loss.)
+        let early = (GUEST_TEXT..GUEST_TEXT + 0x1000).contains(&context.ip);
+        let mut nested = None;
+        match self.resumed.take() {
+            Some((before, user)) if early && before.is_above(at) => {
+                (frame, nested) = (before, Some(at));
+                regs.user = user;
+                regs.user.orig_rax = u64::MAX;
+            }
+            _ => regs.user = frame.registers(),
+        }
+        regs.partial = false;
+        if early && signal != INTERRUPT && nested.is_some() {
+            // The processor has refused to load them. Of an extended state nothing may be left that it refuses again.
+            frame.context.fpstate = 0;
+        }
+        self.at = At::Handler {
+            id: call.id,
+            frame,
+            nested,
+        };
+        Ok(match signal {
+            INTERRUPT => self.interruption.received().then_some(Event::Interrupted),
+            libc::SIGSEGV | libc::SIGBUS if early => Some(Event::Fault {
+                signo: libc::SIGSEGV,
+                code: SI_KERNEL,
+                addr: 0,
+                access: Access::Unknown,
+            }),
+            // Somebody has sent it.
+            _ if code <= 0 => None,
+            libc::SIGSEGV | libc::SIGBUS if code != libc::BUS_ADRALN || signal != libc::SIGBUS => {
+                Some(Event::Fault {
+                    signo: signal,
+                    code,
+                    addr,
+                    access: match (context.trapno, context.err) {
+                        (TRAP_PAGE_FAULT, error) if error & ERROR_EXECUTE != 0 => Access::Execute,
+                        (TRAP_PAGE_FAULT, error) if error & ERROR_WRITE != 0 => Access::Write,
+                        (TRAP_PAGE_FAULT, _) => Access::Read,
+                        _ => Access::Unknown,
+                    },
+                })
+            }
+            libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGBUS => Some(Event::Exception {
+                signo: signal,
+                code,
+                addr,
+                trapno: context.trapno,
+            }),
+            _ => None,
+        })
+    }
+
+    /// Has the guest thread end.
+    fn leave(&mut self) -> Result<()> {
+        let mut regs = Registers::default();
+        for _ in 0..TRIES {
+            regs.user = UserRegs {
+                rip: stub::leave_pc(),
+                ..UserRegs::default()
+            };
+            regs.partial = false;
+            self.prepare(&mut regs)?;
+            self.resume(&regs)?;
+            let call = self.receive()?;
+            if call.rip == stub::left_pc() && i64::from(call.nr) == libc::SYS_exit {
+                return listener::proceed(&self.seat()?.listener, call.id);
+            }
+            self.event(call, &mut regs)?;
+        }
+        Err(Errno::EIO)
+    }
+}
+
+impl crate::Context for Context {
+    fn switch(&mut self, regs: &mut Registers) -> Event {
+        if self.dead {
+            return Event::Died;
+        }
+        if !regs.partial && (regs.user.fs_base >= TASK_END || regs.user.gs_base >= TASK_END) {
+            return Event::Fault {
+                signo: libc::SIGSEGV,
+                code: SI_KERNEL,
+                addr: 0,
+                access: Access::Unknown,
+            };
+        }
+        self.run(regs).unwrap_or_else(|_| self.died())
+    }
+
+    fn load(&mut self, regs: &mut Registers) -> Result<()> {
+        if !regs.partial {
+            return Ok(());
+        }
+        let stopped = self.stop().and_then(|()| Self::in_handler(&mut self.at));
+        match stopped {
+            Ok(frame) => {
+                regs.user = UserRegs {
+                    rax: regs.user.rax,
+                    orig_rax: regs.user.orig_rax,
+                    ..frame.registers()
+                };
+                regs.partial = false;
+                Ok(())
+            }
+            Err(error) => {
+                self.died();
+                Err(error)
+            }
+        }
+    }
+
+    fn fp_state(&mut self) -> Result<Vec<u8>> {
+        let at = Self::in_handler(&mut self.at)?.context.fpstate;
+        xstate::get(&*self.space, at)
+    }
+
+    fn set_fp_state(&mut self, image: &[u8]) -> Result<()> {
+        let image = xstate::complete(image)?;
+        let at = SEATS + self.seat()?.number * SEAT_LEN;
+        let frame = Self::in_handler(&mut self.at)?;
+        if crate::AddressSpace::write(&*self.space, at, &image)? != image.len() {
+            return Err(Errno::EFAULT);
+        }
+        frame.context.fpstate = at;
+        Ok(())
+    }
+
+    fn reset_fp_state(&mut self) {
+        if let Ok(frame) = Self::in_handler(&mut self.at) {
+            frame.context.fpstate = 0;
+        }
+    }
+
+    fn set_affinity(&mut self, cpus: &crate::CpuSet) -> Result<()> {
+        if self.dead || placement::restrict(self.tid, cpus) {
+            self.restricted = self.restricted || cpus != placement::all();
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        Interrupter::new(self.interruption.clone())
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.interruption.gone();
+        let process = self.space.process();
+        if Arc::strong_count(&self.space) == 1 {
+            // The address space goes with its last thread, and before the listener does: without it the thread would run on.
+            process.kill();
+            return;
+        }
+        if self.dead {
+            return;
+        }
+        // Who takes it next wants one that may run anywhere.
+        let park = !self.restricted && process.has_room();
+        match (&self.at, &mut self.seat) {
+            (At::Call(id), Some(seat)) if park => seat.call = Some(*id),
+            _ => {
+                if self.leave().is_err() {
+                    self.died();
+                } else if let Some(seat) = self.seat.take() {
+                    self.space.process().left(seat);
+                }
+                return;
+            }
+        }
+        process.return_thread(Thread {
+            tid: self.tid,
+            used: true,
+            seat: self.seat.take(),
+        });
+    }
+}

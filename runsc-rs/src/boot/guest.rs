@@ -68,7 +68,8 @@ impl Observer for Kick {
     }
 }
 
-/// The init before its first instruction.
+/// The init before its first instruction. There is one per container.
+#[allow(clippy::large_enum_variant)]
 enum First {
     /// It can run.
     Ready(Prepared),

@@ -1,9 +1,12 @@
 // Objects that hold one another in long chains, whose end must not recurse; and caches that a guest can fill but not without bound.
 #include "../guest/t.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/ipc.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/shm.h>
 
 #define LINKS 60000
@@ -121,12 +124,19 @@ static void watches(void) {
     for (int i = 0; i < 100000; i++) { snprintf(n, sizeof n, "/tmp/w/%d", i % 10); close(open(n, O_CREAT | O_RDWR, 0600)); }
 }
 static void segments(void) { for (int i = 0; i < 10000; i++) { if (shmget(IPC_PRIVATE, 1 << 20, 0600) < 0) break; } for (int i = 0; i < 40000; i++) if (syscall(SYS_msgget, IPC_PRIVATE, 0600) < 0) break; }
+// As many filters as go on one another.
+static void filters(void) {
+    struct sock_filter f = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
+    struct sock_fprog prog = {1, &f};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    while (!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog)) {}
+}
 int main(int c, char **v) { // an argument names the one to run
     struct rlimit r = {1 << 20, 1 << 20};
     setrlimit(RLIMIT_NOFILE, &r);
 #define RUN(f) if (c < 2 || !strcmp(v[1], #f)) in_child(#f, f)
     RUN(sockets); RUN(ring); RUN(deep_memory); RUN(deep_root); RUN(mounts); RUN(absent); RUN(epolls); RUN(generations); RUN(locks);
-    RUN(regions); RUN(arguments); RUN(robust); RUN(watches); RUN(segments);
+    RUN(regions); RUN(arguments); RUN(robust); RUN(watches); RUN(segments); RUN(filters);
     printf("survived\n");
     return 0;
 }

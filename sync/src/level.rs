@@ -118,42 +118,54 @@ pub const LEAF: u16 = u16::MAX;
 #[cfg(debug_assertions)]
 mod held {
     use core::cell::Cell;
+    use core::panic::Location;
 
     const DEPTH: usize = 32;
 
+    /// A lock that this thread holds: its level, and where it was taken.
+    #[derive(Clone, Copy)]
+    struct Lock(u16, Option<&'static Location<'static>>);
+
     struct Held {
-        levels: [Cell<u16>; DEPTH],
+        locks: [Cell<Lock>; DEPTH],
         len: Cell<usize>,
     }
 
     // Constant and without a destructor: a plain block of thread memory, valid until the thread's last instruction.
     thread_local! {
-        static HELD: Held = const { Held { levels: [const { Cell::new(0) }; DEPTH], len: Cell::new(0) } };
+        static HELD: Held = const { Held { locks: [const { Cell::new(Lock(0, None)) }; DEPTH], len: Cell::new(0) } };
     }
 
-    fn highest(held: &Held) -> Option<u16> {
-        held.levels.iter().take(held.len.get()).map(Cell::get).max()
+    fn highest(held: &Held) -> Option<Lock> {
+        let held = held.locks.iter().take(held.len.get());
+        held.map(Cell::get).max_by_key(|lock| lock.0)
     }
 
+    fn text(lock: Lock) -> String {
+        let place = lock.1.map_or("?".into(), |at| at.to_string());
+        format!("{} ({}, taken at {place})", super::name(lock.0), lock.0)
+    }
+
+    #[track_caller]
     pub fn check(level: u16, nested: bool) {
-        HELD.with(|held| {
-            if let Some(highest) = highest(held)
-                && (level < highest || (level == highest && !nested))
-            {
-                panic!(
-                    "lock order: {} ({level}) taken while {} ({highest}) is held",
-                    super::name(level),
-                    super::name(highest)
-                );
-            }
-        });
+        if let Some(highest) = HELD.with(highest)
+            && (level < highest.0 || (level == highest.0 && !nested))
+        {
+            panic!(
+                "lock order: {} ({level}) taken while {} is held",
+                super::name(level),
+                text(highest)
+            );
+        }
     }
 
+    #[track_caller]
     pub fn push(level: u16) {
+        let lock = Lock(level, Some(Location::caller()));
         HELD.with(|held| {
             let len = held.len.get();
             assert!(len < DEPTH, "lock order: more than {DEPTH} locks held");
-            held.levels[len].set(level);
+            held.locks[len].set(lock);
             held.len.set(len + 1);
         });
     }
@@ -162,22 +174,18 @@ mod held {
         HELD.with(|held| {
             let last = held.len.get().saturating_sub(1);
             // Locks may be released in any order: the last entry takes the place of the one that goes.
-            if let Some(at) = (0..=last).rev().find(|at| held.levels[*at].get() == level) {
-                held.levels[at].set(held.levels[last].get());
+            if let Some(at) = (0..=last).rev().find(|at| held.locks[*at].get().0 == level) {
+                held.locks[at].set(held.locks[last].get());
                 held.len.set(last);
             }
         });
     }
 
+    #[track_caller]
     pub fn assert_none(why: &str) {
-        HELD.with(|held| {
-            if let Some(level) = highest(held) {
-                panic!(
-                    "lock order: {} ({level}) is held: {why}",
-                    super::name(level)
-                );
-            }
-        });
+        if let Some(lock) = HELD.with(highest) {
+            panic!("lock order: {} is held: {why}", text(lock));
+        }
     }
 }
 
@@ -197,6 +205,7 @@ pub(crate) use held::{check, pop, push};
 
 /// In debug builds, panics if the calling thread holds any lock; `why` says what must not happen under one.
 #[inline]
+#[cfg_attr(debug_assertions, track_caller)]
 pub fn assert_none_held(why: &str) {
     held::assert_none(why);
 }

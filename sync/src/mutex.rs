@@ -49,6 +49,7 @@ impl<T, const LEVEL: u16> Mutex<T, LEVEL> {
 impl<T: ?Sized, const LEVEL: u16> Mutex<T, LEVEL> {
     /// Locks, waiting as long as it takes.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> MutexGuard<'_, T, LEVEL> {
         level::check(LEVEL, false);
         self.lock_unchecked()
@@ -56,12 +57,14 @@ impl<T: ?Sized, const LEVEL: u16> Mutex<T, LEVEL> {
 
     /// Locks while another lock of the same level is held: the caller orders the two by a rule of its own, and says which.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock_nested(&self) -> MutexGuard<'_, T, LEVEL> {
         level::check(LEVEL, true);
         self.lock_unchecked()
     }
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock_unchecked(&self) -> MutexGuard<'_, T, LEVEL> {
         self.raw.lock();
         level::push(LEVEL);
@@ -73,6 +76,7 @@ impl<T: ?Sized, const LEVEL: u16> Mutex<T, LEVEL> {
 
     /// Locks if that takes no waiting; for that reason in any order.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T, LEVEL>> {
         self.raw.try_lock().then(|| {
             level::push(LEVEL);

@@ -55,6 +55,7 @@ impl<T, const LEVEL: u16> RwLock<T, LEVEL> {
 impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
     /// Locks for reading.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn read(&self) -> RwLockReadGuard<'_, T, LEVEL> {
         level::check(LEVEL, false);
         self.raw.read();
@@ -67,6 +68,7 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
 
     /// Locks for reading while another lock of the same level is held; see [`crate::Mutex::lock_nested`].
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn read_nested(&self) -> RwLockReadGuard<'_, T, LEVEL> {
         level::check(LEVEL, true);
         self.raw.read();
@@ -79,6 +81,7 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
 
     /// Locks for writing.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn write(&self) -> RwLockWriteGuard<'_, T, LEVEL> {
         level::check(LEVEL, false);
         self.raw.write();
@@ -91,6 +94,7 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
 
     /// Locks for writing while another lock of the same level is held; see [`crate::Mutex::lock_nested`].
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn write_nested(&self) -> RwLockWriteGuard<'_, T, LEVEL> {
         level::check(LEVEL, true);
         self.raw.write();
@@ -103,6 +107,7 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
 
     /// Locks for reading if that takes no waiting.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T, LEVEL>> {
         self.raw.try_read().then(|| {
             level::push(LEVEL);
@@ -115,6 +120,7 @@ impl<T: ?Sized, const LEVEL: u16> RwLock<T, LEVEL> {
 
     /// Locks for writing if that takes no waiting.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T, LEVEL>> {
         self.raw.try_write().then(|| {
             level::push(LEVEL);

@@ -73,6 +73,7 @@ pub struct Kernel {
     pub tree: Mutex<(), { level::TASKS }>,
     /// Told whenever a signal becomes pending anywhere (signalfd).
     pub signal_events: Pollee,
+    sigio: Arc<sigio::Sigio>,
     /// Told when a container's init ends.
     pub container_events: Pollee,
     containers: Mutex<Vec<Arc<Container>>, { level::CONTAINERS }>,
@@ -113,6 +114,7 @@ impl Kernel {
             root_user_ns: UserNamespace::root(),
             tree: Mutex::new(()),
             signal_events: Pollee::new(),
+            sigio: Arc::default(),
             container_events: Pollee::new(),
             containers: Mutex::new(Vec::new()),
             tasks: AtomicU64::new(0),

@@ -177,6 +177,7 @@ impl Cx {
                 Err(Errno::ENOSYS)
             }
         };
+        kernel.sigio.send_due();
         if let Some(tracer) = tracer {
             tracer.exit(
                 self,

@@ -2,7 +2,7 @@
 //!
 //! Who is told is kept here, by description; an `O_ASYNC` file has one more observer on its readiness, which sends the signal.
 
-use super::{Cx, Kernel, Pid, ProcessGroup, Task};
+use super::{Cx, Pid, ProcessGroup, Task};
 use crate::syscall::SysResult;
 use abi::Errno;
 use abi::fcntl::{
@@ -13,8 +13,9 @@ use abi::siginfo::POLL_IN;
 use abi::signal::{SigInfo, Signal};
 use fs::{Events, File, Observer};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use sync::Mutex;
+use sync::{Mutex, Parker};
 
 const O_ASYNC: u32 = 0o20000;
 
@@ -38,12 +39,30 @@ struct State {
 
 /// One description's owner, as an observer of it.
 struct Async {
+    this: Weak<Async>,
     file: Weak<File>,
+    service: Weak<Sigio>,
     state: Mutex<State>,
+    /// What happened since the owner was last told; 0 when nothing is due.
+    events: AtomicU32,
 }
 
 impl Observer for Async {
+    // Files notify with locks of theirs held, and sending a signal takes locks of lower levels: it is done later, without any.
     fn on_events(&self, events: Events) {
+        if self.events.fetch_or(events.bits(), Ordering::AcqRel) == 0
+            && let Some(service) = self.service.upgrade()
+        {
+            service.due.lock().push(self.this.clone());
+            service.some_due.store(true, Ordering::Release);
+            service.courier.unpark();
+        }
+    }
+}
+
+impl Async {
+    fn tell(&self) {
+        let events = Events::from_bits_truncate(self.events.swap(0, Ordering::AcqRel));
         let Some(file) = self.file.upgrade() else {
             return;
         };
@@ -78,48 +97,115 @@ impl Observer for Async {
             }
         }
     }
-}
 
-#[derive(Default)]
-struct Table(Mutex<HashMap<u64, Arc<Async>>>);
-
-fn entry(kernel: &Kernel, file: &Arc<File>) -> Arc<Async> {
-    let table = kernel.extension(Table::default);
-    let mut all = table.0.lock();
-    if !all.contains_key(&file.id()) && all.len().is_power_of_two() {
-        // Now and then, what belonged to closed files goes.
-        all.retain(|_, a| a.file.strong_count() > 0);
+    fn owner(&self) -> Owner {
+        self.state.lock().owner.clone()
     }
-    all.entry(file.id())
-        .or_insert_with(|| {
-            Arc::new(Async {
-                file: Arc::downgrade(file),
-                state: Mutex::new(State::default()),
-            })
-        })
-        .clone()
+
+    fn set_owner(&self, owner: Owner) {
+        // The last owner may be the last to know its pid, whose end takes locks.
+        let old = std::mem::replace(&mut self.state.lock().owner, owner);
+        drop(old);
+    }
 }
 
-/// Called after `O_ASYNC` may have changed.
-pub fn update(task: &Task, file: &Arc<File>) {
+/// All descriptions with an owner, and whose owners are to be told.
+#[derive(Default)]
+pub(super) struct Sigio {
+    files: Mutex<HashMap<u64, Arc<Async>>>,
+    due: Mutex<Vec<Weak<Async>>>,
+    some_due: AtomicBool,
+    /// Tells what no task's own call is there to tell: it runs from the first `O_ASYNC` on.
+    courier: Parker,
+    running: AtomicBool,
+}
+
+impl Sigio {
+    /// Sends what is due. Called at the end of every system call, so that its own effects are signalled before it returns; no lock is held.
+    #[inline]
+    pub(super) fn send_due(&self) {
+        if self.some_due.load(Ordering::Acquire) {
+            self.send();
+        }
+    }
+
+    #[cold]
+    fn send(&self) {
+        self.some_due.store(false, Ordering::Release);
+        let due = std::mem::take(&mut *self.due.lock());
+        for entry in due {
+            if let Some(entry) = entry.upgrade() {
+                entry.tell();
+            }
+        }
+    }
+
+    fn start_courier(self: &Arc<Self>) -> Result<(), Errno> {
+        if self.running.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let service = self.clone();
+        let body = move || {
+            loop {
+                service.courier.park(None);
+                service.send_due();
+            }
+        };
+        match sync::thread::spawn(sync::thread::Builder::new("sigio"), body) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.running.store(false, Ordering::Release);
+                Err(Errno::ENOMEM)
+            }
+        }
+    }
+
+    fn entry(self: &Arc<Self>, file: &Arc<File>) -> Arc<Async> {
+        let mut gone = Vec::new();
+        let mut all = self.files.lock();
+        if !all.contains_key(&file.id()) && all.len().is_power_of_two() {
+            // Now and then, what belonged to closed files goes.
+            gone.extend(all.extract_if(|_, a| a.file.strong_count() == 0));
+        }
+        let entry = all.entry(file.id()).or_insert_with(|| {
+            Arc::new_cyclic(|this| Async {
+                this: this.clone(),
+                file: Arc::downgrade(file),
+                service: Arc::downgrade(self),
+                state: Mutex::new(State::default()),
+                events: AtomicU32::new(0),
+            })
+        });
+        let entry = entry.clone();
+        drop(all);
+        drop(gone);
+        entry
+    }
+}
+
+/// Called after `O_ASYNC` may have changed. `ENOMEM`: the host has no thread for it.
+pub fn update(task: &Task, file: &Arc<File>) -> Result<(), Errno> {
     let on = file.flags() & O_ASYNC != 0;
     let Some(pollee) = file.ops().pollee() else {
-        return;
+        return Ok(());
     };
-    let entry = entry(task.kernel(), file);
+    let service = &task.kernel().sigio;
+    let entry = service.entry(file);
     let old = entry.state.lock().key.take();
     if let Some(key) = old {
         pollee.unregister(key);
     }
     if on {
+        service.start_courier()?;
         let key = pollee.register(entry.clone(), Events::READ | Events::WRITE | Events::PRI);
         entry.state.lock().key = Some(key);
     }
+    Ok(())
 }
 
 /// The owner and signal commands of `fcntl(2)`.
 pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
-    let entry = entry(cx.kernel(), file);
+    let entry = cx.kernel().sigio.entry(file);
     let ns = cx.pid_ns();
     let find = |kind: i32, id: i32| -> Result<Owner, Errno> {
         if id == 0 {
@@ -147,11 +233,11 @@ pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
             } else {
                 find(F_OWNER_PID, id)?
             };
-            entry.state.lock().owner = owner;
+            entry.set_owner(owner);
             Ok(0)
         }
         F_GETOWN => {
-            let (kind, id) = number(&entry.state.lock().owner);
+            let (kind, id) = number(&entry.owner());
             Ok(if kind == F_OWNER_PGRP {
                 i64::from(id).wrapping_neg() as u64
             } else {
@@ -161,11 +247,11 @@ pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
         F_SETOWN_EX => {
             let wanted: FOwnerEx = cx.mm()?.read_obj(arg)?;
             let owner = find(wanted.r#type, wanted.pid)?;
-            entry.state.lock().owner = owner;
+            entry.set_owner(owner);
             Ok(0)
         }
         F_GETOWN_EX => {
-            let (kind, pid) = number(&entry.state.lock().owner);
+            let (kind, pid) = number(&entry.owner());
             cx.mm()?.write_obj(arg, &FOwnerEx { r#type: kind, pid })?;
             Ok(0)
         }

@@ -72,7 +72,7 @@ fn set_flags(cx: &Cx, file: &Arc<File>, flags: u32) -> SysResult {
     let changed = (file.flags() ^ flags) & O_ASYNC != 0;
     file.set_status_flags(flags)?;
     if changed {
-        sentry::kernel::sigio::update(cx.task(), file);
+        sentry::kernel::sigio::update(cx.task(), file)?;
     }
     Ok(0)
 }

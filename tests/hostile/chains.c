@@ -9,7 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/shm.h>
 
-#define LINKS 60000
+#define LINKS 20000
 
 static void in_child(const char *name, void (*f)(void)) {
     int st;
@@ -73,8 +73,8 @@ static void mounts(void) {
 static void absent(void) {
     char n[64];
     struct stat s;
-    for (int i = 0; i < 400000; i++) { snprintf(n, sizeof n, "/tmp/absent-%d", i); stat(n, &s); }
-    for (int i = 0; i < 100000; i++) { snprintf(n, sizeof n, "/usr/absent-%d", i); stat(n, &s); }
+    for (int i = 0; i < 100000; i++) { snprintf(n, sizeof n, "/tmp/absent-%d", i); stat(n, &s); }
+    for (int i = 0; i < 30000; i++) { snprintf(n, sizeof n, "/usr/absent-%d", i); stat(n, &s); }
 }
 // Interest in interest in interest: refused beyond Linux's depth, and freed in one go.
 static void epolls(void) {

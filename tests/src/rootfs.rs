@@ -67,7 +67,12 @@ impl Drop for Rootfs {
     fn drop(&mut self) {
         let _ = unmount(&self.merged, UnmountFlags::DETACH);
         if !crate::env::keep() {
-            let _ = fs::remove_dir_all(&self.dir);
+            // Not by std's recursion: a hostile guest leaves trees that are deeper than a stack.
+            let mut rm = std::process::Command::new("rm");
+            let _ = rm
+                .args(["-rf", "--one-file-system"])
+                .arg(&self.dir)
+                .status();
         }
     }
 }

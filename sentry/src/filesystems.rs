@@ -28,6 +28,7 @@ pub fn make_for(
         b"tmpfs" => TmpFs::new(store(), Options::parse(data)?),
         // ramfs ignores what it does not know and has no limits.
         b"ramfs" => TmpFs::new(store(), Options::parse(b"size=0,nr_inodes=0,mode=755")?),
+        b"mqueue" => crate::ipc::mqueue_fs::new(),
         b"devpts" => crate::tty::DevPts::new(data),
         _ => return Err(Errno::ENODEV),
     })

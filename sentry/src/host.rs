@@ -13,6 +13,16 @@ pub struct Memory {
     pub total: u64,
     /// `MemFree`
     pub free: u64,
+    /// `Shmem`
+    pub shared: u64,
+    /// `Buffers`
+    pub buffers: u64,
+    /// `SwapTotal`
+    pub swap_total: u64,
+    /// `SwapFree`
+    pub swap_free: u64,
+    /// Load averages, in 1/65536.
+    pub loads: [u64; 3],
 }
 
 /// Memory now.
@@ -22,6 +32,11 @@ pub fn memory() -> Memory {
     Memory {
         total: info.totalram.saturating_mul(unit),
         free: info.freeram.saturating_mul(unit),
+        shared: info.sharedram.saturating_mul(unit),
+        buffers: info.bufferram.saturating_mul(unit),
+        swap_total: info.totalswap.saturating_mul(unit),
+        swap_free: info.freeswap.saturating_mul(unit),
+        loads: info.loads,
     }
 }
 

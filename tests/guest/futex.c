@@ -162,9 +162,65 @@ TEST(contended_mutex) {
     for (int i = 0; i < 8; i++) pthread_join(t[i], 0);
     EQ(x.n, 24000);
 }
+static pthread_mutex_t *pi_mutex(int robust, int type) {
+    pthread_mutexattr_t a;
+    pthread_mutex_t *m = (void *)shared();
+    pthread_mutexattr_init(&a);
+    pthread_mutexattr_setprotocol(&a, PTHREAD_PRIO_INHERIT);
+    pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+    if (robust) pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+    pthread_mutexattr_settype(&a, type);
+    EQ(pthread_mutex_init(m, &a), 0);
+    return m;
+}
+TEST(pi_mutex_contended) {
+    pthread_mutex_t *m = pi_mutex(0, PTHREAD_MUTEX_NORMAL);
+    pthread_t t[4];
+    pid_t p = CHILD(hammer(m));
+    for (int i = 0; i < 4; i++) pthread_create(t + i, 0, hammer, m);
+    for (int i = 0; i < 4; i++) pthread_join(t[i], 0);
+    CODE(p, 0);
+    EQ(*(long *)(m + 1), 15000);
+    EQ(*(int *)m, 0);
+}
+TEST(pi_mutex_of_the_dead) {
+    pthread_mutex_t *m = pi_mutex(1, PTHREAD_MUTEX_NORMAL);
+    int *ready = (int *)m + 100;
+    pid_t p = CHILD({ pthread_mutex_lock(m); *ready = 1; t_sleep(50); });
+    while (!*(volatile int *)ready) sched_yield();
+    EQ(pthread_mutex_lock(m), EOWNERDEAD); // slept for it
+    CODE(p, 0);
+    EQ(pthread_mutex_consistent(m), 0);
+    EQ(pthread_mutex_unlock(m), 0);
+    CODE(CHILD(pthread_mutex_lock(m)), 0);
+    EQ(pthread_mutex_lock(m), EOWNERDEAD);
+}
+TEST(pi_calls) {
+    pthread_mutex_t *m = pi_mutex(0, PTHREAD_MUTEX_ERRORCHECK);
+    struct timespec t;
+    EQ(pthread_mutex_lock(m), 0);
+    EQ(pthread_mutex_lock(m), EDEADLK);
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += 20000000;
+    if (t.tv_nsec >= 1000000000) t.tv_sec++, t.tv_nsec -= 1000000000;
+    CODE(CHILD(_exit(pthread_mutex_timedlock(m, &t))), ETIMEDOUT);
+    CODE(CHILD(_exit(pthread_mutex_trylock(m))), EBUSY);
+    CODE(CHILD(_exit(pthread_mutex_unlock(m))), EPERM);
+    EQ(pthread_mutex_unlock(m), 0);
+    int w = 0, tid = syscall(SYS_gettid);
+    OK(fx(&w, FUTEX_LOCK_PI, 0, 0, 0, 0));
+    EQ(w, tid);
+    ERR(fx(&w, FUTEX_LOCK_PI, 0, 0, 0, 0), EDEADLK);
+    OK(fx(&w, FUTEX_UNLOCK_PI, 0, 0, 0, 0));
+    EQ(w, 0);
+    ERR(fx(&w, FUTEX_UNLOCK_PI, 0, 0, 0, 0), EPERM);
+    OK(fx(&w, FUTEX_TRYLOCK_PI, 0, 0, 0, 0));
+    w = 4194303;
+    ERR(fx(&w, FUTEX_LOCK_PI, 0, 0, 0, 0), ESRCH);
+}
 int main(void) {
     RUN(wait_value_mismatch); RUN(wait_timeout); RUN(wait_bitset_absolute); RUN(errors); RUN(wake_counts_shared); RUN(bitset_selects);
     RUN(requeue); RUN(cmp_requeue); RUN(wake_op); RUN(private_is_not_shared); RUN(shared_through_a_file); RUN(clear_child_tid_wakes);
-    RUN(robust_list); RUN(robust_mutex); RUN(contended_mutex);
+    RUN(robust_list); RUN(robust_mutex); RUN(contended_mutex); RUN(pi_mutex_contended); RUN(pi_mutex_of_the_dead); RUN(pi_calls);
     DONE();
 }

@@ -1,4 +1,4 @@
-// Scheduling, affinity, accounting, sysinfo, membarrier, rseq.
+// Scheduling, affinity, accounting, sysinfo, membarrier.
 #include "t.h"
 #include <linux/membarrier.h>
 #include <sys/sysinfo.h>
@@ -76,6 +76,19 @@ TEST(switches_are_counted) {
     for (int i = 0; i < 5; i++) t_sleep(1);
     EQ(sscanf(strstr(t_get("/proc/stat"), "\nctxt "), "\nctxt %ld", &after), 1);
     GE(after - before, 5);
+}
+TEST(reads_and_writes_are_counted) {
+    unsigned long before[4], after[4];
+    const char *form = "rchar: %lu\nwchar: %lu\nsyscr: %lu\nsyscw: %lu\n";
+    int f = OK(open("/dev/null", O_RDWR)), z = OK(open("/dev/zero", O_RDONLY));
+    char b[1000];
+    EQ(sscanf(t_get("/proc/self/io"), form, before, before + 1, before + 2, before + 3), 4);
+    for (int i = 0; i < 5; i++) { EQ(write(f, b, 1000), 1000); EQ(read(z, b, 1000), 1000); }
+    EQ(sscanf(t_get("/proc/self/io"), form, after, after + 1, after + 2, after + 3), 4);
+    GE(after[0] - before[0], 5000);
+    EQ(after[1] - before[1], 5000);
+    GE(after[2] - before[2], 5);
+    EQ(after[3] - before[3], 5);
 }
 static volatile int rang;
 static void ring(int s) { rang = s; }
@@ -166,29 +179,6 @@ TEST(membarrier) {
     ERR(syscall(SYS_membarrier, 1 << 30, 0, 0), EINVAL);
     if (q & MEMBARRIER_CMD_GLOBAL) OK(syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0));
 }
-struct rs { uint32_t cpu_start, cpu; uint64_t cs; uint32_t flags, node, mm, pad; } __attribute__((aligned(32)));
-static void *rseq_thread(void *x) {
-    static struct rs r;
-    long rc = syscall(SYS_rseq, &r, 32, 0, 0x53053053);
-    if (rc) return (void *)(long)errno;
-    if (r.cpu >= 1024) return (void *)1000;
-    errno = 0;
-    if (syscall(SYS_rseq, &r, 32, 0, 0x11111111) != -1 || errno != EPERM) return (void *)1001;
-    if (syscall(SYS_rseq, &r, 32, 1, 0x53053053)) return (void *)1002;
-    return 0;
-}
-TEST(rseq_errors) {
-    // The C library has registered this thread: a second, different registration is refused.
-    static struct rs r;
-    long rc = syscall(SYS_rseq, &r, 32, 0, 0x53053053);
-    int e = errno;
-    CHECK(rc == 0 || e == EINVAL || e == EBUSY);
-    ERR(syscall(SYS_rseq, (char *)&r + 1, 32, 2, 1), EINVAL);
-}
-TEST(rseq_unregistered_thread) {
-    setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
-    CODE(CHILD(execl("/guest/sched", "sched", "rseq", (char *)0)), 0);
-}
 TEST(getpriority_groups) {
     setpgid(0, 0);
     OK(setpriority(PRIO_PGRP, 0, 4));
@@ -211,10 +201,9 @@ TEST(ioprio) {
     OK(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 6));
     EQ(syscall(SYS_ioprio_get, 1, 0), 2 << 13 | 6);
 }
-int main(int c, char **v) {
-    if (c == 2) { long r = (long)rseq_thread(0); if (r) printf("rseq: %ld\n", r); return r != 0; }
+int main(void) {
     RUN(affinity); RUN(affinity_of_another_thread); RUN(threads_have_clocks_of_their_own); RUN(times_survive_exec_and_are_handed_up);
-    RUN(switches_are_counted); RUN(timers_of_processor_time); RUN(policies); RUN(sched_attr); RUN(rusage_and_times); RUN(sysinfo_is_plausible); RUN(getcpu_call); RUN(membarrier);
-    RUN(rseq_errors); RUN(rseq_unregistered_thread); RUN(getpriority_groups); RUN(loadavg_and_uptime); RUN(ioprio);
+    RUN(switches_are_counted); RUN(reads_and_writes_are_counted); RUN(timers_of_processor_time); RUN(policies); RUN(sched_attr); RUN(rusage_and_times); RUN(sysinfo_is_plausible); RUN(getcpu_call); RUN(membarrier);
+    RUN(getpriority_groups); RUN(loadavg_and_uptime); RUN(ioprio);
     DONE();
 }

@@ -1,5 +1,6 @@
 // Pending signals: blocking, order of real-time queues, sigwait and friends, signalfd, stop and continue.
 #include "t.h"
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 
 static sigset_t set_of(int a, int b) { sigset_t s; sigemptyset(&s); sigaddset(&s, a); if (b) sigaddset(&s, b); return s; }
@@ -96,6 +97,20 @@ TEST(signalfd_reads) {
     ERR(signalfd(0, &s, 0), EINVAL);
     ERR(signalfd(-1, &s, 0x1234), EINVAL);
 }
+TEST(signalfd_shows_the_signals_of_whoever_asks) {
+    sigset_t s = block(SIGUSR1, 0);
+    int f = OK(signalfd(-1, &s, 0)), e = OK(epoll_create1(0));
+    struct pollfd x = {f, POLLIN, 0};
+    struct epoll_event v = {EPOLLIN};
+    CODE(CHILD({
+        raise(SIGUSR1);
+        EQ(poll(&x, 1, 0), 1);
+        OK(epoll_ctl(e, EPOLL_CTL_ADD, f, &v));
+        EQ(epoll_wait(e, &v, 1, 0), 1);
+    }), 0);
+    EQ(poll(&x, 1, 0), 0);
+    EQ(epoll_wait(e, &v, 1, 0), 0);
+}
 TEST(signalfd_blocks_until_signal) {
     sigset_t s = block(SIGUSR1, 0);
     int f = OK(signalfd(-1, &s, 0));
@@ -182,7 +197,7 @@ TEST(sigqueueinfo_rules) {
 }
 int main(void) {
     RUN(standard_signals_coalesce); RUN(realtime_signals_queue_in_order); RUN(queue_limit); RUN(sigsuspend); RUN(sigtimedwait);
-    RUN(sigtimedwait_interrupted); RUN(signalfd_reads); RUN(signalfd_blocks_until_signal); RUN(kill_and_stop_cannot_be_blocked);
+    RUN(sigtimedwait_interrupted); RUN(signalfd_reads); RUN(signalfd_shows_the_signals_of_whoever_asks); RUN(signalfd_blocks_until_signal); RUN(kill_and_stop_cannot_be_blocked);
     RUN(cont_discards_stops_and_resumes); RUN(init_may_wait_for_what_it_blocks); RUN(stop_stops_every_thread); RUN(pending_is_shown_in_proc); RUN(sigqueueinfo_rules);
     DONE();
 }

@@ -142,8 +142,8 @@ fn filesystem(kernel: &Arc<Kernel>, m: &GuestMount) -> Result<Arc<dyn FileSystem
         Kind::Proc => b"proc",
         Kind::Sysfs => b"sysfs",
         Kind::Cgroup => b"cgroup2",
-        // POSIX message queues have no filesystem yet: an empty directory stands there.
-        Kind::Mqueue | Kind::Bind => return Ok(tmpfs(kernel, "mode=1777")?),
+        Kind::Mqueue => b"mqueue",
+        Kind::Bind => return Ok(tmpfs(kernel, "mode=1777")?),
     };
     // What Docker puts on a cgroup mount (`nsdelegate`…) says nothing to the other filesystems.
     sentry::filesystems::make_for(kernel, &kernel.root_pid_ns, name, data.as_bytes())

@@ -10,6 +10,7 @@
 //! ```
 
 mod ops;
+pub mod pi;
 mod robust;
 
 pub use ops::{cmp_requeue, wait, wake, wake_one_at, wake_op};
@@ -20,7 +21,7 @@ use crate::mm::FutexKey;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use sync::{Mutex, level};
 
 /// How many queues: enough that unrelated futexes rarely meet in a lock.
@@ -31,8 +32,25 @@ struct Waiter {
     waker: Arc<Waker>,
     bitset: u32,
     woken: AtomicBool,
+    /// Waits for a lock with priority inheritance: the tid that goes into its word. 0 for everybody else.
+    pi: u32,
+    /// The lock was handed over with the wake.
+    owns: AtomicBool,
     /// Where it is queued now; a requeue moves it. Changed only with both buckets locked.
     key: Mutex<FutexKey>,
+}
+
+impl Waiter {
+    fn new(waker: &Arc<Waker>, bitset: u32, key: FutexKey, pi: u32) -> Self {
+        Self {
+            waker: waker.clone(),
+            bitset,
+            woken: AtomicBool::new(false),
+            pi,
+            owns: AtomicBool::new(false),
+            key: Mutex::new(key),
+        }
+    }
 }
 
 struct Queued {
@@ -46,6 +64,8 @@ type Bucket = Mutex<VecDeque<Queued>, { level::FUTEX }>;
 pub struct FutexTable {
     buckets: Vec<Bucket>,
     hasher: RandomState,
+    /// How many wait for a lock with priority inheritance.
+    pi_waiters: AtomicUsize,
 }
 
 impl Default for FutexTable {
@@ -53,6 +73,7 @@ impl Default for FutexTable {
         Self {
             buckets: (0..BUCKETS).map(|_| Mutex::new(VecDeque::new())).collect(),
             hasher: RandomState::new(),
+            pi_waiters: AtomicUsize::new(0),
         }
     }
 }
@@ -90,6 +111,29 @@ impl FutexTable {
                 return false;
             }
             // Moved between our two looks: try where it is now.
+        }
+    }
+
+    /// Takes out the first waiter for a lock, which is yet to be told.
+    fn first(&self, key: &FutexKey) -> Option<Arc<Waiter>> {
+        let mut queue = self.bucket(self.index(key)).lock();
+        let at = queue
+            .iter()
+            .position(|q| q.key == *key && q.waiter.pi != 0)?;
+        queue.remove(at).map(|q| q.waiter)
+    }
+    /// Whether somebody waits for this lock.
+    fn is_waited_for(&self, key: &FutexKey) -> bool {
+        let queue = self.bucket(self.index(key)).lock();
+        queue.iter().any(|q| q.key == *key && q.waiter.pi != 0)
+    }
+    /// Has every waiter for a lock look again.
+    fn prod(&self) {
+        for bucket in &self.buckets {
+            let queue = bucket.lock();
+            for queued in queue.iter().filter(|q| q.waiter.pi != 0) {
+                queued.waiter.waker.wake();
+            }
         }
     }
 

@@ -5,10 +5,9 @@ use crate::kernel::{Cx, Kernel, Woken};
 use crate::mm::{FutexKey, MemoryManager};
 use abi::Errno;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use sync::Mutex;
+use std::sync::atomic::Ordering;
 
-fn table(kernel: &Kernel) -> Arc<FutexTable> {
+pub(super) fn table(kernel: &Kernel) -> Arc<FutexTable> {
     kernel.extension(FutexTable::default)
 }
 
@@ -27,12 +26,7 @@ pub fn wait(
     let mm = cx.mm()?;
     let key = mm.futex_key(addr, shared)?;
     let table = table(cx.kernel());
-    let waiter = Arc::new(Waiter {
-        waker: cx.waker().clone(),
-        bitset,
-        woken: AtomicBool::new(false),
-        key: Mutex::new(key),
-    });
+    let waiter = Arc::new(Waiter::new(cx.waker(), bitset, key, 0));
     table.enqueue(&waiter);
     let found = match mm.load_u32(addr) {
         Ok(value) => value,

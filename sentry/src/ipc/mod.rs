@@ -1,7 +1,9 @@
-//! System V IPC: shared memory, semaphores, message queues, one set per ipc namespace (`ipc/util.c`).
+//! System V IPC: shared memory, semaphores, message queues, one set per ipc namespace (`ipc/util.c`); POSIX message queues.
 //!
 //! An object is known by its key (what programs agree on) and its id (index and generation, never that of an object that is gone).
 
+pub mod mqueue;
+pub mod mqueue_fs;
 pub mod msg;
 pub mod sem;
 pub mod shm;
@@ -30,6 +32,8 @@ pub struct IpcNamespace {
     pub sem: Table<sem::SemSet>,
     /// Message queues.
     pub msg: Table<msg::Queue>,
+    /// POSIX message queues.
+    pub mqueue: mqueue::Queues,
     /// Sets of semaphores that have undo entries: none makes exits cheap.
     pub(crate) undo: sem::UndoIndex,
 }

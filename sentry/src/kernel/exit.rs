@@ -52,6 +52,7 @@ pub(super) fn finish(mut cx: Cx, own_status: ExitStatus) {
         crate::ipc::exit_group(&task);
     }
     notify(&task, &group, own_status, mm.as_ref());
+    crate::futex::pi::owner_died(task.kernel());
     if let Some(mm) = &mm {
         release_tid_word(&task, mm, tid_word);
     }
@@ -109,6 +110,7 @@ fn notify(
         task.set_state(State::Zombie);
         task.set_dead();
         task.retire_clock(&usage);
+        task.retire_io();
         last = group.live.fetch_sub(1, Ordering::SeqCst) == 1;
         if !leader {
             group.tasks.lock().retain(|t| !Arc::ptr_eq(t, task));

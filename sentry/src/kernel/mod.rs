@@ -9,7 +9,7 @@
 //! | `signal/` | queues, sending, delivery, frames |
 //! | `seccomp/` | filters of calls: the configuration's and the guests' own |
 //! | `cred.rs`, `ns.rs`, `limits.rs`, `fd_table.rs` | what tasks hold |
-//! | `clock.rs`, `timer.rs`, `cpu.rs` | time |
+//! | `clock.rs`, `timer.rs`, `cpu.rs`, `io_count.rs` | time, and what is counted |
 
 mod barrier;
 pub mod clock;
@@ -21,6 +21,7 @@ pub mod cx;
 pub mod exec;
 pub mod exit;
 pub mod fd_table;
+pub mod io_count;
 pub mod limits;
 pub mod ns;
 pub mod pid;

@@ -15,14 +15,27 @@
 use super::cx::{Cx, InterruptedCall, Leave, OwnState};
 use super::signal::deliver::Next;
 use super::task::{Task, work};
-use super::{ExitStatus, exit};
+use super::{ExitStatus, Kernel, exit};
 use crate::mm::FaultOutcome;
 use crate::syscall::SysResult;
 use abi::Errno;
 use abi::signal::{SigInfo, Signal};
 use platform::{Access, Context, Event, Handoff, Registers};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+sync::per_thread! {
+    /// The task that the calling sentry thread runs, by its number in the outermost pid namespace; 0 for none.
+    static CURRENT: Cell<i32> = Cell::new(0);
+}
+
+impl Kernel {
+    /// The task that the calling sentry thread runs: for what Linux, too, asks of `current` deep down.
+    pub fn current_task(&self) -> Option<Arc<Task>> {
+        self.root_pid_ns.task(CURRENT.with(Cell::get))
+    }
+}
 
 /// The body of a task's thread from its first instruction, or from an `execve`, to its end or the next `execve`.
 pub(super) fn task_main(
@@ -33,6 +46,7 @@ pub(super) fn task_main(
 ) -> Option<Handoff> {
     task.set_interrupter(Some(context.interrupter()));
     task.cpu.sit();
+    CURRENT.with(|current| current.set(task.pid().nr_in(&task.kernel().root_pid_ns)));
     if task.affinity() != *platform::processors() {
         task.set_work(work::AFFINITY);
     }
@@ -41,6 +55,7 @@ pub(super) fn task_main(
         Leave::Exit(status) => {
             cx.task().set_interrupter(None);
             exit::finish(cx, status);
+            CURRENT.with(|current| current.set(0));
             None
         }
         Leave::Exec(aspace) => {

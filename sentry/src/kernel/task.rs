@@ -114,6 +114,8 @@ pub struct Task {
     pub start_ns: u64,
     /// Which calls it may make.
     pub seccomp: super::seccomp::Slot,
+    /// What it has read and written.
+    pub io: super::io_count::IoCount,
     /// Its clocks.
     pub cpu: super::cpu::CpuAccount,
 }
@@ -183,6 +185,7 @@ impl Task {
             syscalls: AtomicU64::new(0),
             start_ns: kernel.clock.monotonic(),
             seccomp: super::seccomp::Slot::default(),
+            io: super::io_count::IoCount::default(),
             cpu: super::cpu::CpuAccount::default(),
         });
         new.pid.set_task(Arc::downgrade(&task));

@@ -138,6 +138,8 @@ pub struct ThreadGroup {
     pub child_usage: Mutex<Usage>,
     /// Usage of threads that have ended, but for their user time.
     pub dead_usage: Mutex<Usage>,
+    /// What was read and written, but for its live threads.
+    pub(super) dead_io: super::io_count::IoCount,
     /// Its clocks.
     pub cpu: super::cpu::GroupAccount,
     /// `oom_score_adj`.
@@ -190,6 +192,7 @@ impl ThreadGroup {
             final_status: Mutex::new(None),
             child_usage: Mutex::new(Usage::default()),
             dead_usage: Mutex::new(Usage::default()),
+            dead_io: super::io_count::IoCount::default(),
             cpu: super::cpu::GroupAccount::default(),
             oom_score_adj: AtomicI32::new(0),
             start_ns: kernel.clock.monotonic(),

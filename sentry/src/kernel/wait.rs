@@ -146,6 +146,7 @@ fn take_zombie(task: &Task, child: &Arc<ThreadGroup>, options: WaitOptions) -> O
             family.children.remove(at);
         }
         task.group().child_usage.lock().add(&usage);
+        task.group().inherit_io(child);
         reap(child);
     }
     Some(found)

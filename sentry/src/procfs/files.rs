@@ -79,8 +79,18 @@ pub static SPECS: &[Spec] = &[
     plain("gid_map", 0o444, |_, l, _| {
         Ok(id_map(&l.task.cred().user_ns, UserNamespace::gid_map))
     }),
-    guarded("io", 0o400, |_, _, _| {
-        Ok(b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n".to_vec())
+    guarded("io", 0o400, |_, l, _| {
+        let io = if l.thread {
+            l.task.io.usage()
+        } else {
+            l.group.io_usage()
+        };
+        // Which of it reached a disk only the host knows.
+        let text = format!(
+            "rchar: {}\nwchar: {}\nsyscr: {}\nsyscw: {}\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n",
+            io.rchar, io.wchar, io.syscr, io.syscw
+        );
+        Ok(text.into_bytes())
     }),
     plain("limits", 0o444, limits),
     settable(

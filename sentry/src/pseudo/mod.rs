@@ -127,6 +127,8 @@ pub enum Belongs {
     Root,
     /// The user's that a task runs as; root's when the task may not be looked at ([`crate::procfs`]).
     Task(Weak<Task>),
+    /// This user's and this group's.
+    User(u32, u32),
 }
 
 /// A name's target.
@@ -161,6 +163,11 @@ impl Node {
                 mode: self.mode,
                 uid: 0,
                 gid: 0,
+            },
+            Belongs::User(uid, gid) => Owner {
+                mode: self.mode,
+                uid: *uid,
+                gid: *gid,
             },
             Belongs::Task(task) => {
                 let (uid, gid) = task

@@ -139,7 +139,13 @@ fn write_error(cx: &Cx, errno: Errno) -> Errno {
     errno
 }
 
-fn read_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysResult {
+fn read_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], at: At) -> SysResult {
+    let result = read_uncounted(cx, fd, segments, at);
+    cx.io.count_read(&result);
+    result
+}
+
+fn read_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysResult {
     let file = open_file(cx, fd)?;
     if !file.readable() {
         return Err(Errno::EBADF);
@@ -182,7 +188,13 @@ fn read_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysResu
     })
 }
 
-fn write_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysResult {
+fn write_segments(cx: &mut Cx, fd: Fd, segments: &[Iovec], at: At) -> SysResult {
+    let result = write_uncounted(cx, fd, segments, at);
+    cx.io.count_write(&result);
+    result
+}
+
+fn write_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysResult {
     let file = open_file(cx, fd)?;
     if !file.writable() {
         return Err(Errno::EBADF);

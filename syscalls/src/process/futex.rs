@@ -3,8 +3,9 @@
 use crate::args::UserAddr;
 use abi::Errno;
 use abi::futex::{
-    FUTEX_CLOCK_REALTIME, FUTEX_CMD_MASK, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE,
-    FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
+    FUTEX_CLOCK_REALTIME, FUTEX_CMD_MASK, FUTEX_CMP_REQUEUE, FUTEX_LOCK_PI, FUTEX_LOCK_PI2,
+    FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE, FUTEX_TRYLOCK_PI, FUTEX_UNLOCK_PI, FUTEX_WAIT,
+    FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
 };
 use abi::time::Timespec;
 use sentry::futex;
@@ -41,7 +42,7 @@ pub fn futex(
     let shared = op & FUTEX_PRIVATE_FLAG == 0;
     let realtime = op & FUTEX_CLOCK_REALTIME != 0;
     let command = op & FUTEX_CMD_MASK;
-    if realtime && !matches!(command, FUTEX_WAIT_BITSET | FUTEX_WAIT) {
+    if realtime && !matches!(command, FUTEX_WAIT_BITSET | FUTEX_WAIT | FUTEX_LOCK_PI2) {
         return Err(Errno::ENOSYS);
     }
     if uaddr & 3 != 0 {
@@ -66,6 +67,14 @@ pub fn futex(
         }
         FUTEX_WAKE_OP if uaddr2 & 3 != 0 => Err(Errno::EINVAL),
         FUTEX_WAKE_OP => futex::wake_op(cx, uaddr, uaddr2, shared, val as i32, count2, val3),
+        // Always on the realtime clock, for which there was no flag yet.
+        FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => {
+            let realtime = realtime || command == FUTEX_LOCK_PI;
+            let until = deadline(cx, timeout, true, realtime)?;
+            futex::pi::lock(cx, uaddr, shared, until).map(|()| 0)
+        }
+        FUTEX_TRYLOCK_PI => futex::pi::try_lock(cx, uaddr, shared).map(|()| 0),
+        FUTEX_UNLOCK_PI => futex::pi::unlock(cx, uaddr, shared).map(|()| 0),
         _ => Err(Errno::ENOSYS),
     }
 }

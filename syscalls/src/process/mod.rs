@@ -39,7 +39,7 @@ pub static CALLS: &[Syscall] = calls! {
     SETSID setsid() => ids::setsid, Full;
     SET_TID_ADDRESS set_tid_address(addr: u64) => ids::set_tid_address, Full;
     ARCH_PRCTL arch_prctl(code: i32, addr: u64) => ids::arch_prctl, Partial("everything but the FS and GS bases (EINVAL)");
-    FUTEX futex(uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u64, val3: u32) => futex::futex, Partial("priority inheritance (ENOSYS)");
+    FUTEX futex(uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u64, val3: u32) => futex::futex, Partial("FUTEX_WAIT_REQUEUE_PI, FUTEX_CMP_REQUEUE_PI (ENOSYS); locks with priority inheritance are handed over in turn");
     SET_ROBUST_LIST set_robust_list(head: u64, len: usize) => futex::set_robust_list, Full;
     GET_ROBUST_LIST get_robust_list(pid: i32, head: UserAddr<u64>, len: UserAddr<u64>) => futex::get_robust_list, Partial("other threads than the caller");
 };

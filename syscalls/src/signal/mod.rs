@@ -28,7 +28,7 @@ pub static CALLS: &[Syscall] = calls! {
     RT_SIGSUSPEND rt_sigsuspend(set: UserAddr<SigSet>, size: usize) => wait::rt_sigsuspend, Full;
     RT_SIGTIMEDWAIT rt_sigtimedwait(set: UserAddr<SigSet>, info: UserAddr<SigInfo>, timeout: UserAddr<Timespec>, size: usize) => wait::rt_sigtimedwait, Full;
     PAUSE pause() => wait::pause, Full;
-    SIGNALFD signalfd(fd: i32, mask: UserAddr<SigSet>, size: usize) => signalfd::signalfd, Partial("poll by another process than the maker: it is shown the maker's signals");
-    SIGNALFD4 signalfd4(fd: i32, mask: UserAddr<SigSet>, size: usize, flags: i32) => signalfd::signalfd4, Partial("poll by another process than the maker: it is shown the maker's signals");
+    SIGNALFD signalfd(fd: i32, mask: UserAddr<SigSet>, size: usize) => signalfd::signalfd, Full;
+    SIGNALFD4 signalfd4(fd: i32, mask: UserAddr<SigSet>, size: usize, flags: i32) => signalfd::signalfd4, Full;
     RESTART_SYSCALL restart_syscall() => wait::restart_syscall, Full;
 };

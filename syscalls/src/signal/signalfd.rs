@@ -18,8 +18,6 @@ const NONBLOCK: i32 = 0o4000;
 pub struct SignalFd {
     mask: AtomicU64,
     kernel: Arc<Kernel>,
-    /// The task that made it: whose pending signals `poll` shows when nobody reads.
-    maker: std::sync::Weak<Task>,
 }
 
 impl SignalFd {
@@ -81,14 +79,12 @@ impl FileOps for SignalFd {
         self
     }
     fn read(&self, _file: &File, buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
-        let maker = self.maker.upgrade().ok_or(Errno::EAGAIN)?;
-        self.take(&maker, buf)
+        let reader = self.kernel.current_task().ok_or(Errno::EAGAIN)?;
+        self.take(&reader, buf)
     }
     fn poll(&self, _file: &File) -> Events {
-        let pending = self
-            .maker
-            .upgrade()
-            .map_or(SigSet::EMPTY, |t| t.pending_signals());
+        let asks = self.kernel.current_task();
+        let pending = asks.map_or(SigSet::EMPTY, |task| task.pending_signals());
         if pending.intersection(self.mask()).is_empty() {
             Events::empty()
         } else {
@@ -125,7 +121,6 @@ pub fn signalfd4(
     let ops = SignalFd {
         mask: AtomicU64::new(mask),
         kernel: cx.kernel().clone(),
-        maker: Arc::downgrade(cx.task()),
     };
     let file = fs::anon::file(
         "[signalfd]",

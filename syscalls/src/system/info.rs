@@ -66,6 +66,11 @@ pub fn sysinfo(cx: &mut Cx, info: UserAddr<Sysinfo>) -> SysResult {
     let host = sentry::host::memory();
     let uptime = cx.kernel().clock.boottime() / 1_000_000_000;
     let out = Sysinfo {
+        loads: host.loads,
+        sharedram: host.shared,
+        bufferram: host.buffers,
+        totalswap: host.swap_total,
+        freeswap: host.swap_free,
         uptime: i64::try_from(uptime).unwrap_or(i64::MAX),
         totalram: host.total,
         freeram: host.free,

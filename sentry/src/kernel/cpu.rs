@@ -188,13 +188,6 @@ impl Task {
     pub(super) fn last_usage(&self, mm: Option<&Arc<MemoryManager>>) -> Usage {
         self.cpu.rise();
         let group = self.group();
-        if let Some(mm) = mm
-            && !group.cpu.borrows_memory()
-        {
-            let all = group.user_in(mm);
-            let former = group.cpu.former.load(Ordering::Relaxed);
-            later(&group.cpu.told.0, former.saturating_add(all));
-        }
         let mut usage = Usage {
             stime: self.cpu.system(),
             switches: (self.cpu.sleeps(), 0),
@@ -231,6 +224,12 @@ impl ThreadGroup {
         } else {
             mm.address_space().cpu_time()
         }
+    }
+    /// At the end of its last thread, as long as its memory is there.
+    pub(super) fn settle_user_time(&self, mm: &MemoryManager) {
+        let former = self.cpu.former.load(Ordering::Relaxed);
+        let all = former.saturating_add(self.user_in(mm));
+        later(&self.cpu.told.0, all);
     }
     fn memory_usage(&self, mm: &MemoryManager) -> Usage {
         let host = mm.host_usage();

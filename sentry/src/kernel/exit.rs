@@ -116,6 +116,9 @@ fn notify(
             group.tasks.lock().retain(|t| !Arc::ptr_eq(t, task));
         }
         if last {
+            if let Some(mm) = mm {
+                group.settle_user_time(mm);
+            }
             let status = {
                 let mut signals = group.signals.lock();
                 signals.stop = StopState::Running;
@@ -157,9 +160,18 @@ fn notify(
         kernel.ended.lock().add(&used);
         announce_death(group);
     } else {
-        // A thread in execve waits for us to be gone, a stop may now be complete without us.
-        for other in group.tasks() {
-            other.kick(work::SIGNAL);
+        // A thread in execve waits for us to be gone, a stop may now be complete without us. Nobody else is told: ten thousand threads end together.
+        let (exec, stopping) = {
+            let signals = group.signals.lock();
+            (signals.exec.clone(), signals.stop != StopState::Running)
+        };
+        if let Some(exec) = exec {
+            exec.kick(work::SIGNAL);
+        }
+        if stopping {
+            for other in group.tasks() {
+                other.kick(work::SIGNAL);
+            }
         }
     }
 }

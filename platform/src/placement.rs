@@ -177,13 +177,12 @@ pub fn anywhere<R>(body: impl FnOnce() -> R) -> R {
 pub struct Helper(Option<u32>);
 
 impl Helper {
-    /// Brings it to the calling thread, if that is bound.
-    pub fn come(&mut self, tid: i32) {
-        if let Some(cpu) = here()
-            && self.0 != Some(cpu)
-        {
-            bind(tid, cpu, &NOWHERE);
-            self.0 = Some(cpu);
+    /// Brings it to the calling thread, if that is bound, or where that runs now.
+    pub fn come(&mut self, tid: i32, always: bool) {
+        let cpu = here().or_else(|| (always && useful()).then(current_cpu));
+        if cpu.is_some() && self.0 != cpu {
+            bind(tid, cpu.unwrap_or(ANYWHERE), &NOWHERE);
+            self.0 = cpu;
         }
     }
 

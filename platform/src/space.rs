@@ -3,11 +3,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{Errno, Iovec};
 
 use crate::placement::Balancer;
 use crate::stub::{self, GuestKind, HostVdso, Pool, Process, Thread};
+use crate::systrap::Offer;
 use crate::{Context, Entry, Fault, MemoryFile, Order, Result, ptrace, systrap, workers};
 
 /// See the module.
@@ -89,6 +91,10 @@ pub struct AddressSpace {
     shared: Arc<Shared>,
     /// Always there, until drop takes it.
     process: Option<Process>,
+    /// Guest threads that run in it or are about to.
+    guests: AtomicUsize,
+    /// A call of its only guest thread that may turn out to be an order (systrap).
+    offer: sync::Mutex<Offer>,
 }
 
 impl AddressSpace {
@@ -96,7 +102,28 @@ impl AddressSpace {
         Arc::new(AddressSpace {
             shared,
             process: Some(process),
+            guests: AtomicUsize::new(0),
+            offer: sync::Mutex::default(),
         })
+    }
+
+    /// One of its guest threads makes a call that may turn out to be an order. Is it the only one there is?
+    pub(crate) fn offer(&self, offer: Offer) -> bool {
+        let alone = self.guests.load(Ordering::SeqCst) == 1;
+        if alone {
+            *self.offer.lock() = offer;
+        }
+        alone
+    }
+
+    /// The end of that: has it turned out so?
+    pub(crate) fn accepted(&self) -> bool {
+        matches!(std::mem::take(&mut *self.offer.lock()), Offer::Accepted(_))
+    }
+
+    /// A guest thread runs in it no more.
+    pub(crate) fn left(&self) {
+        self.guests.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(crate) fn balancer(&self) -> &Balancer {
@@ -136,7 +163,20 @@ fn one(addr: u64, len: usize) -> [Iovec; 1] {
 
 impl crate::AddressSpace for AddressSpace {
     fn apply(&self, orders: &[Order]) -> Result<()> {
-        stub::apply(self.process(), &self.shared.memory, orders)
+        let apply = |orders: &[Order]| stub::apply(self.process(), &self.shared.memory, orders);
+        let mut offer = self.offer.lock();
+        let found = std::mem::take(&mut *offer);
+        if let [order] = orders
+            && found.carries(order)
+        {
+            *offer = Offer::Accepted(order.clone());
+            return Ok(());
+        }
+        drop(offer);
+        if let Offer::Accepted(before) = found {
+            apply(&[before])?;
+        }
+        apply(orders)
     }
 
     fn fork(&self) -> Result<Arc<dyn crate::AddressSpace>> {
@@ -211,6 +251,7 @@ impl crate::AddressSpace for AddressSpace {
         } else {
             Some(self.process().take_thread()?)
         };
+        self.guests.fetch_add(1, Ordering::SeqCst);
         // Whoever finds it there has it: the new sentry thread, or the caller if there can be no sentry thread.
         let thread = Arc::new(sync::Mutex::<_>::new(thread));
         let (space, given) = (self.clone(), thread.clone());
@@ -222,6 +263,7 @@ impl crate::AddressSpace for AddressSpace {
             }
         };
         workers::run(name, Box::new(body)).inspect_err(|_| {
+            self.left();
             let thread = thread.lock().take();
             if let Some(thread) = thread {
                 self.process().return_thread(thread);
@@ -231,6 +273,7 @@ impl crate::AddressSpace for AddressSpace {
 
     fn enter(self: Arc<Self>, entry: Entry) -> Result<Option<crate::Handoff>> {
         let thread = self.process().take_thread()?;
+        self.guests.fetch_add(1, Ordering::SeqCst);
         Ok(entry(context(self, Ok(thread))))
     }
 }

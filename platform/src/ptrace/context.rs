@@ -273,6 +273,7 @@ impl Drop for Context {
     fn drop(&mut self) {
         self.interruption.gone();
         self.guest.gone();
+        self.space.left();
         if self.dead {
             return;
         }

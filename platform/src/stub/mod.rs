@@ -27,7 +27,7 @@ pub use zygote::HostVdso;
 pub(crate) use layout::{FRAME_RETURN, GUEST_TEXT, SEAT_LEN, SEATS, SIGNAL_MASK, TASK_END, USER};
 pub use memory::thread_cpu_time;
 pub(crate) use memory::{cpu_time, read, write};
-pub(crate) use orders::{apply, mincore, resident, usage};
+pub(crate) use orders::{apply, mincore, plain_call, resident, usage};
 pub(crate) use pool::Pool;
 pub(crate) use process::{GuestKind, Process, Seat, Thread, errno};
 pub(crate) use text::{

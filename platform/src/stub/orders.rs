@@ -55,6 +55,70 @@ fn harmless(advice: i32) -> bool {
     )
 }
 
+/// The system call that an order is, if all of it is in the order itself.
+pub fn plain_call(order: &Order) -> Result<Option<Entry>> {
+    let call = |nr: i64, args: [u64; 5]| {
+        Ok(Some([
+            nr as u64, args[0], args[1], args[2], args[3], args[4], 0,
+        ]))
+    };
+    match *order {
+        Order::Map { .. } => Ok(None),
+        Order::Unmap { start, len } => {
+            range(start, len)?;
+            call(libc::SYS_munmap, [start, len, 0, 0, 0])
+        }
+        Order::Protect { start, len, prot } => {
+            range(start, len)?;
+            call(
+                libc::SYS_mprotect,
+                [start, len, u64::from(prot.bits()), 0, 0],
+            )
+        }
+        Order::Relocate {
+            old,
+            old_len,
+            new,
+            new_len,
+            dont_unmap,
+        } => {
+            range(old, old_len)?;
+            range(new, new_len)?;
+            let apart = old.saturating_add(old_len) <= new || new.saturating_add(new_len) <= old;
+            let flags = match (old == new, dont_unmap) {
+                (true, false) => 0,
+                (false, _) if !apart => return Err(Errno::EINVAL),
+                (false, false) => libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+                (false, true) if old_len == new_len => {
+                    libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP
+                }
+                _ => return Err(Errno::EINVAL),
+            };
+            let to = if flags == 0 { 0 } else { new };
+            call(libc::SYS_mremap, [old, old_len, new_len, flags as u64, to])
+        }
+        Order::Advise { start, len, advice } => {
+            range(start, len)?;
+            if !harmless(advice) {
+                return Err(Errno::EINVAL);
+            }
+            call(libc::SYS_madvise, [start, len, advice as u64, 0, 0])
+        }
+        Order::Lock {
+            start,
+            len,
+            on_fault,
+        } => {
+            range(start, len)?;
+            call(libc::SYS_mlock2, [start, len, u64::from(on_fault), 0, 0])
+        }
+        Order::Unlock { start, len } => {
+            range(start, len)?;
+            call(libc::SYS_munlock, [start, len, 0, 0, 0])
+        }
+    }
+}
+
 /// Orders on their way to the helper, at most one page of them at a time.
 struct Batch<'a> {
     entries: Vec<Entry>,
@@ -159,80 +223,17 @@ impl<'a> Batch<'a> {
     }
 
     fn add(&mut self, memory: &'a MemoryFile, order: &'a Order) -> Result<()> {
-        let mut push = |nr: i64, args: [u64; 5]| {
-            self.entries
-                .push([nr as u64, args[0], args[1], args[2], args[3], args[4], 0])
-        };
-        match order {
-            Order::Map {
-                start,
-                len,
-                backing,
-                prot,
-                hint,
-            } => self.map(memory, *start, *len, backing, *prot, *hint)?,
-            Order::Unmap { start, len } => {
-                range(*start, *len)?;
-                push(libc::SYS_munmap, [*start, *len, 0, 0, 0]);
-            }
-            Order::Protect { start, len, prot } => {
-                range(*start, *len)?;
-                push(
-                    libc::SYS_mprotect,
-                    [*start, *len, u64::from(prot.bits()), 0, 0],
-                );
-            }
-            Order::Relocate {
-                old,
-                old_len,
-                new,
-                new_len,
-                dont_unmap,
-            } => {
-                range(*old, *old_len)?;
-                range(*new, *new_len)?;
-                let apart =
-                    old.saturating_add(*old_len) <= *new || new.saturating_add(*new_len) <= *old;
-                let flags = match (old == new, dont_unmap) {
-                    (true, false) => 0,
-                    (false, _) if !apart => return Err(Errno::EINVAL),
-                    (false, false) => libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
-                    (false, true) if old_len == new_len => {
-                        libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP
-                    }
-                    _ => return Err(Errno::EINVAL),
-                };
-                push(
-                    libc::SYS_mremap,
-                    [
-                        *old,
-                        *old_len,
-                        *new_len,
-                        flags as u64,
-                        if flags == 0 { 0 } else { *new },
-                    ],
-                );
-            }
-            Order::Advise { start, len, advice } => {
-                range(*start, *len)?;
-                if !harmless(*advice) {
-                    return Err(Errno::EINVAL);
-                }
-                push(libc::SYS_madvise, [*start, *len, *advice as u64, 0, 0]);
-            }
-            Order::Lock {
-                start,
-                len,
-                on_fault,
-            } => {
-                range(*start, *len)?;
-                push(libc::SYS_mlock2, [*start, *len, u64::from(*on_fault), 0, 0]);
-            }
-            Order::Unlock { start, len } => {
-                range(*start, *len)?;
-                push(libc::SYS_munlock, [*start, *len, 0, 0, 0]);
-            }
+        if let Order::Map {
+            start,
+            len,
+            backing,
+            prot,
+            hint,
+        } = order
+        {
+            return self.map(memory, *start, *len, backing, *prot, *hint);
         }
+        self.entries.extend(plain_call(order)?);
         Ok(())
     }
 

@@ -73,6 +73,17 @@ enum Answer {
     Differs(u32),
 }
 
+/// The helper, and what it makes, may run on any processor of the sandbox.
+const ANYWHERE: Entry = [
+    libc::SYS_sched_setaffinity as u64,
+    0,
+    size_of::<placement::Mask>() as u64,
+    PROCESSORS,
+    0,
+    0,
+    0,
+];
+
 /// What is left to say when the process is gone.
 const GONE: Errno = Errno::ESRCH;
 
@@ -220,7 +231,9 @@ impl Process {
             return Err(Errno::EINVAL);
         }
         self.page.write(entries, !fds.is_empty(), value_bytes);
-        channel.helper.come(self.pid);
+        channel
+            .helper
+            .come(self.pid, self.kind == GuestKind::Notified);
         self.wake(fds)?;
         let first = self.byte()?;
         self.answer(first, entries, value_bytes)
@@ -373,21 +386,12 @@ impl Process {
         let (ours, theirs) = socket_pair().map_err(as_fork)?;
         // The copy inherits where the helper may run, and should begin on a processor that has nothing else to do. Letting the helper go while
         // it runs does not move it, so the answer still comes from here.
-        let anywhere = [
-            libc::SYS_sched_setaffinity as u64,
-            0,
-            size_of::<placement::Mask>() as u64,
-            PROCESSORS,
-            0,
-            0,
-            0,
-        ];
         let copy = [FORK, text::FORK_FLAGS, page.offset(), 0, 0, 0, 0];
         // What the copy does first.
         page.write(&[self.thread_entry(0)], false, 3);
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
-        let mut outcome = self.number(&mut channel, &[anywhere, copy], &[theirs.as_fd()], 3);
+        let mut outcome = self.number(&mut channel, &[ANYWHERE, copy], &[theirs.as_fd()], 3);
         if outcome == Err(Errno::EINVAL) {
             // Somebody has since given the sandbox other processors than those.
             outcome = self.number(&mut channel, &[copy], &[theirs.as_fd()], 3);
@@ -417,11 +421,24 @@ impl Process {
             }
             None => return Err(Errno::EAGAIN),
         };
-        self.page.write(&[self.thread_entry(seat)], false, 3);
-        channel.helper.come(self.pid);
+        let thread = self.thread_entry(seat);
+        // A notified thread keeps what it inherits. (If somebody has given the sandbox other processors, it can only inherit the helper's.)
+        let (with, without) = ([ANYWHERE, thread], [thread]);
+        let mut made = Err(Errno::EINVAL);
+        if self.kind == GuestKind::Notified {
+            channel.helper.gone();
+            made = self.make_thread(&with, seat);
+        }
+        if made.as_ref().is_err_and(|error| *error == Errno::EINVAL) {
+            made = self.make_thread(&without, seat);
+        }
+        made.inspect_err(|_| channel.seats.push(seat))
+    }
+
+    fn make_thread(&self, entries: &[Entry], seat: u64) -> Result<Thread> {
+        self.page.write(entries, false, 3);
         self.wake(&[])?;
         self.new_thread(seat)
-            .inspect_err(|_| channel.seats.push(seat))
     }
 
     /// A notified guest thread is gone: its seat is free.

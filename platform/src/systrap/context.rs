@@ -6,6 +6,7 @@ use abi::x86::UserRegs;
 use abi::{Errno, Result};
 
 use super::frame::Frame;
+use super::in_place::Offer;
 use super::listener::{self, Call};
 use super::xstate;
 use crate::interrupt::Interruption;
@@ -54,6 +55,8 @@ pub struct Context {
     /// What it went on with when it last left its handler.
     resumed: Option<(Frame, UserRegs)>,
     dead: bool,
+    /// The call it is in has been offered to be an order.
+    offered: bool,
     /// It may not run everywhere.
     restricted: bool,
 }
@@ -74,6 +77,7 @@ impl Context {
             at: At::Away,
             resumed: None,
             dead: false,
+            offered: false,
             restricted: false,
         };
         if let Err(error) = context.take_over() {
@@ -130,6 +134,17 @@ impl Context {
         }
     }
 
+    /// Ends a call of the guest's: with a value, or with what the host makes of it if it was an order.
+    fn answer(&mut self, id: u64, value: u64) -> Result<()> {
+        let proceed = std::mem::take(&mut self.offered) && self.space.accepted();
+        let listener = &self.seat()?.listener;
+        if proceed {
+            listener::proceed(listener, id)
+        } else {
+            listener::answer(listener, id, value)
+        }
+    }
+
     /// From a call of the guest's into its handler. It returns from the call, but executes nothing.
     fn stop(&mut self) -> Result<()> {
         let At::Call(id) = self.at else {
@@ -147,7 +162,7 @@ impl Context {
         if sent != 0 {
             return Err(stub::errno());
         }
-        listener::answer(&self.seat()?.listener, id, 0)?;
+        self.answer(id, 0)?;
         let call = self.receive()?;
         match call.handler() {
             Some((INTERRUPT, at)) => {
@@ -167,7 +182,9 @@ impl Context {
     fn prepare(&mut self, regs: &mut Registers) -> Result<()> {
         // The host's kernel may take such a result for its own and make the call again.
         let restart = matches!(regs.user.rax as i64, -516..=-512);
-        if regs.partial && restart {
+        // And what became an order returns what the host says.
+        let ordered = self.offered && regs.user.rax != 0;
+        if regs.partial && (restart || ordered) {
             crate::Context::load(self, regs)?;
         } else if !regs.partial {
             self.stop()?;
@@ -183,15 +200,14 @@ impl Context {
 
     /// Gives that answer.
     fn resume(&mut self, regs: &Registers) -> Result<()> {
-        let listener = &self.seat.as_ref().ok_or(Errno::ESRCH)?.listener;
         match std::mem::replace(&mut self.at, At::Away) {
             At::Call(id) => {
                 self.resumed = None;
-                listener::answer(listener, id, regs.user.rax)
+                self.answer(id, regs.user.rax)
             }
             At::Handler { id, frame, .. } => {
                 self.resumed = Some((frame, regs.user));
-                listener::proceed(listener, id)
+                listener::proceed(&self.seat()?.listener, id)
             }
             At::Away => Err(Errno::ESRCH),
         }
@@ -215,6 +231,9 @@ impl Context {
     fn event(&mut self, call: Call, regs: &mut Registers) -> Result<Option<Event>> {
         let Some((signal, at)) = call.handler() else {
             self.at = At::Call(call.id);
+            if let Some(offer) = Offer::from(&call) {
+                self.offered = self.space.offer(offer);
+            }
             let user = &mut regs.user;
             [user.rdi, user.rsi, user.rdx, user.r10, user.r8, user.r9] = call.args;
             user.orig_rax = u64::from(call.nr as u32);
@@ -381,6 +400,7 @@ impl crate::Context for Context {
 impl Drop for Context {
     fn drop(&mut self) {
         self.interruption.gone();
+        self.space.left();
         let process = self.space.process();
         if Arc::strong_count(&self.space) == 1 {
             // The address space goes with its last thread, and before the listener does: without it the thread would run on.
@@ -391,7 +411,7 @@ impl Drop for Context {
             return;
         }
         // Who takes it next wants one that may run anywhere.
-        let park = !self.restricted && process.has_room();
+        let park = !self.restricted && !self.offered && process.has_room();
         match (&self.at, &mut self.seat) {
             (At::Call(id), Some(seat)) if park => seat.call = Some(*id),
             _ => {

@@ -20,6 +20,7 @@
 
 mod context;
 mod frame;
+mod in_place;
 mod listener;
 mod xstate;
 
@@ -29,6 +30,7 @@ use crate::stub::{GuestKind, HostVdso};
 use crate::{Result, StubPlatform};
 
 pub(crate) use context::Context;
+pub(crate) use in_place::Offer;
 
 /// The platform; see [`StubPlatform`] for when to make it. `ENOSYS` where [`missing`] knows something.
 pub fn new(vdso: &HostVdso) -> Result<StubPlatform> {

@@ -45,6 +45,15 @@ pub enum Error {
     },
 }
 
+/// An error and its causes, OS errors in C's words.
+pub fn chain(e: &anyhow::Error) -> String {
+    let words = e.chain().map(|cause| match cause.downcast_ref() {
+        Some(io) => os(io),
+        None => cause.to_string(),
+    });
+    words.collect::<Vec<_>>().join(": ")
+}
+
 /// An OS error in C's words, without Rust's "(os error 2)".
 pub fn os(e: &io::Error) -> String {
     match e.raw_os_error() {
@@ -78,5 +87,7 @@ mod tests {
     fn lower_case() {
         assert_eq!(super::errno(2), "no such file or directory");
         assert_eq!(super::errno(13), "permission denied");
+        let e = anyhow::Error::from(std::io::Error::from_raw_os_error(28)).context("write x");
+        assert_eq!(super::chain(&e), "write x: no space left on device");
     }
 }

@@ -15,6 +15,8 @@ mod control;
 mod error;
 mod gofer_role;
 mod hooks;
+#[cfg(test)]
+mod hostile;
 mod logging;
 mod oci;
 mod sandbox;

@@ -200,7 +200,12 @@ impl Root {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(Error::Exists.into()),
             Err(e) => return Err(e).with_context(|| format!("mkdir {}", path.display())),
         }
-        Dir::open(path)
+        let dir = Dir::open(path.clone());
+        if dir.is_err() {
+            // Nobody has seen it; this takes no descriptor, should they be what is missing.
+            let _ = fs::remove_dir(&path);
+        }
+        dir
     }
 
     /// The directory of an existing container, locked.
@@ -310,6 +315,13 @@ impl Dir {
 
     /// Deletes the directory: the id is free again.
     pub fn remove(self) -> Result<()> {
+        // By name first: when descriptors are what is missing, the directory cannot be read.
+        for name in ["state.json", ".state.json", "control.sock", "exit", "lock"] {
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        if fs::remove_dir(&self.path).is_ok() {
+            return Ok(());
+        }
         match fs::remove_dir_all(&self.path) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

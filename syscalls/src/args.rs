@@ -89,7 +89,7 @@ impl FromArg for Octal {
         Ok(Self(raw as u32))
     }
     fn show(_: &Cx, args: &[u64; 6], index: usize, _: Option<SysResult>, out: &mut String) {
-        let _ = write!(out, "{:#05o}", arg(args, index) as u32);
+        let _ = write!(out, "0{:02o}", arg(args, index) as u32);
     }
 }
 

@@ -121,8 +121,8 @@ impl Server {
                     .guest
                     .gofer()
                     .death()
-                    .unwrap_or_else(|| "the gofer exited".to_owned());
-                log::error!("container stopped: {reason}");
+                    .unwrap_or_else(|| "it exited".to_owned());
+                log::error!("container stopped: the gofer failed: {reason}");
                 self.guest.gofer().hung_up();
                 return 1;
             }

@@ -21,15 +21,16 @@ pub fn run(cli: &Cli, preserved: Vec<OwnedFd>) -> ExitCode {
     match dispatch(cli, preserved) {
         Ok(code) => code,
         Err(e) => {
+            let e = crate::error::chain(&e);
             // runc's prefixes and statuses: engines look for both.
             match cli.command {
-                Command::Run(_) => logging::fatal(&format!("runsc-rs run failed: {e:#}")),
-                Command::Create(_) => logging::fatal(&format!("runsc-rs create failed: {e:#}")),
+                Command::Run(_) => logging::fatal(&format!("runsc-rs run failed: {e}")),
+                Command::Create(_) => logging::fatal(&format!("runsc-rs create failed: {e}")),
                 Command::Exec(_) => {
-                    logging::fatal(&format!("exec failed: {e:#}"));
+                    logging::fatal(&format!("exec failed: {e}"));
                     return ExitCode::from(255);
                 }
-                _ => logging::fatal(&format!("{e:#}")),
+                _ => logging::fatal(&e),
             }
             ExitCode::FAILURE
         }

@@ -201,6 +201,7 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         identity_rootless(gofer)?;
     }
     limits(boot);
+    limits(gofer);
     // Under memory pressure a guest process must go, not the kernel under all of them. Stubs take after the zygote, and it after
     // the sandbox as it is now: they are what the bundle asks for, and the sandbox is spared later on. Who may not spare it
     // (that takes CAP_SYS_RESOURCE) offers the stubs up instead.

@@ -21,11 +21,11 @@ const CAP_IPC_LOCK: u32 = 14;
 
 /// The family's calls.
 pub static CALLS: &[Syscall] = calls! {
-    MMAP mmap(addr: Addr, length: u64, prot: ProtArg, flags: MapArg, fd: i32, offset: Addr) => map::mmap, Partial("pages of the huge page pool (ENOMEM)");
+    MMAP mmap(addr: Addr, length: u64, prot: ProtArg, flags: MapArg, fd: i32, offset: Addr as Offset) => map::mmap, Partial("pages of the huge page pool (ENOMEM)");
     MUNMAP munmap(addr: Addr, length: u64) => map::munmap, Full;
-    MREMAP mremap(old_address: Addr, old_size: u64, new_size: u64, flags: u32, new_address: Addr) => map::mremap, Full;
+    MREMAP mremap(old_address: Addr, old_size: u64, new_size: u64, flags: u32 as MremapBits, new_address: Addr) => map::mremap, Full;
     BRK brk(addr: Addr) => map::brk, Full;
-    MEMFD_CREATE memfd_create(name: UserPath, flags: u32) => map::memfd_create, Partial("MFD_HUGETLB");
+    MEMFD_CREATE memfd_create(name: UserPath, flags: u32 as MemfdBits) => map::memfd_create, Partial("MFD_HUGETLB");
     MPROTECT mprotect(addr: Addr, length: u64, prot: ProtArg) => protect::mprotect, Full;
     PKEY_MPROTECT pkey_mprotect(addr: Addr, length: u64, prot: ProtArg, pkey: i32) => protect::pkey_mprotect, Partial("keys: as on a processor without them");
     PKEY_ALLOC pkey_alloc(flags: u64, access: u64) => protect::pkey_alloc, Refused(Errno::ENOSPC, "as on a processor without protection keys");

@@ -24,23 +24,23 @@ type Flags = LooseFlags<MsgFlags>;
 /// The family's calls.
 pub static CALLS: &[Syscall] = calls! {
     SOCKET socket(domain: Domain, kind: Type, protocol: i32) => open::socket, Partial("families besides AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK (routes: dumps only); interfaces besides loopback");
-    SOCKETPAIR socketpair(domain: Domain, kind: Type, protocol: i32, sv: u64) => open::socketpair, Full;
+    SOCKETPAIR socketpair(domain: Domain, kind: Type, protocol: i32, sv: u64 as OutAt<[i32; 2]>) => open::socketpair, Full;
     BIND bind(fd: Fd, addr: InAddr, addrlen: i32) => open::bind, Full;
     LISTEN listen(fd: Fd, backlog: i32) => open::listen, Full;
-    ACCEPT accept(fd: Fd, addr: OutAddr, addrlen: u64) => open::accept, Full;
-    ACCEPT4 accept4(fd: Fd, addr: OutAddr, addrlen: u64, flags: i32) => open::accept4, Full;
+    ACCEPT accept(fd: Fd, addr: OutAddr, addrlen: u64 as OutAt<i32>) => open::accept, Full;
+    ACCEPT4 accept4(fd: Fd, addr: OutAddr, addrlen: u64 as OutAt<i32>, flags: i32) => open::accept4, Full;
     CONNECT connect(fd: Fd, addr: InAddr, addrlen: i32) => open::connect, Full;
-    GETSOCKNAME getsockname(fd: Fd, addr: OutAddr, addrlen: u64) => open::getsockname, Full;
-    GETPEERNAME getpeername(fd: Fd, addr: OutAddr, addrlen: u64) => open::getpeername, Full;
-    SHUTDOWN shutdown(fd: Fd, how: i32) => open::shutdown, Full;
+    GETSOCKNAME getsockname(fd: Fd, addr: OutAddr, addrlen: u64 as OutAt<i32>) => open::getsockname, Full;
+    GETPEERNAME getpeername(fd: Fd, addr: OutAddr, addrlen: u64 as OutAt<i32>) => open::getpeername, Full;
+    SHUTDOWN shutdown(fd: Fd, how: i32 as ShutdownHow) => open::shutdown, Full;
     SENDTO sendto(fd: Fd, buf: InBuf, len: usize, flags: Flags, addr: InAddr, addrlen: i32) => send::sendto, Partial("out-of-band data");
     SENDMSG sendmsg(fd: Fd, msg: MsgArg, flags: Flags) => send::sendmsg, Partial("out-of-band data");
-    SENDMMSG sendmmsg(fd: Fd, msgvec: u64, vlen: u32, flags: Flags) => send::sendmmsg, Partial("out-of-band data");
-    RECVFROM recvfrom(fd: Fd, buf: OutBuf, len: usize, flags: Flags, addr: OutAddr, addrlen: u64) => recv::recvfrom, Partial("out-of-band data");
+    SENDMMSG sendmmsg(fd: Fd, msgvec: u64 as Hex, vlen: u32, flags: Flags) => send::sendmmsg, Partial("out-of-band data");
+    RECVFROM recvfrom(fd: Fd, buf: OutBuf, len: usize, flags: Flags, addr: OutAddr, addrlen: u64 as OutAt<i32>) => recv::recvfrom, Partial("out-of-band data");
     RECVMSG recvmsg(fd: Fd, msg: MsgArg, flags: Flags) => recv::recvmsg, Partial("out-of-band data");
-    RECVMMSG recvmmsg(fd: Fd, msgvec: u64, vlen: u32, flags: Flags, timeout: u64) => recv::recvmmsg, Partial("out-of-band data");
-    SETSOCKOPT setsockopt(fd: Fd, level: Level, name: Option_, value: u64, len: i32) => option::setsockopt, Partial("socket filters; options that no family here has (ENOPROTOOPT)");
-    GETSOCKOPT getsockopt(fd: Fd, level: Level, name: Option_, value: u64, len: u64) => option::getsockopt, Partial("options that no family here has (ENOPROTOOPT)");
+    RECVMMSG recvmmsg(fd: Fd, msgvec: u64 as Hex, vlen: u32, flags: Flags, timeout: u64) => recv::recvmmsg, Partial("out-of-band data");
+    SETSOCKOPT setsockopt(fd: Fd, level: Level, name: Option_, value: u64 as OptionIn, len: i32) => option::setsockopt, Partial("socket filters; options that no family here has (ENOPROTOOPT)");
+    GETSOCKOPT getsockopt(fd: Fd, level: Level, name: Option_, value: u64 as OptionOut, len: u64 as OutAt<i32>) => option::getsockopt, Partial("options that no family here has (ENOPROTOOPT)");
 };
 
 /// A socket's description and itself: `EBADF`, `ENOTSOCK`.

@@ -9,6 +9,8 @@
 //! Guest memory is read before the lock is taken; the sink runs under it, which keeps lines in order, and must take no lock itself.
 
 mod lines;
+pub(crate) mod show;
+mod structs;
 mod summary;
 mod text;
 
@@ -107,7 +109,7 @@ impl Tracer for Strace {
         if !self.prints() || !self.wants(&name) {
             return;
         }
-        let args = match call {
+        let mut args: Vec<(&'static str, Option<String>)> = match call {
             Some(call) => call
                 .args
                 .iter()
@@ -125,6 +127,11 @@ impl Tracer for Strace {
                 .map(|value| ("", Some(format!("{value:#x}"))))
                 .collect(),
         };
+        // What the call does not look at has no text.
+        while args
+            .pop_if(|(_, text)| text.as_deref() == Some(""))
+            .is_some()
+        {}
         self.lines.begin(key(cx), Open::new(cx.tid(), name, args));
     }
 

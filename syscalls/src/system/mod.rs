@@ -13,12 +13,12 @@ use sentry::syscall::Syscall;
 
 /// The family's calls.
 pub static CALLS: &[Syscall] = calls! {
-    UNAME uname(buf: UserAddr<Utsname>) => info::uname, Full;
+    UNAME uname(buf: UserAddr<Utsname> as OutAt<Utsname>) => info::uname, Full;
     SETHOSTNAME sethostname(name: u64, len: usize) => info::sethostname, Full;
     SETDOMAINNAME setdomainname(name: u64, len: usize) => info::setdomainname, Full;
-    SYSINFO sysinfo(info: UserAddr<Sysinfo>) => info::sysinfo, Full;
-    GETRANDOM getrandom(buf: OutBuf, count: usize, flags: u32) => info::getrandom, Full;
-    GETCPU getcpu(cpu: UserAddr<u32>, node: UserAddr<u32>, unused: u64) => info::getcpu, Full;
+    SYSINFO sysinfo(info: UserAddr<Sysinfo> as OutAt<Sysinfo>) => info::sysinfo, Full;
+    GETRANDOM getrandom(buf: OutBuf, count: usize, flags: u32 as RandomBits) => info::getrandom, Full;
+    GETCPU getcpu(cpu: UserAddr<u32> as OutAt<u32>, node: UserAddr<u32> as OutAt<u32>, unused: u64 as Hex) => info::getcpu, Full;
     PERSONALITY personality(persona: u32) => info::personality, Partial("personalities besides PER_LINUX (EINVAL)");
     SYSLOG syslog(op: i32, buf: u64, len: i32) => info::syslog, Partial("messages: the log is empty");
     MEMBARRIER membarrier(cmd: i32, flags: u32, cpu: i32) => sync::membarrier, Partial("the SYNC_CORE and RSEQ commands (EINVAL)");

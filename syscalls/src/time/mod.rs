@@ -12,28 +12,28 @@ use sentry::syscall::Syscall;
 
 /// The family's calls.
 pub static CALLS: &[Syscall] = calls! {
-    CLOCK_GETTIME clock_gettime(clockid: i32, tp: UserAddr<Timespec>) => clock::clock_gettime, Full;
-    CLOCK_GETRES clock_getres(clockid: i32, res: UserAddr<Timespec>) => clock::clock_getres, Full;
-    CLOCK_SETTIME clock_settime(clockid: i32, tp: UserAddr<Timespec>) => clock::clock_settime, Refused(abi::Errno::EPERM, "the clocks are the host's");
-    GETTIMEOFDAY gettimeofday(tv: UserAddr<Timeval>, tz: UserAddr<Timezone>) => clock::gettimeofday, Full;
+    CLOCK_GETTIME clock_gettime(clockid: i32 as ClockName, tp: UserAddr<Timespec> as OutAt<Timespec>) => clock::clock_gettime, Full;
+    CLOCK_GETRES clock_getres(clockid: i32 as ClockName, res: UserAddr<Timespec> as OutAt<Timespec>) => clock::clock_getres, Full;
+    CLOCK_SETTIME clock_settime(clockid: i32 as ClockName, tp: UserAddr<Timespec>) => clock::clock_settime, Refused(abi::Errno::EPERM, "the clocks are the host's");
+    GETTIMEOFDAY gettimeofday(tv: UserAddr<Timeval> as OutAt<Timeval>, tz: UserAddr<Timezone>) => clock::gettimeofday, Full;
     SETTIMEOFDAY settimeofday(tv: UserAddr<Timeval>, tz: UserAddr<Timezone>) => clock::settimeofday, Refused(abi::Errno::EPERM, "the clocks are the host's");
     TIME time(tloc: UserAddr<i64>) => clock::time, Full;
     TIMES times(buf: UserAddr<Tms>) => clock::times, Full;
     ADJTIMEX adjtimex(buf: UserAddr<Timex>) => clock::adjtimex, Partial("setting: the clock is the host's (EPERM)");
-    CLOCK_ADJTIME clock_adjtime(clockid: i32, buf: UserAddr<Timex>) => clock::clock_adjtime, Partial("setting: the clock is the host's (EPERM)");
-    NANOSLEEP nanosleep(req: UserAddr<Timespec>, rem: UserAddr<Timespec>) => sleep::nanosleep, Full;
-    CLOCK_NANOSLEEP clock_nanosleep(clockid: i32, flags: i32, req: UserAddr<Timespec>, rem: UserAddr<Timespec>) => sleep::clock_nanosleep, Full;
+    CLOCK_ADJTIME clock_adjtime(clockid: i32 as ClockName, buf: UserAddr<Timex>) => clock::clock_adjtime, Partial("setting: the clock is the host's (EPERM)");
+    NANOSLEEP nanosleep(req: UserAddr<Timespec> as At<Timespec>, rem: UserAddr<Timespec>) => sleep::nanosleep, Full;
+    CLOCK_NANOSLEEP clock_nanosleep(clockid: i32 as ClockName, flags: i32 as TimerBits, req: UserAddr<Timespec> as At<Timespec>, rem: UserAddr<Timespec>) => sleep::clock_nanosleep, Full;
     ALARM alarm(seconds: u32) => timer::alarm, Full;
-    GETITIMER getitimer(which: i32, value: UserAddr<Itimerval>) => timer::getitimer, Full;
-    SETITIMER setitimer(which: i32, value: UserAddr<Itimerval>, old: UserAddr<Itimerval>) => timer::setitimer, Full;
-    TIMER_CREATE timer_create(clockid: i32, sevp: UserAddr<SigEvent>, timerid: UserAddr<i32>) => timer::timer_create, Partial("another process's processor time");
-    TIMER_SETTIME timer_settime(timerid: i32, flags: i32, new: UserAddr<Itimerspec>, old: UserAddr<Itimerspec>) => timer::timer_settime, Full;
-    TIMER_GETTIME timer_gettime(timerid: i32, value: UserAddr<Itimerspec>) => timer::timer_gettime, Full;
+    GETITIMER getitimer(which: i32 as ItimerName, value: UserAddr<Itimerval> as OutAt<Itimerval>) => timer::getitimer, Full;
+    SETITIMER setitimer(which: i32 as ItimerName, value: UserAddr<Itimerval> as At<Itimerval>, old: UserAddr<Itimerval> as OutAt<Itimerval>) => timer::setitimer, Full;
+    TIMER_CREATE timer_create(clockid: i32 as ClockName, sevp: UserAddr<SigEvent>, timerid: UserAddr<i32> as OutAt<i32>) => timer::timer_create, Partial("another process's processor time");
+    TIMER_SETTIME timer_settime(timerid: i32, flags: i32 as TimerBits, new: UserAddr<Itimerspec> as At<Itimerspec>, old: UserAddr<Itimerspec> as OutAt<Itimerspec>) => timer::timer_settime, Full;
+    TIMER_GETTIME timer_gettime(timerid: i32, value: UserAddr<Itimerspec> as OutAt<Itimerspec>) => timer::timer_gettime, Full;
     TIMER_GETOVERRUN timer_getoverrun(timerid: i32) => timer::timer_getoverrun, Full;
     TIMER_DELETE timer_delete(timerid: i32) => timer::timer_delete, Full;
-    TIMERFD_CREATE timerfd_create(clockid: i32, flags: i32) => timerfd::timerfd_create, Full;
-    TIMERFD_SETTIME timerfd_settime(fd: Fd, flags: i32, new: UserAddr<Itimerspec>, old: UserAddr<Itimerspec>) => timerfd::timerfd_settime, Partial("TFD_TIMER_CANCEL_ON_SET: accepted, the clock is never set");
-    TIMERFD_GETTIME timerfd_gettime(fd: Fd, value: UserAddr<Itimerspec>) => timerfd::timerfd_gettime, Full;
+    TIMERFD_CREATE timerfd_create(clockid: i32 as ClockName, flags: i32 as CloexecBits) => timerfd::timerfd_create, Full;
+    TIMERFD_SETTIME timerfd_settime(fd: Fd, flags: i32 as TimerBits, new: UserAddr<Itimerspec> as At<Itimerspec>, old: UserAddr<Itimerspec> as OutAt<Itimerspec>) => timerfd::timerfd_settime, Partial("TFD_TIMER_CANCEL_ON_SET: accepted, the clock is never set");
+    TIMERFD_GETTIME timerfd_gettime(fd: Fd, value: UserAddr<Itimerspec> as OutAt<Itimerspec>) => timerfd::timerfd_gettime, Full;
 };
 
 pub(crate) fn timespec(ns: u64) -> Timespec {

@@ -78,6 +78,19 @@ TEST(clone_flag_rules) {
     ERR(syscall(SYS_clone, CLONE_THREAD | CLONE_VM, 0, 0, 0, 0), EINVAL);
     ERR(syscall(SYS_clone, CLONE_SIGHAND, 0, 0, 0, 0), EINVAL);
     ERR(syscall(SYS_clone, CLONE_FS | CLONE_NEWNS | SIGCHLD, 0, 0, 0, 0), EINVAL);
+    ERR(syscall(SYS_clone, CLONE_FS | CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0), EINVAL);
+    ERR(syscall(SYS_clone, CLONE_NEWIPC | CLONE_SYSVSEM | SIGCHLD, 0, 0, 0, 0), EINVAL);
+    ERR(syscall(SYS_clone, CLONE_THREAD | CLONE_SIGHAND | CLONE_VM | CLONE_NEWPID, 0, 0, 0, 0), EINVAL);
+    ERR(syscall(SYS_clone, CLONE_PIDFD | CLONE_DETACHED | SIGCHLD, 0, 0, 0, 0), EINVAL);
+    int fd;
+    ERR(syscall(SYS_clone, CLONE_PIDFD | CLONE_PARENT_SETTID | SIGCHLD, 0, &fd, 0, 0), EINVAL);
+    struct args3 a = {.flags = CLONE_DETACHED, .sig = SIGCHLD};
+    ERR(syscall(SYS_clone3, &a, sizeof a), EINVAL);
+    a.flags = CLONE_SIGHAND | CLONE_VM | 0x100000000 /* CLONE_CLEAR_SIGHAND */;
+    ERR(syscall(SYS_clone3, &a, sizeof a), EINVAL);
+    a.flags = CLONE_PARENT;
+    ERR(syscall(SYS_clone3, &a, sizeof a), EINVAL);
+    CODE(CHILD({ OK(unshare(CLONE_NEWPID)); ERR(syscall(SYS_clone, CLONE_THREAD | CLONE_SIGHAND | CLONE_VM, 0, 0, 0, 0), EINVAL); }), 0);
 }
 TEST(clone_parent) {
     pid_t me = getpid();

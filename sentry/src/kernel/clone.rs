@@ -67,6 +67,8 @@ fn check(flags: CloneFlags, cx: &Cx) -> Result<(), Errno> {
         || flags.contains(F::CLONE_FS | F::CLONE_NEWNS)
         || flags.contains(F::CLONE_FS | F::CLONE_NEWUSER)
         || flags.contains(F::CLONE_THREAD) && flags.intersects(F::CLONE_NEWUSER | F::CLONE_NEWPID)
+        || flags.contains(F::CLONE_THREAD) && cx.ns().pid_for_children.id() != cx.pid_ns().id()
+        || flags.contains(F::CLONE_NEWIPC | F::CLONE_SYSVSEM)
         || flags.contains(F::CLONE_PARENT) && cx.group().is_ns_init()
         || flags.contains(F::CLONE_CLEAR_SIGHAND | F::CLONE_SIGHAND)
         || flags.contains(F::CLONE_PIDFD) && flags.contains(F::CLONE_DETACHED);

@@ -88,8 +88,15 @@ pub fn cgroup2(kernel: &Arc<Kernel>, ns: &Arc<PidNamespace>) -> Arc<dyn FileSyst
         }),
     );
     let shown = ns.clone();
+    let ended = of.clone();
     tree.add("cpu.stat", text(0o444, move |_| {
-        let used = shown.pids().into_iter().filter_map(|(_, p)| p.group()).map(|g| g.cpu_times()).fold((0_u64, 0_u64), |s, u| (s.0.saturating_add(u.0), s.1.saturating_add(u.1)));
+        // What has ended had its part in it; it is counted for the sandbox as a whole.
+        let ended = ended.upgrade().map_or((0, 0), |k| {
+            let ended = k.ended.lock();
+            (ended.utime, ended.stime)
+        });
+        let live = shown.pids().into_iter().filter_map(|(_, p)| p.group()).filter(|g| !g.is_zombie());
+        let used = live.map(|g| g.cpu_times()).fold(ended, |s: (u64, u64), u| (s.0.saturating_add(u.0), s.1.saturating_add(u.1)));
         let (user, system) = (used.0 / 1000, used.1 / 1000);
         format!("usage_usec {}\nuser_usec {user}\nsystem_usec {system}\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n", user.saturating_add(system))
     }));

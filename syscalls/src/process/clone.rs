@@ -77,7 +77,9 @@ pub fn clone3(cx: &mut Cx, args: UserAddr<abi::sched::CloneArgs>, size: usize) -
     let (raw, _) = <abi::sched::CloneArgs as zerocopy::FromBytes>::read_from_prefix(&bytes)
         .map_err(|_| Errno::EINVAL)?;
     let flags = CloneFlags::from_bits(raw.flags).ok_or(Errno::EINVAL)?;
-    if raw.flags & CSIGNAL != 0
+    // The old call's place for the signal, of which one bit has become a flag.
+    let no_flags = CSIGNAL & !CloneFlags::CLONE_NEWTIME.bits() | CloneFlags::CLONE_DETACHED.bits();
+    if raw.flags & no_flags != 0
         || raw.exit_signal > 64
         || flags.contains(CloneFlags::CLONE_INTO_CGROUP)
     {

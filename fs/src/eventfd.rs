@@ -76,10 +76,8 @@ impl FileOps for EventFd {
         buf: &[u8],
         _pos: Pos,
     ) -> Result<(usize, u64), Errno> {
-        let value = buf
-            .first_chunk::<8>()
-            .map(|b| u64::from_ne_bytes(*b))
-            .ok_or(Errno::EINVAL)?;
+        // No more and no less.
+        let value = u64::from_ne_bytes(buf.try_into().map_err(|_| Errno::EINVAL)?);
         if value == u64::MAX {
             return Err(Errno::EINVAL);
         }

@@ -95,6 +95,10 @@ pub trait FileOps: Send + Sync + Any {
     fn seek_end(&self, file: &File, whence: i32, offset: i64) -> Result<u64, Errno> {
         Err(Errno::EINVAL)
     }
+    /// Where any `lseek(2)` leaves a file that takes seeks and has no positions (`/dev/null`), given where it is; `None` for all others.
+    fn seek_nowhere(&self, offset: u64) -> Option<u64> {
+        None
+    }
     /// The readiness bits now.
     fn poll(&self, file: &File) -> Events {
         Events::READ | Events::WRITE
@@ -491,6 +495,10 @@ impl File {
             return Err(Errno::ESPIPE);
         }
         let mut offset = self.offset.lock();
+        if let Some(fixed) = self.ops.seek_nowhere(*offset) {
+            *offset = fixed;
+            return Ok(fixed);
+        }
         let new = match whence {
             0 => u64::try_from(delta).map_err(|_| Errno::EINVAL)?,
             1 => offset.checked_add_signed(delta).ok_or(Errno::EINVAL)?,

@@ -1,5 +1,6 @@
 //! Addresses: one canonical form inside, the socket's family outside.
 
+use abi::{Errno, Result};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The address family of a socket.
@@ -36,6 +37,15 @@ pub fn shown(addr: SocketAddr, family: Family) -> SocketAddr {
     match (addr.ip(), family) {
         (IpAddr::V4(ip), Family::Inet6) => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
         _ => addr,
+    }
+}
+
+/// A socket bound to an address of one version does not reach the other: there is no route from IPv6 to IPv4, and no such address from IPv4.
+pub fn same_version(from: IpAddr, to: SocketAddr) -> Result<()> {
+    match (from.is_ipv4(), to.is_ipv4()) {
+        (false, true) => Err(Errno::ENETUNREACH),
+        (true, false) => Err(Errno::EAFNOSUPPORT),
+        _ => Ok(()),
     }
 }
 

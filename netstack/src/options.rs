@@ -68,13 +68,7 @@ const ROWS: &[Row] = &[
     Row(SOL_IP, IP_MTU_DISCOVER, Range(0, 5), 1, Any),
     Row(SOL_IP, IP_MINTTL, Range(0, 255), 0, Any),
     Row(SOL_IP, IP_BIND_ADDRESS_NO_PORT, Bool, 0, Any),
-    Row(
-        SOL_IP,
-        IP_MULTICAST_TTL,
-        RangeOrDefault(0, 255),
-        1,
-        Datagram,
-    ),
+    Row(SOL_IP, IP_MULTICAST_TTL, RangeOrDefault(0, 255), 1, Any),
     Row(SOL_IP, IP_MULTICAST_LOOP, Bool, 1, Any),
     Row(SOL_IP, IP_MULTICAST_ALL, Bool, 1, Any),
     Row(SOL_IPV6, IPV6_V6ONLY, Bool, 0, Any),
@@ -158,6 +152,8 @@ pub struct Options {
     pub low_water: u32,
     /// SO_LINGER, in seconds, if on.
     pub linger: Option<i32>,
+    /// The seconds last given while it was on: getsockopt shows them when it is off again.
+    linger_shown: i32,
     pub timeouts: Timeouts,
     congestion: &'static [u8],
     max_seg: i32,
@@ -166,6 +162,8 @@ pub struct Options {
 const CONGESTION: [&[u8]; 2] = [b"cubic", b"reno"];
 const MIN_SNDBUF: u32 = 4608;
 const MIN_RCVBUF: u32 = 2304;
+/// TCP_FIN_TIMEOUT_MAX, in seconds.
+const FIN_TIMEOUT_MAX: i32 = 120;
 const NS: u64 = 1_000_000_000;
 
 impl Options {
@@ -184,6 +182,7 @@ impl Options {
             receive_locked: false,
             low_water: 1,
             linger: None,
+            linger_shown: 0,
             timeouts: Timeouts::default(),
             congestion: b"cubic",
             max_seg: 536,
@@ -224,6 +223,15 @@ impl Options {
         self.is_on(SOL_IPV6, IPV6_V6ONLY)
     }
 
+    /// How many seconds a closed end waits for its peer's FIN: TCP_LINGER2, or what the system says.
+    pub fn fin_timeout(&self, settings: &Settings) -> u32 {
+        let set = self
+            .changed
+            .iter()
+            .find(|c| (c.0, c.1) == (SOL_TCP, TCP_LINGER2));
+        set.map_or(settings.fin_timeout, |c| u32::try_from(c.2).unwrap_or(0))
+    }
+
     /// May it be bound to an address that is not here?
     pub fn foreign(&self) -> bool {
         self.is_on(SOL_IP, IP_FREEBIND) || self.is_on(SOL_IPV6, IPV6_FREEBIND)
@@ -262,6 +270,7 @@ impl Options {
             (SOL_SOCKET, SO_LINGER) => {
                 let (linger, _) = Linger::read_from_prefix(value).map_err(|_| Errno::EINVAL)?;
                 self.linger = (linger.l_onoff != 0).then_some(linger.l_linger);
+                self.linger_shown = self.linger.unwrap_or(self.linger_shown);
             }
             (SOL_SOCKET, SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW) => {
                 self.timeouts.receive = timeout(value)?
@@ -287,6 +296,25 @@ impl Options {
                 wanted @ 88..=32767 => self.max_seg = wanted,
                 _ => return Err(Errno::EINVAL),
             },
+            (SOL_TCP, TCP_LINGER2) if self.stream => {
+                // 0 is the system's own value again; none may be longer than two minutes.
+                let default = i32::try_from(settings.fin_timeout).unwrap_or(60);
+                let kept = match int(value)? {
+                    0 => default,
+                    seconds if seconds < 0 => -1,
+                    seconds => seconds.min(FIN_TIMEOUT_MAX),
+                };
+                self.store(level, name, kept);
+            }
+            (SOL_TCP, TCP_WINDOW_CLAMP) if self.stream => {
+                let clamp = match int(value)? {
+                    0 => 0,
+                    wanted if wanted < 0 => return Err(Errno::EINVAL),
+                    wanted => wanted.max(i32::try_from(MIN_RCVBUF / 2).unwrap_or(0)),
+                };
+                self.store(level, name, clamp);
+            }
+            (SOL_IP, IP_MULTICAST_TTL) if self.stream => return Err(Errno::EINVAL),
             (SOL_TCP, TCP_REPAIR) if self.stream => return Err(Errno::EPERM),
             (SOL_TCP, TCP_ULP) if self.stream => return Err(Errno::ENOENT),
             _ => return self.set_number(level, name, value),
@@ -303,6 +331,8 @@ impl Options {
             _ => int(value)?,
         };
         let wanted = match row.2 {
+            // The type of service is a byte, and only that is looked at.
+            _ if (level, name) == (SOL_IP, IP_TOS) => wanted & 0xff,
             Bool => i32::from(wanted != 0),
             RangeOrDefault(..) if wanted == -1 => row.3,
             Range(low, high) | RangeOrDefault(low, high) if (low..=high).contains(&wanted) => {
@@ -350,7 +380,7 @@ impl Options {
             (SOL_SOCKET, SO_LINGER) => {
                 let linger = Linger {
                     l_onoff: i32::from(self.linger.is_some()),
-                    l_linger: self.linger.unwrap_or(0),
+                    l_linger: self.linger_shown,
                 };
                 Ok(linger.as_bytes().to_vec())
             }

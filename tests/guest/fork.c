@@ -138,10 +138,19 @@ TEST(stdio_offset_shared_by_fork) {
     CODE(CHILD({ EQ(write(f, "abc", 3), 3); }), 0);
     EQ(lseek(f, 0, SEEK_CUR), 3);
 }
+TEST(personality_and_dump_filter_are_inherited) {
+    enum { BSD = 6, SHORT_INODE = 0x1000000 };
+    EQ(syscall(SYS_personality, BSD | SHORT_INODE), 0);
+    t_put("/proc/self/coredump_filter", "0x7");
+    CODE(CHILD({
+        EQ(syscall(SYS_personality, 0xffffffff), BSD | SHORT_INODE);
+        STREQ(t_get("/proc/self/coredump_filter"), "00000007\n");
+    }), 0);
+}
 int main(void) {
     RUN(fork_copies_memory); RUN(exit_codes); RUN(parent_and_pid); RUN(vfork_shares_memory_and_waits);
     RUN(clone_vm); RUN(clone_files_and_fs); RUN(clone_tid_words); RUN(clone3_basic); RUN(clone3_errors);
     RUN(clone_flag_rules); RUN(clone_parent); RUN(no_exit_signal_needs_wclone); RUN(custom_exit_signal);
-    RUN(many_children); RUN(stdio_offset_shared_by_fork);
+    RUN(many_children); RUN(stdio_offset_shared_by_fork); RUN(personality_and_dump_filter_are_inherited);
     DONE();
 }

@@ -218,9 +218,19 @@ TEST(pi_calls) {
     w = 4194303;
     ERR(fx(&w, FUTEX_LOCK_PI, 0, 0, 0, 0), ESRCH);
 }
+static void *wait_private(void *w) { fx(w, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0); return 0; }
+TEST(wait_and_wake_must_agree) {
+    int *word = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pthread_t t;
+    CHECK(!pthread_create(&t, 0, wait_private, word));
+    t_sleep(50);
+    EQ(fx(word, FUTEX_WAKE, 1, 0, 0, 0), 0); // the word of everybody is another
+    while (fx(word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0) == 0) t_sleep(1);
+    pthread_join(t, 0);
+}
 int main(void) {
     RUN(wait_value_mismatch); RUN(wait_timeout); RUN(wait_bitset_absolute); RUN(errors); RUN(wake_counts_shared); RUN(bitset_selects);
     RUN(requeue); RUN(cmp_requeue); RUN(wake_op); RUN(private_is_not_shared); RUN(shared_through_a_file); RUN(clear_child_tid_wakes);
-    RUN(robust_list); RUN(robust_mutex); RUN(contended_mutex); RUN(pi_mutex_contended); RUN(pi_mutex_of_the_dead); RUN(pi_calls);
+    RUN(robust_list); RUN(robust_mutex); RUN(contended_mutex); RUN(pi_mutex_contended); RUN(pi_mutex_of_the_dead); RUN(pi_calls); RUN(wait_and_wake_must_agree);
     DONE();
 }

@@ -215,9 +215,66 @@ TEST(wrong_addresses) {
     ERR(socket(AF_INET, SOCK_STREAM, 77), EPROTONOSUPPORT);
     ERR(socket(AF_INET, SOCK_STREAM, IPPROTO_UDP), EPROTONOSUPPORT);
 }
+static int tcp_value(int f, int name, int set) {
+    int got = -1;
+    socklen_t n = sizeof got;
+    OK(setsockopt(f, IPPROTO_TCP, name, &set, sizeof set));
+    OK(getsockopt(f, IPPROTO_TCP, name, &got, &n));
+    return got;
+}
+TEST(tcp_option_values) {
+    int c, s, zero = 0, ttl = 0;
+    struct linger l = {1, 5};
+    socklen_t n = sizeof l;
+    fam = AF_INET;
+    pair(&c, &s);
+    EQ(tcp_value(c, TCP_LINGER2, -1234), -1);
+    EQ(tcp_value(c, TCP_LINGER2, 0), 60);
+    EQ(tcp_value(c, TCP_LINGER2, 121), 120);
+    ERR(setsockopt(c, IPPROTO_TCP, TCP_WINDOW_CLAMP, &zero, sizeof zero), EINVAL);
+    EQ(tcp_value(c, TCP_WINDOW_CLAMP, 1), 1152);
+    OK(setsockopt(c, SOL_SOCKET, SO_LINGER, &l, sizeof l));
+    l.l_onoff = 0;
+    OK(setsockopt(c, SOL_SOCKET, SO_LINGER, &l, sizeof l));
+    OK(getsockopt(c, SOL_SOCKET, SO_LINGER, &l, &n));
+    CHECK(l.l_onoff == 0 && l.l_linger == 5);
+    n = sizeof ttl;
+    OK(getsockopt(c, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, &n));
+    EQ(ttl, 1);
+    ERR(setsockopt(c, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, sizeof ttl), EINVAL);
+}
+TEST(accepted_after_reset) {
+    struct linger l = {1, 0};
+    struct sockaddr_storage peer;
+    socklen_t n = sizeof peer;
+    char b;
+    fam = AF_INET;
+    int l_fd = listener(), c = sock(SOCK_STREAM);
+    OK(conn(c, port_of(l_fd)));
+    OK(setsockopt(c, SOL_SOCKET, SO_LINGER, &l, sizeof l));
+    close(c);
+    int s = OK(accept(l_fd, (void *)&peer, &n));
+    EQ(n, sizeof(struct sockaddr_in));
+    ERR(read(s, &b, 1), ECONNRESET);
+}
+TEST(versions_do_not_mix) {
+    fam = AF_INET6;
+    struct sockaddr_in6 mapped = {.sin6_family = AF_INET6, .sin6_port = htons(9)};
+    CHECK(inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr) == 1);
+    int s = sock(SOCK_STREAM), u = sock(SOCK_DGRAM);
+    OK(bind_to(s, 0));
+    ERR(connect(s, (void *)&mapped, sizeof mapped), ENETUNREACH);
+    OK(bind_to(u, 0));
+    ERR(sendto(u, "x", 1, 0, (void *)&mapped, sizeof mapped), ENETUNREACH);
+    s = sock(SOCK_STREAM);
+    mapped.sin6_port = 0;
+    OK(bind(s, (void *)&mapped, sizeof mapped));
+    ERR(conn(s, 9), EAFNOSUPPORT);
+}
 int main(void) {
     RUN(stream_v4); RUN(stream_v6); RUN(refused_and_states_v4); RUN(refused_and_states_v6); RUN(nonblocking_connect_v4);
     RUN(nonblocking_connect_v6); RUN(reset_v4); RUN(reset_v6); RUN(options_v4); RUN(options_v6); RUN(reuse_v4); RUN(reuse_v6);
     RUN(bulk_v4); RUN(bulk_v6); RUN(udp_v4); RUN(udp_v6); RUN(v6_accepts_v4_mapped); RUN(wrong_addresses);
+    RUN(tcp_option_values); RUN(accepted_after_reset); RUN(versions_do_not_mix);
     DONE();
 }

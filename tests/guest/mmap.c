@@ -203,10 +203,14 @@ TEST(self_modifying_code) {
         EQ(((int (*)(void))p)(), i);
     }
 }
+TEST(shared_validate_needs_a_file) {
+    CHECK(mmap(0, 4096, RW, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == EINVAL);
+}
 int main(void) {
     RUN(zeroed_and_writable); RUN(errors); RUN(file_modes); RUN(shared_file_coherence); RUN(private_sees_later_writes_until_touched);
     RUN(anonymous_shared_across_fork); RUN(fixed_replaces_and_noreplace_refuses); RUN(unmap_splits); RUN(protect_splits_and_merges);
     RUN(brk); RUN(mremap_grow_shrink_move); RUN(mremap_fixed_and_errors); RUN(mremap_file); RUN(growing_stack); RUN(big_reservation);
     RUN(many_mappings); RUN(self_modifying_code);
+    RUN(shared_validate_needs_a_file);
     DONE();
 }

@@ -206,8 +206,17 @@ TEST(unlinked_open_file) {
     EQ(pread(f, b, 7, 0), 7);
     STREQ(b, "content");
 }
+TEST(seeks_without_positions) {
+    int n = OK(open("/dev/null", O_RDWR)), z = OK(open("/dev/zero", O_RDONLY)), u = OK(open("/dev/urandom", O_RDONLY));
+    EQ(lseek(n, 1000, SEEK_CUR), 0);
+    EQ(lseek(z, -10, SEEK_SET), 0);
+    EQ(lseek(u, -10, SEEK_END), 0);
+    int p = OK(open("/proc", O_RDONLY | O_DIRECTORY));
+    OK(lseek(p, 0, SEEK_END));
+    ERR(open(".", O_RDONLY | O_DIRECT), EINVAL);
+}
 int main(void) {
     RUN(create_and_excl); RUN(access_modes); RUN(append_trunc); RUN(directories); RUN(nofollow_and_loops); RUN(long_names); RUN(tmpfile);
-    RUN(o_path); RUN(openat2_resolve); RUN(dup_family); RUN(unlinked_open_file);
+    RUN(o_path); RUN(openat2_resolve); RUN(dup_family); RUN(unlinked_open_file); RUN(seeks_without_positions);
     DONE();
 }

@@ -86,6 +86,33 @@ TEST(large_blocking_write) {
     EQ(n, sizeof big);
     CODE(p, 0);
 }
+static volatile sig_atomic_t signals;
+static void count_signal(int s) { (void)s; signals++; }
+TEST(write_cut_by_the_reader_signals) {
+    mk(0);
+    signal(SIGPIPE, count_signal);
+    int me = getpid(), end = rd;
+    pid_t p = CHILD({ close(wr); t_state(me, 'S'); close(end); });
+    close(rd);
+    EQ(write(wr, big, sizeof big), 65536);
+    EQ(signals, 1);
+    ERR(write(wr, big, 1), EPIPE);
+    EQ(signals, 2);
+    CODE(p, 0);
+}
+TEST(read_into_memory_that_ends) {
+    char *m = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    OK(mprotect(m + 4096, 4096, PROT_NONE));
+    t_put("f", "0123456789");
+    int f = OK(open("f", O_RDONLY));
+    EQ(read(f, m + 4094, 10), 2);
+    CHECK(!memcmp(m + 4094, "01", 2));
+    ERR(pread(f, m, 10, LONG_MAX), EINVAL);
+    int d = OK(open(".", O_RDONLY));
+    EQ(syscall(SYS_getdents64, d, m + 4096 - 30, 4096), 24); // one entry fits
+    ERR(syscall(SYS_getdents64, d, m + 4096, 4096), EFAULT);
+    ERR(sendfile(1, f, 0, -1), EINVAL);
+}
 TEST(packet_mode) {
     char b[10];
     mk(O_DIRECT);
@@ -196,7 +223,7 @@ TEST(copy_file_range_rules) {
     ERR(copy_file_range(b, &(loff_t){0}, b, &(loff_t){1}, 5, 0), EINVAL);
 }
 int main(void) {
-    RUN(capacity); RUN(set_size); RUN(ends); RUN(polling); RUN(small_writes_are_atomic); RUN(large_blocking_write); RUN(packet_mode);
+    RUN(capacity); RUN(set_size); RUN(ends); RUN(polling); RUN(small_writes_are_atomic); RUN(large_blocking_write); RUN(write_cut_by_the_reader_signals); RUN(read_into_memory_that_ends); RUN(packet_mode);
     RUN(fifo); RUN(reopened_through_proc); RUN(splice_and_tee); RUN(vmsplice); RUN(sendfile_paths); RUN(copy_file_range_rules);
     DONE();
 }

@@ -120,6 +120,37 @@ TEST(signalfd_blocks_until_signal) {
     EQ(read(f, &i, sizeof i), (long)sizeof i);
     EQ(i.ssi_code, SI_USER);
 }
+TEST(signalfd_does_not_signal) {
+    sigset_t set;
+    block(SIGUSR1, SIGIO);
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    int f = OK(signalfd(-1, &set, 0));
+    OK(fcntl(f, F_SETOWN, getpid()));
+    OK(fcntl(f, F_SETFL, O_ASYNC));
+    raise(SIGUSR1);
+    sigpending(&set);
+    CHECK(sigismember(&set, SIGUSR1) && !sigismember(&set, SIGIO));
+}
+TEST(async_names_the_descriptor) {
+    int s[2], owner = getpid();
+    siginfo_t i;
+    sigset_t set;
+    block(SIGRTMIN, SIGRTMIN);
+    CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+    OK(ioctl(s[0], FIOSETOWN, &owner));
+    owner = 0;
+    OK(ioctl(s[0], SIOCGPGRP, &owner));
+    EQ(owner, getpid());
+    ERR(fcntl(s[0], F_SETOWN_EX, &(struct f_owner_ex){99, 0}), EINVAL);
+    OK(fcntl(s[0], F_SETFL, O_ASYNC));
+    OK(fcntl(dup(s[0]), F_SETSIG, SIGRTMIN));
+    write(s[1], "x", 1);
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN);
+    EQ(sigwaitinfo(&set, &i), SIGRTMIN);
+    EQ(i.si_fd, s[0]);
+}
 TEST(kill_and_stop_cannot_be_blocked) {
     sigset_t all, now;
     sigfillset(&all);
@@ -197,7 +228,7 @@ TEST(sigqueueinfo_rules) {
 }
 int main(void) {
     RUN(standard_signals_coalesce); RUN(realtime_signals_queue_in_order); RUN(queue_limit); RUN(sigsuspend); RUN(sigtimedwait);
-    RUN(sigtimedwait_interrupted); RUN(signalfd_reads); RUN(signalfd_shows_the_signals_of_whoever_asks); RUN(signalfd_blocks_until_signal); RUN(kill_and_stop_cannot_be_blocked);
+    RUN(sigtimedwait_interrupted); RUN(signalfd_reads); RUN(signalfd_shows_the_signals_of_whoever_asks); RUN(signalfd_blocks_until_signal); RUN(signalfd_does_not_signal); RUN(async_names_the_descriptor); RUN(kill_and_stop_cannot_be_blocked);
     RUN(cont_discards_stops_and_resumes); RUN(init_may_wait_for_what_it_blocks); RUN(stop_stops_every_thread); RUN(pending_is_shown_in_proc); RUN(sigqueueinfo_rules);
     DONE();
 }

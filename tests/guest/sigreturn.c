@@ -43,6 +43,21 @@ TEST(xmm_and_x87_survive) {
     CHECK(!memcmp(in, out, 16) && !memcmp(in, out15, 16));
     CHECK(pi > 3.14159L && pi < 3.1416L);
 }
+static uint64_t handler_xmm0;
+static unsigned handler_mxcsr;
+static void look(int s) { (void)s; __asm__ volatile("movq %%xmm0, %0\nstmxcsr %1" : "=m"(handler_xmm0), "=m"(handler_mxcsr)); }
+TEST(handler_starts_clean) {
+    set(SIGUSR1, look, 0);
+    uint64_t in = 0x1234, out;
+    unsigned odd = 0x9fc0, mxcsr; // flush to zero, denormals are zero
+    long pid = getpid();
+    __asm__ volatile("movq %2, %%xmm0\nldmxcsr %3\nmov $62, %%eax\nmov $10, %%esi\nsyscall\nmovq %%xmm0, %0\nstmxcsr %1"
+                     : "=m"(out), "=m"(mxcsr) : "m"(in), "m"(odd), "D"(pid) : "rax", "rcx", "r11", "rsi", "xmm0", "memory");
+    EQ(handler_xmm0, 0);
+    EQ(handler_mxcsr, 0x1f80);
+    EQ(out, in);
+    EQ(mxcsr, odd);
+}
 __attribute__((target("avx2"))) static void clobber_ymm(int s) { __asm__ volatile("vpxor %%ymm5, %%ymm5, %%ymm5\nvpxor %%ymm0, %%ymm0, %%ymm0" ::: "ymm0", "ymm5"); }
 __attribute__((target("avx2"))) static void ymm(void) {
     set(SIGUSR1, clobber_ymm, 0);
@@ -130,6 +145,6 @@ TEST(vector_loop_under_timer) {
 int main(void) {
     RUN(general_registers_survive); RUN(syscall_preserves_all_but_three); RUN(xmm_and_x87_survive); RUN(ymm_survives); RUN(zmm_survives);
     RUN(handler_edits_registers); RUN(handler_edits_xmm); RUN(handler_edits_mask); RUN(flags); RUN(red_zone_is_skipped);
-    RUN(handler_stack_is_aligned); RUN(bad_frames_kill); RUN(privilege_is_not_restorable); RUN(vector_loop_under_timer);
+    RUN(handler_stack_is_aligned); RUN(bad_frames_kill); RUN(privilege_is_not_restorable); RUN(vector_loop_under_timer); RUN(handler_starts_clean);
     DONE();
 }

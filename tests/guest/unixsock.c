@@ -166,6 +166,22 @@ TEST(rights) {
     EQ(read(s[1], b, 10), 1);
     EQ(read(s[1], b, 10), 2);
 }
+TEST(empty_read_takes_descriptors) {
+    int s[2];
+    char c = 'x', space[CMSG_SPACE(sizeof(int))];
+    struct iovec one = {&c, 1}, none = {&c, 0};
+    struct msghdr m = {.msg_iov = &one, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+    struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+    *h = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(h), &s[0], sizeof(int));
+    EQ(sendmsg(s[0], &m, 0), 1);
+    m.msg_iov = &none;
+    EQ(recvmsg(s[1], &m, 0), 0);
+    h = CMSG_FIRSTHDR(&m);
+    CHECK(h && h->cmsg_type == SCM_RIGHTS);
+    EQ(read(s[1], &c, 1), 1); // the byte is still there
+}
 TEST(rights_closed_with_the_socket) {
     int s[2], p[2];
     char c;
@@ -295,6 +311,6 @@ TEST(mmsg) {
 int main(void) {
     RUN(stream_server); RUN(names); RUN(abstract); RUN(datagrams); RUN(seqpacket); RUN(shutdown_halves); RUN(rights);
     RUN(rights_closed_with_the_socket); RUN(rights_cycle_is_collected); RUN(credentials); RUN(forged_credentials_are_refused);
-    RUN(backlog_and_nonblock); RUN(options_and_queues); RUN(flow_control); RUN(mmsg);
+    RUN(backlog_and_nonblock); RUN(options_and_queues); RUN(flow_control); RUN(mmsg); RUN(empty_read_takes_descriptors);
     DONE();
 }

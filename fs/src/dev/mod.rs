@@ -72,8 +72,9 @@ impl FileOps for Mem {
         }
         Ok((buf.len(), at.saturating_add(buf.len() as u64)))
     }
-    fn seek_end(&self, _file: &File, _whence: i32, _offset: i64) -> Result<u64, Errno> {
-        Ok(0)
+    fn seek_nowhere(&self, offset: u64) -> Option<u64> {
+        // `null_lseek` and `noop_llseek`.
+        Some(if *self == Mem::Random { offset } else { 0 })
     }
     fn pollee(&self) -> Option<&Pollee> {
         (*self == Mem::Random).then_some(&RANDOM_POLLEE)

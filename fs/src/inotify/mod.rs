@@ -244,6 +244,11 @@ impl Instance {
 /// The description's side: closing it takes the watches away.
 struct InotifyFile(Arc<Instance>);
 
+/// Whether the file came from `inotify_init1(2)`.
+pub fn is_instance(file: &File) -> bool {
+    file.downcast::<InotifyFile>().is_some()
+}
+
 impl Drop for InotifyFile {
     fn drop(&mut self) {
         let watches = std::mem::take(&mut self.0.watches.lock().by_wd);

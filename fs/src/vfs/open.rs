@@ -216,6 +216,9 @@ pub fn open_at(caller: &dyn Caller, cred: &Cred, at: Path, flags: u32) -> Result
     match at.dentry.kind() {
         NodeKind::Symlink => return Err(Errno::ELOOP),
         NodeKind::Directory if access & MAY_WRITE != 0 => return Err(Errno::EISDIR),
+        NodeKind::Directory if flags & OpenFlags::O_DIRECT.bits() != 0 => {
+            return Err(Errno::EINVAL);
+        }
         NodeKind::CharDevice(_) | NodeKind::BlockDevice(_)
             if at.mount.flags().contains(MountFlags::NODEV) =>
         {

@@ -125,7 +125,7 @@ fn an_option_belongs_to_a_kind_of_socket() {
             true,
             SOL_IP,
             IP_MULTICAST_TTL,
-            Err(Errno::ENOPROTOOPT),
+            Err(Errno::EINVAL),
         ),
         (
             Family::Inet,

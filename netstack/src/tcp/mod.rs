@@ -12,7 +12,7 @@ pub use connection::RecvFlags;
 pub use tables::{TcpTables, spread};
 
 use crate::addr::{self, Family};
-use crate::options::{Options, Timeouts};
+use crate::options::{Options, Timeouts, int};
 use crate::stack::Stack;
 use crate::{Notify, Owner};
 use abi::poll::{EPOLLERR, EPOLLHUP, EPOLLRDHUP};
@@ -230,6 +230,16 @@ impl TcpEndpoint {
         Ok(addr::shown(*conn.addrs.of(side.peer()), self.family))
     }
 
+    /// The peer as accept(2) names it: known even when it has reset the connection meanwhile.
+    pub fn accepted_from(&self) -> Result<SocketAddr> {
+        match self.phase() {
+            Phase::Connected { conn, side, .. } => {
+                Ok(addr::shown(*conn.addrs.of(side.peer()), self.family))
+            }
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
     /// TCP_* state, as TCP_INFO shows it.
     pub fn tcp_state(&self) -> u8 {
         match self.phase() {
@@ -284,6 +294,10 @@ impl TcpEndpoint {
         let mut tables = self.stack.tcp.lock();
         let mut state = self.state.lock();
         if (level, name) == (SOL_IPV6, IPV6_V6ONLY) && state.port.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let idle = matches!(state.phase, Phase::Idle | Phase::Closed);
+        if (level, name) == (SOL_TCP, TCP_WINDOW_CLAMP) && !idle && int(value)? == 0 {
             return Err(Errno::EINVAL);
         }
         state.options.set(level, name, value, &settings)?;

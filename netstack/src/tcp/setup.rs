@@ -162,9 +162,7 @@ impl TcpEndpoint {
             } else {
                 state.local.ip()
             };
-            if local.is_ipv4() != to.is_ipv4() {
-                return Err(Errno::EINVAL);
-            }
+            addr::same_version(local, to)?;
             let port = match state.port {
                 Some(port) if tables.is_vacant((SocketAddr::new(local, port), to), now) => port,
                 Some(_) => return Err(Errno::EADDRNOTAVAIL),
@@ -429,8 +427,9 @@ impl TcpEndpoint {
 
     /// Closes: at the last close of the file. What is unread, or SO_LINGER with zero seconds, makes it a RST.
     pub fn close(&self) {
-        let fin_timeout = self.stack.settings().fin_timeout;
+        let settings = self.stack.settings();
         self.step(|tables, state, events, now| {
+            let fin_timeout = state.options.fin_timeout(&settings);
             match core::mem::replace(&mut state.phase, Phase::Closed) {
                 Phase::Closed => return,
                 Phase::Idle => {}

@@ -314,9 +314,7 @@ impl UdpEndpoint {
             } else {
                 state.local.ip()
             };
-            if ip.is_ipv4() != to.is_ipv4() {
-                return Err(Errno::EINVAL);
-            }
+            addr::same_version(ip, to)?;
             let from = SocketAddr::new(ip, state.local.port());
             let v4 = to.is_ipv4();
             let multicast = to.ip().is_multicast();

@@ -177,6 +177,10 @@ pub fn receive(task: &Task, id: i32, size: u64, wanted: i64, flags: i32) -> Resu
             };
         };
         let found = state.messages.get(at).ok_or(Errno::ENOMSG)?;
+        if copy && found.text.len() as u64 > size {
+            // A copy is made whole (`copy_msg`).
+            return Ok(Err(Errno::EINVAL));
+        }
         if found.text.len() as u64 > size && flags & MSG_NOERROR == 0 {
             return Ok(Err(Errno::E2BIG));
         }
@@ -226,7 +230,7 @@ pub fn control(
         IPC_INFO | MSG_INFO => {
             let (all, highest) = ns.msg.list();
             let mut info = Msginfo {
-                msgpool: 500_000,
+                msgpool: 512_000,
                 msgmap: MSGMNB,
                 msgmax: MSGMAX,
                 msgmnb: MSGMNB,

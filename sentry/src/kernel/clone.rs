@@ -242,6 +242,10 @@ impl Cx {
                 group.oom_score_adj.load(Ordering::Relaxed),
                 Ordering::Relaxed,
             );
+            child.coredump_filter.store(
+                group.coredump_filter.load(Ordering::Relaxed),
+                Ordering::Relaxed,
+            );
             child
         };
         let blocked: SigSet = parent.signals.lock().blocked;

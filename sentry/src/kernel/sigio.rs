@@ -11,7 +11,7 @@ use abi::fcntl::{
 };
 use abi::siginfo::POLL_IN;
 use abi::signal::{SigInfo, Signal};
-use fs::{Events, File, Observer};
+use fs::{Events, File, NodeKind, Observer};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -183,9 +183,13 @@ impl Sigio {
     }
 }
 
-/// Called after `O_ASYNC` may have changed. `ENOMEM`: the host has no thread for it.
-pub fn update(task: &Task, file: &Arc<File>) -> Result<(), Errno> {
+/// Called after `O_ASYNC` has changed through descriptor `fd`, which the signal will name. `ENOMEM`: the host has no thread for it.
+pub fn update(task: &Task, file: &Arc<File>, fd: i32) -> Result<(), Errno> {
     let on = file.flags() & O_ASYNC != 0;
+    // As on Linux the flag has no effect on what lies on anon_inodes, inotify apart: a signalfd must not signal its own signals.
+    if file.inode().kind() == NodeKind::Anonymous && !fs::inotify::is_instance(file) {
+        return Ok(());
+    }
     let Some(pollee) = file.ops().pollee() else {
         return Ok(());
     };
@@ -198,7 +202,8 @@ pub fn update(task: &Task, file: &Arc<File>) -> Result<(), Errno> {
     if on {
         service.start_courier()?;
         let key = pollee.register(entry.clone(), Events::READ | Events::WRITE | Events::PRI);
-        entry.state.lock().key = Some(key);
+        let mut state = entry.state.lock();
+        (state.key, state.fd) = (Some(key), fd);
     }
     Ok(())
 }
@@ -208,6 +213,9 @@ pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
     let entry = cx.kernel().sigio.entry(file);
     let ns = cx.pid_ns();
     let find = |kind: i32, id: i32| -> Result<Owner, Errno> {
+        if !matches!(kind, F_OWNER_TID | F_OWNER_PID | F_OWNER_PGRP) {
+            return Err(Errno::EINVAL);
+        }
         if id == 0 {
             return Ok(Owner::Nobody);
         }
@@ -260,9 +268,7 @@ pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
                 .ok()
                 .filter(|s| (0..=64).contains(s))
                 .ok_or(Errno::EINVAL)?;
-            let mut state = entry.state.lock();
-            state.signal = signal;
-            state.fd = cx.regs.user.rdi as i32;
+            entry.state.lock().signal = signal;
             Ok(0)
         }
         F_GETSIG => Ok(u64::try_from(entry.state.lock().signal).unwrap_or(0)),

@@ -5,7 +5,7 @@ use super::signal::{Pending, SigHandlers};
 use super::{Kernel, Pid, ProcessGroup, Session, Task};
 use abi::signal::Signal;
 use fs::Pollee;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, RwLock, level};
 
@@ -144,6 +144,8 @@ pub struct ThreadGroup {
     pub cpu: super::cpu::GroupAccount,
     /// `oom_score_adj`.
     pub oom_score_adj: AtomicI32,
+    /// `coredump_filter`: what a dump would hold (`core(5)`).
+    pub coredump_filter: AtomicU32,
     /// Monotonic nanoseconds of its birth.
     pub start_ns: u64,
     /// Whether `execve` has happened since the fork (`setpgid`'s EACCES).
@@ -195,6 +197,7 @@ impl ThreadGroup {
             dead_io: super::io_count::IoCount::default(),
             cpu: super::cpu::GroupAccount::default(),
             oom_score_adj: AtomicI32::new(0),
+            coredump_filter: AtomicU32::new(0x33),
             start_ns: kernel.clock.monotonic(),
             did_exec: AtomicBool::new(false),
             membarrier: AtomicBool::new(false),

@@ -36,6 +36,8 @@ pub enum FutexKey {
 pub enum FutexObject {
     /// A region of the memory file ([`super::Region::id`]).
     Region(u64),
+    /// Private memory of the address space with this [`MemoryManager::id`].
+    Space(u64),
     /// A file, by device and inode number.
     Inode {
         /// `st_dev`
@@ -312,8 +314,13 @@ impl MemoryManager {
         }
         let state = self.lock();
         let vma = state.vmas.find(addr).ok_or(Errno::EFAULT)?;
+        // Private memory may be named either way, and the two names do not meet (`FUT_OFF_MMSHARED`).
+        let here = FutexKey::Shared {
+            object: FutexObject::Space(self.id),
+            offset: addr,
+        };
         if !vma.flags.contains(VmFlags::SHARED) {
-            return Ok(private);
+            return Ok(here);
         }
         let offset = vma.offset_of(addr);
         Ok(match &vma.backing {
@@ -328,7 +335,7 @@ impl MemoryManager {
                 },
                 offset,
             },
-            _ => private,
+            _ => here,
         })
     }
 
@@ -363,6 +370,20 @@ impl MemoryManager {
         }
         *served = Some(addr);
         self.handle_fault(addr, access, SIGSEGV, SEGV_ACCERR) == FaultOutcome::Resolved
+    }
+
+    /// How much of `[addr, addr + len)` lies, from its start on, in mappings that allow stores.
+    pub fn writable_len(&self, addr: u64, len: u64) -> u64 {
+        let end = addr.saturating_add(len);
+        let state = self.lock();
+        let mut at = addr;
+        for vma in state.vmas.overlapping(addr..end) {
+            if vma.start > at || !vma.prot.contains(platform::Prot::WRITE) {
+                break;
+            }
+            at = vma.end.min(end);
+        }
+        at.saturating_sub(addr)
     }
 
     /// Whether `[addr, addr + len)` is mapped with stores allowed, without looking at it (`clear_child_tid`, robust lists).

@@ -40,6 +40,21 @@ const fn guarded(
         write: None,
     }
 }
+/// Bits that mean nothing are dropped.
+fn set_coredump_filter(look: &Look, _: &dyn Caller, data: &[u8]) -> Result<(), Errno> {
+    // Decimal, 0x or 0 for octal, as `kstrtouint` with base 0 reads it.
+    let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+    let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0');
+    let (digits, radix) = match (text.strip_prefix("0x"), text.strip_prefix('0')) {
+        (Some(hex), _) => (hex, 16),
+        (None, Some(octal)) if !octal.is_empty() => (octal, 8),
+        _ => (text, 10),
+    };
+    let value = u32::from_str_radix(digits, radix).map_err(|_| Errno::EINVAL)? & 0x1ff;
+    look.group.coredump_filter.store(value, Ordering::Relaxed);
+    Ok(())
+}
+
 const fn settable(
     name: &'static str,
     mode: u32,
@@ -71,8 +86,10 @@ pub static SPECS: &[Spec] = &[
     settable(
         "coredump_filter",
         0o644,
-        |_, _, _| Ok(b"00000033\n".to_vec()),
-        |_, _, data| super::sysctl::number::<u64>(data).map(drop),
+        |_, l, _| {
+            Ok(format!("{:08x}\n", l.group.coredump_filter.load(Ordering::Relaxed)).into_bytes())
+        },
+        set_coredump_filter,
     ),
     plain("cpuset", 0o444, |_, _, _| Ok(b"/\n".to_vec())),
     guarded("environ", 0o400, environ),

@@ -95,8 +95,12 @@ impl FileOps for DirFile {
     fn read(&self, _file: &File, _buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
         Err(Errno::EISDIR)
     }
-    fn seek_end(&self, _file: &File, _whence: i32, _offset: i64) -> Result<u64, Errno> {
-        Err(Errno::EINVAL)
+    fn seek_end(&self, _file: &File, whence: i32, offset: i64) -> Result<u64, Errno> {
+        // Its size is 0.
+        if whence != 2 {
+            return Err(Errno::EINVAL);
+        }
+        u64::try_from(offset).map_err(|_| Errno::EINVAL)
     }
     fn read_dir(
         &self,

@@ -391,6 +391,12 @@ impl Socket for InetSocket {
             Endpoint::Udp(udp) => udp.peer_addr()?,
         }))
     }
+    fn accepted_from(&self) -> Result<Vec<u8>, Errno> {
+        match &self.endpoint {
+            Endpoint::Tcp(tcp) => Ok(to_bytes(tcp.accepted_from()?)),
+            Endpoint::Udp(_) => Err(Errno::ENOTCONN),
+        }
+    }
     fn get_option(
         &self,
         _caller: &dyn SocketCaller,
@@ -420,11 +426,15 @@ impl Socket for InetSocket {
     }
     fn set_option(
         &self,
-        _caller: &dyn SocketCaller,
+        caller: &dyn SocketCaller,
         level: i32,
         name: i32,
         value: &[u8],
     ) -> Result<(), Errno> {
+        let force = level == SOL_SOCKET && matches!(name, SO_SNDBUFFORCE | SO_RCVBUFFORCE);
+        if force && !caller.cred().has_cap(abi::cap::CAP_NET_ADMIN) {
+            return Err(Errno::EPERM);
+        }
         if level == SOL_SOCKET
             && matches!(
                 name,
@@ -432,8 +442,6 @@ impl Socket for InetSocket {
                     | SO_RCVTIMEO_NEW
                     | SO_SNDTIMEO_OLD
                     | SO_SNDTIMEO_NEW
-                    | SO_SNDBUFFORCE
-                    | SO_RCVBUFFORCE
                     | SO_MARK
                     | SO_DEBUG
                     | SO_BINDTODEVICE

@@ -169,6 +169,10 @@ pub trait Socket: Send + Sync + Any {
     fn peer_name(&self) -> Result<Vec<u8>, Errno> {
         Err(Errno::ENOTCONN)
     }
+    /// The peer of a socket just accepted, whatever has become of it.
+    fn accepted_from(&self) -> Result<Vec<u8>, Errno> {
+        self.peer_name()
+    }
     /// Options of the family, and those of `SOL_SOCKET` it treats itself; `ENOPROTOOPT` passes the question on to [`Common`].
     fn get_option(
         &self,

@@ -18,13 +18,19 @@ fn list(
     encode: fn(&DirEntry<'_>, &mut Vec<u8>),
 ) -> SysResult {
     let file = open_file(cx, fd)?;
-    let size = usize::try_from(count).unwrap_or(MOST).min(MOST);
+    // Linux counts the room in an int.
+    let size = i32::try_from(count).map_or(0, |n| n.unsigned_abs());
+    let size = usize::try_from(size).unwrap_or(MOST).min(MOST);
+    let mm = cx.mm()?;
+    // Entries go where they fit: those before memory that is not there are still given.
+    let reachable = mm.writable_len(addr, size as u64);
+    let room = usize::try_from(reachable).unwrap_or(0);
     let mut out = Vec::with_capacity(size.min(4096));
     let mut refused = false;
     file.read_dir(&**cx.task(), &mut |entry| {
         let before = out.len();
         encode(entry, &mut out);
-        if out.len() > size {
+        if out.len() > room {
             out.truncate(before);
             refused = true;
             return false;
@@ -32,9 +38,13 @@ fn list(
         true
     })?;
     if out.is_empty() && refused {
-        return Err(Errno::EINVAL);
+        return Err(if room < size {
+            Errno::EFAULT
+        } else {
+            Errno::EINVAL
+        });
     }
-    cx.mm()?.write_bytes(addr, &out)?;
+    mm.write_bytes(addr, &out)?;
     Ok(out.len() as u64)
 }
 

@@ -39,7 +39,7 @@ pub fn fcntl(cx: &mut Cx, fd: Fd, cmd: i32, arg: u64) -> SysResult {
         op::F_GETFD => Ok(u64::from(cloexec)),
         op::F_SETFD => files.set_cloexec(fd, arg & 1 != 0).map(|()| 0),
         op::F_GETFL => Ok(u64::from(file.flags())),
-        op::F_SETFL => set_flags(cx, &file, arg as u32),
+        op::F_SETFL => set_flags(cx, &file, fd, arg as u32),
         op::F_GETLK
         | op::F_SETLK
         | op::F_SETLKW
@@ -67,12 +67,12 @@ pub fn fcntl(cx: &mut Cx, fd: Fd, cmd: i32, arg: u64) -> SysResult {
     }
 }
 
-fn set_flags(cx: &Cx, file: &Arc<File>, flags: u32) -> SysResult {
+fn set_flags(cx: &Cx, file: &Arc<File>, fd: Fd, flags: u32) -> SysResult {
     const O_ASYNC: u32 = 0o20000;
     let changed = (file.flags() ^ flags) & O_ASYNC != 0;
     file.set_status_flags(flags)?;
     if changed {
-        sentry::kernel::sigio::update(cx.task(), file)?;
+        sentry::kernel::sigio::update(cx.task(), file, fd.raw())?;
     }
     Ok(0)
 }
@@ -186,6 +186,10 @@ pub fn ioctl(cx: &mut Cx, fd: Fd, cmd: u32, arg: u64) -> SysResult {
     const FIONBIO: u32 = 0x5421;
     const FIOASYNC: u32 = 0x5452;
     const FIONREAD: u32 = 0x541b;
+    const FIOSETOWN: u32 = 0x8901;
+    const SIOCSPGRP: u32 = 0x8902;
+    const FIOGETOWN: u32 = 0x8903;
+    const SIOCGPGRP: u32 = 0x8904;
     let file = file(cx, fd)?;
     if file.is_path() {
         return Err(Errno::EBADF);
@@ -198,12 +202,21 @@ pub fn ioctl(cx: &mut Cx, fd: Fd, cmd: u32, arg: u64) -> SysResult {
         } else {
             file.flags() & !bit
         };
-        set_flags(cx, &file, flags)
+        set_flags(cx, &file, fd, flags)
     };
     match cmd {
         FIOCLEX | FIONCLEX => cx.files()?.set_cloexec(fd, cmd == FIOCLEX).map(|()| 0),
         FIONBIO => toggle(0o4000),
         FIOASYNC => toggle(0o20000),
+        // The socket's spelling of F_SETOWN and F_GETOWN.
+        FIOSETOWN | SIOCSPGRP if file.inode().kind() == fs::NodeKind::Socket => {
+            let owner: i32 = mm.read_obj(arg)?;
+            sentry::kernel::sigio::fcntl(cx, &file, op::F_SETOWN, owner as u64)
+        }
+        FIOGETOWN | SIOCGPGRP if file.inode().kind() == fs::NodeKind::Socket => {
+            let owner = sentry::kernel::sigio::fcntl(cx, &file, op::F_GETOWN, 0)?;
+            mm.write_obj(arg, &(owner as i32)).map(|()| 0)
+        }
         FIONREAD if file.inode().kind() == fs::NodeKind::Regular && file.ops().seekable() => {
             let left = file.inode().attr()?.size.saturating_sub(file.offset());
             mm.write_obj(arg, &i32::try_from(left).unwrap_or(i32::MAX))?;

@@ -111,8 +111,8 @@ fn write_once(cx: &Cx, file: &File, buf: &[u8], at: At) -> Result<usize, Errno> 
 
 /// `SIGXFSZ` for a write past `RLIMIT_FSIZE`.
 pub(super) fn signal_fsize(cx: &Cx) {
-    cx.group()
-        .send_task(cx.task(), SigInfo::kernel(Signal::SIGXFSZ));
+    let info = SigInfo::kill(Signal::SIGXFSZ, cx.tgid(), cx.task().cred().ruid);
+    cx.group().send_task(cx.task(), info);
 }
 
 /// What a failed write owes besides its error.
@@ -157,6 +157,7 @@ fn read_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRes
         .fold(0usize, usize::saturating_add)
         .min(MAX_RW_COUNT);
     let seekable = file.ops().seekable();
+    check_end(&at, total)?;
     let mut done = 0usize;
     // One vector of small pieces is one read: datagrams and packets must not be split.
     with_scratch(cx, total.min(CHUNK), |cx, buf| {
@@ -205,6 +206,7 @@ fn write_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRe
         .map(|s| s.iov_len as usize)
         .fold(0usize, usize::saturating_add)
         .min(MAX_RW_COUNT);
+    check_end(&at, total)?;
     let mut done = 0usize;
     with_scratch(cx, total.min(CHUNK), |cx, buf| {
         loop {
@@ -218,7 +220,13 @@ fn write_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRe
             let part = part.get(..got).unwrap_or_default();
             let n = match write_once(cx, &file, part, at) {
                 Ok(n) => n,
-                Err(_) if done > 0 => break,
+                Err(e) if done > 0 => {
+                    // A pipe signals its end even when part was written; a socket does not.
+                    if e == Errno::EPIPE && fs::pipe::of(&file).is_some() {
+                        write_error(cx, e);
+                    }
+                    break;
+                }
                 Err(e) => return Err(write_error(cx, e)),
             };
             done = done.saturating_add(n);
@@ -234,6 +242,14 @@ fn write_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRe
         }
         Ok(done as u64)
     })
+}
+
+/// A transfer may not end past the largest offset, whatever there is to read (`rw_verify_area`).
+fn check_end(at: &At, total: usize) -> Result<(), Errno> {
+    let end = at.offset.unwrap_or(0).checked_add(total as u64);
+    end.and_then(|e| i64::try_from(e).ok())
+        .map(drop)
+        .ok_or(Errno::EINVAL)
 }
 
 /// The parts of `segments` from byte `skip` on, at most `len` bytes long.
@@ -266,8 +282,13 @@ fn copy_out(cx: &Cx, segments: &[Iovec], skip: usize, data: &[u8]) -> Result<usi
         let bytes = data
             .get(done..done.saturating_add(part.iov_len as usize))
             .unwrap_or_default();
-        match mm.write_bytes(part.iov_base, bytes) {
-            Ok(()) => done = done.saturating_add(bytes.len()),
+        match mm.write_some(part.iov_base, bytes) {
+            Ok(n) => {
+                done = done.saturating_add(n);
+                if n < bytes.len() {
+                    break;
+                }
+            }
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         }
@@ -281,8 +302,12 @@ fn copy_in(cx: &Cx, segments: &[Iovec], skip: usize, buf: &mut [u8]) -> Result<u
     for part in window(segments, skip, buf.len()) {
         let end = done.saturating_add(part.iov_len as usize);
         let bytes = buf.get_mut(done..end).unwrap_or_default();
-        match mm.read_bytes(part.iov_base, bytes) {
-            Ok(()) => done = end,
+        match mm.read_some(part.iov_base, bytes) {
+            Ok(n) if n == bytes.len() => done = end,
+            Ok(n) => {
+                done = done.saturating_add(n);
+                break;
+            }
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         }

@@ -161,7 +161,14 @@ pub fn sendfile(
     let input = open_file(cx, in_fd)?;
     let out = open_file(cx, out_fd)?;
     let mut from = read_offset(cx, offset)?;
-    let count = count.min(MAX_RW_COUNT);
+    let count = i64::try_from(count).map_err(|_| Errno::EINVAL)?;
+    let count = usize::try_from(count).unwrap_or(0).min(MAX_RW_COUNT);
+    if from.is_some_and(|at| {
+        at.checked_add(count as u64)
+            .is_none_or(|end| i64::try_from(end).is_err())
+    }) {
+        return Err(Errno::EINVAL);
+    }
     let mut done = 0u64;
     // A blocking destination takes everything there is.
     let result = loop {
@@ -174,7 +181,8 @@ pub fn sendfile(
             Err(_) if done > 0 => break Ok(done),
             Err(e) => break Err(e),
         }
-        if done >= count as u64 || out.nonblocking() {
+        // A file that is sent to its own end never runs dry: signals end it.
+        if done >= count as u64 || out.nonblocking() || cx.signal_pending() {
             break Ok(done);
         }
     };

@@ -257,7 +257,7 @@ pub fn ioprio_get(cx: &mut Cx, which: i32, who: i32) -> SysResult {
 /// ioprio_set(2)
 pub fn ioprio_set(cx: &mut Cx, which: i32, who: i32, ioprio: i32) -> SysResult {
     let class = ioprio >> 13;
-    if !(0..=3).contains(&class) || ioprio & 0x1fff > 7 && class != 0 {
+    if !(0..=3).contains(&class) || ioprio & 0x1fff > if class == 0 { 0 } else { 7 } {
         return Err(Errno::EINVAL);
     }
     if class == 1 {

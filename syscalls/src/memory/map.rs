@@ -44,6 +44,10 @@ pub fn mmap(
     }
     let bits = MapFlags::from_bits_truncate(flags.0);
     let source = if bits.contains(MapFlags::MAP_ANONYMOUS) {
+        // There is no file that could validate.
+        if flags.0 & MapFlags::MAP_TYPE == MapFlags::MAP_SHARED_VALIDATE {
+            return Err(Errno::EINVAL);
+        }
         MapSource::Anonymous
     } else {
         let file = cx.files()?.get(Fd::new(fd)?)?;

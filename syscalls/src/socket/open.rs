@@ -94,7 +94,10 @@ pub fn accept4(cx: &mut Cx, fd: Fd, addr: OutAddr, len: u64, flags: i32) -> SysR
         done => done?,
     };
     if addr.0 != 0 {
-        let peer = new.socket().peer_name().map_err(|_| Errno::ECONNABORTED)?;
+        let peer = new
+            .socket()
+            .accepted_from()
+            .map_err(|_| Errno::ECONNABORTED)?;
         address::write(cx, addr.0, len, &peer)?;
     }
     let status = if flags & SOCK_NONBLOCK != 0 {

@@ -74,7 +74,8 @@ fn recv_with(
     if buf.len() < total.min(CHUNK) {
         buf.resize(total.min(CHUNK), 0);
     }
-    let nonblocking = open.nonblocking(flags);
+    // Errors are there or they are not: nobody waits for one.
+    let nonblocking = open.nonblocking(flags) || flags.contains(MsgFlags::MSG_ERRQUEUE);
     let timeout = open.socket.common().recv_timeout();
     // `MSG_TRUNC` on TCP throws bytes away instead of copying them.
     let discard = flags.contains(MsgFlags::MSG_TRUNC) && identity.protocol == IPPROTO_TCP;

@@ -118,12 +118,23 @@ pub fn getcpu(cx: &mut Cx, cpu: UserAddr<u32>, node: UserAddr<u32>, _unused: u64
     Ok(0)
 }
 
-/// personality(2): what it is; it stays that.
-pub fn personality(_: &mut Cx, persona: u32) -> SysResult {
-    match persona {
-        0 | u32::MAX => Ok(0),
-        _ => Err(Errno::EINVAL),
+/// personality(2). Accepted is what the next `execve` heeds and what no x86-64 kernel heeds; the rest would need system calls of other kinds.
+pub fn personality(cx: &mut Cx, persona: u32) -> SysResult {
+    use sentry::loader::{ADDR_COMPAT_LAYOUT, ADDR_NO_RANDOMIZE};
+    use std::sync::atomic::Ordering;
+    const PER_MASK: u32 = 0xff;
+    const SHORT_INODE: u32 = 0x100_0000;
+    const WHOLE_SECONDS: u32 = 0x200_0000;
+    const KNOWN: u32 =
+        PER_MASK | SHORT_INODE | WHOLE_SECONDS | ADDR_NO_RANDOMIZE | ADDR_COMPAT_LAYOUT;
+    let now = &cx.task().personality;
+    if persona == u32::MAX {
+        return Ok(now.load(Ordering::Relaxed).into());
     }
+    if persona & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(now.swap(persona, Ordering::Relaxed).into())
 }
 
 /// syslog(2): the container's log is empty.

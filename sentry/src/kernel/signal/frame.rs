@@ -130,6 +130,8 @@ pub(super) fn push(
     mm.write_bytes(fp_addr, &xsave)?;
     mm.write_bytes(frame_addr, frame.as_bytes())?;
 
+    // A handler starts with the floating-point state of a new program (`fpu__clear_user_states`).
+    cx.reset_fp_state()?;
     if altstack.ss_flags & SS_AUTODISARM != 0
         && (entering_alt || flags.contains(SaFlags::SA_ONSTACK))
     {

@@ -67,6 +67,10 @@ impl ThreadGroup {
             self.queue(&mut group, target, &tasks, signal, info)
         };
         drop(group);
+        if sent == Sent::Queued {
+            // Signalfds; without the lock, for whoever is told may send signals in turn.
+            self.kernel().signal_events.notify(fs::Events::IN);
+        }
         if let Some(code) = notify_parent {
             self.notify_parent_of_stop(code, Signal::SIGCONT);
         }
@@ -167,7 +171,6 @@ impl ThreadGroup {
         if !queued {
             return Sent::Dropped;
         }
-        self.signal_observers(tasks);
         // A stopped group takes nothing until it is continued, not even what would end it (`wants_signal`).
         if matches!(group.stop, StopState::Stopped(_)) && signal != Signal::SIGKILL {
             return Sent::Queued;
@@ -205,11 +208,6 @@ impl ThreadGroup {
             taker.kick(work::SIGNAL);
         }
         Sent::Queued
-    }
-
-    /// Tells signalfds that something is pending.
-    fn signal_observers(&self, _tasks: &[Arc<Task>]) {
-        self.kernel().signal_events.notify(fs::Events::IN);
     }
 
     /// Ends the group with `status`, unless it is ending already. Locks [`ThreadGroup::signals`].

@@ -331,15 +331,26 @@ impl UnixSocket {
     ) -> Option<Result<Received, Errno>> {
         let peek = flags.contains(MsgFlags::MSG_PEEK);
         let passcred = self.common.passcred();
-        if scm.is_none() && queue.packets.front().is_some_and(|p| p.rights.is_some()) {
-            return None;
+        if scm.is_none() {
+            // Any message that the reader's buffer reaches.
+            let mut before = 0usize;
+            for packet in &queue.packets {
+                if packet.rights.is_some() {
+                    return None;
+                }
+                before = before.saturating_add(packet.unread().len());
+                if before >= buf.len() {
+                    break;
+                }
+            }
         }
         let mut control = Vec::new();
         let mut first_creds: Option<Option<Creds>> = None;
         let mut sender = None;
         let mut used = Vec::new();
         let (mut done, mut at) = (0usize, 0usize);
-        while done < buf.len() {
+        // A read of nothing still takes the descriptors that lie in front.
+        while done < buf.len() || buf.is_empty() && first_creds.is_none() {
             let Some(front) = queue.packets.get_mut(at) else {
                 break;
             };

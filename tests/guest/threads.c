@@ -112,7 +112,8 @@ TEST(tgkill_reaches_that_thread) {
     pthread_join(t, 0);
     EQ(hit, tid2);
     while (syscall(SYS_tgkill, getpid(), tid2, SIGUSR1) == 0) t_sleep(1); // join hears of the end a moment before the number is free
-    EQ(errno, ESRCH);
+    int error = errno;
+    EQ(error, ESRCH);
     ERR(syscall(SYS_tgkill, -1, 1, 0), EINVAL);
 }
 TEST(proc_task_lists_threads) {

@@ -162,6 +162,40 @@ TEST(contended_mutex) {
     for (int i = 0; i < 8; i++) pthread_join(t[i], 0);
     EQ(x.n, 24000);
 }
+struct any { uint64_t val, addr; uint32_t flags, pad; };
+static long waitv(struct any *v, int n, int flags, struct timespec *t, int clock) { return syscall(449, v, n, flags, t, clock); }
+TEST(waitv_errors) {
+    int w[2] = {1, 2};
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    struct any v[2] = {{1, (uint64_t)w, 2 | 128}, {2, (uint64_t)(w + 1), 2}};
+    ERR(waitv(v, 2, 0, &t, CLOCK_MONOTONIC), ETIMEDOUT);
+    ERR(waitv(v, 2, 0, &t, CLOCK_BOOTTIME), EINVAL);
+    ERR(waitv(v, 0, 0, 0, 0), EINVAL);
+    ERR(waitv(v, 129, 0, 0, 0), EINVAL);
+    ERR(waitv(v, 2, 1, 0, 0), EINVAL);
+    ERR(waitv(0, 2, 0, 0, 0), EINVAL);
+    v[1].val = 3;
+    ERR(waitv(v, 2, 0, 0, 0), EAGAIN);
+    v[1].flags = 1;
+    ERR(waitv(v, 2, 0, 0, 0), EINVAL);
+    v[1].flags = 2;
+    v[1].pad = 1;
+    ERR(waitv(v, 2, 0, 0, 0), EINVAL);
+    v[1].pad = 0;
+    v[1].addr++;
+    ERR(waitv(v, 2, 0, 0, 0), EINVAL);
+}
+TEST(waitv_is_woken_by_any) {
+    int *w = shared();
+    struct any v[3] = {{0, (uint64_t)w, 2}, {0, (uint64_t)(w + 1), 2}, {0, (uint64_t)(w + 2), 2}};
+    for (int i = 0; i < 3; i++) {
+        pid_t p = CHILD({ while (fx(w + i, FUTEX_WAKE, 1, 0, 0, 0) == 0) sched_yield(); });
+        EQ(waitv(v, 3, 0, 0, 0), i);
+        CODE(p, 0);
+    }
+    EQ(fx(w, FUTEX_WAKE, 10, 0, 0, 0), 0); // nothing is left behind
+}
 static pthread_mutex_t *pi_mutex(int robust, int type) {
     pthread_mutexattr_t a;
     pthread_mutex_t *m = (void *)shared();
@@ -231,6 +265,7 @@ TEST(wait_and_wake_must_agree) {
 int main(void) {
     RUN(wait_value_mismatch); RUN(wait_timeout); RUN(wait_bitset_absolute); RUN(errors); RUN(wake_counts_shared); RUN(bitset_selects);
     RUN(requeue); RUN(cmp_requeue); RUN(wake_op); RUN(private_is_not_shared); RUN(shared_through_a_file); RUN(clear_child_tid_wakes);
-    RUN(robust_list); RUN(robust_mutex); RUN(contended_mutex); RUN(pi_mutex_contended); RUN(pi_mutex_of_the_dead); RUN(pi_calls); RUN(wait_and_wake_must_agree);
+    RUN(robust_list); RUN(robust_mutex); RUN(contended_mutex); RUN(waitv_errors); RUN(waitv_is_woken_by_any); RUN(pi_mutex_contended); RUN(pi_mutex_of_the_dead); RUN(pi_calls);
+    RUN(wait_and_wake_must_agree);
     DONE();
 }

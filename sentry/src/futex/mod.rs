@@ -12,9 +12,11 @@
 mod ops;
 pub mod pi;
 mod robust;
+mod waitv;
 
 pub use ops::{cmp_requeue, wait, wake, wake_one_at, wake_op};
 pub use robust::exit_robust_list;
+pub use waitv::{Word, wait_any};
 
 use crate::kernel::task::Waker;
 use crate::mm::FutexKey;

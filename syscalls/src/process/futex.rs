@@ -5,9 +5,10 @@ use abi::Errno;
 use abi::futex::{
     FUTEX_CLOCK_REALTIME, FUTEX_CMD_MASK, FUTEX_CMP_REQUEUE, FUTEX_LOCK_PI, FUTEX_LOCK_PI2,
     FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE, FUTEX_TRYLOCK_PI, FUTEX_UNLOCK_PI, FUTEX_WAIT,
-    FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
+    FUTEX_WAIT_BITSET, FUTEX_WAITV_MAX, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
+    FUTEX2_PRIVATE, FUTEX2_SIZE_MASK, FUTEX2_SIZE_U32, FutexWaitv,
 };
-use abi::time::Timespec;
+use abi::time::{CLOCK_MONOTONIC, CLOCK_REALTIME, Timespec};
 use sentry::futex;
 use sentry::kernel::Cx;
 use sentry::syscall::SysResult;
@@ -77,6 +78,44 @@ pub fn futex(
         FUTEX_UNLOCK_PI => futex::pi::unlock(cx, uaddr, shared).map(|()| 0),
         _ => Err(Errno::ENOSYS),
     }
+}
+
+/// futex_waitv(2)
+pub fn futex_waitv(
+    cx: &mut Cx,
+    words: UserAddr<FutexWaitv>,
+    count: u32,
+    flags: u32,
+    timeout: u64,
+    clock: i32,
+) -> SysResult {
+    if flags != 0 || !(1..=FUTEX_WAITV_MAX).contains(&count) || words.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    let realtime = match clock {
+        _ if timeout == 0 => false,
+        CLOCK_REALTIME => true,
+        CLOCK_MONOTONIC => false,
+        _ => return Err(Errno::EINVAL),
+    };
+    let until = deadline(cx, timeout, true, realtime)?;
+    let mut all = Vec::new();
+    for at in 0..count {
+        let raw = words.at(usize::try_from(at).unwrap_or(0)).read(cx)?;
+        let known = raw.flags & !(FUTEX2_SIZE_MASK | FUTEX2_PRIVATE) == 0;
+        if !known || raw.flags & FUTEX2_SIZE_MASK != FUTEX2_SIZE_U32 || raw._reserved != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if raw.uaddr & 3 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        all.push(futex::Word {
+            addr: raw.uaddr,
+            shared: raw.flags & FUTEX2_PRIVATE == 0,
+            expected: u32::try_from(raw.val).map_err(|_| Errno::EINVAL)?,
+        });
+    }
+    futex::wait_any(cx, &all, until).map(|at| at as u64)
 }
 
 fn wait(

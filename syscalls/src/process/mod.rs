@@ -10,6 +10,7 @@ mod wait;
 pub(crate) use wait::rusage;
 
 use crate::args::{DirFd, Fd, LooseFlags, UserAddr, UserPath};
+use abi::futex::FutexWaitv;
 use abi::sched::CloneFlags;
 use abi::siginfo::SigInfo;
 use sentry::syscall::Syscall;
@@ -40,6 +41,7 @@ pub static CALLS: &[Syscall] = calls! {
     SET_TID_ADDRESS set_tid_address(addr: u64 as Hex) => ids::set_tid_address, Full;
     ARCH_PRCTL arch_prctl(code: i32 as ArchCode, addr: u64 as Hex) => ids::arch_prctl, Partial("everything but the FS and GS bases (EINVAL)");
     FUTEX futex(uaddr: u64 as Hex, op: i32 as FutexOp, val: u32, timeout: u64 as FutexTimeout, uaddr2: u64 as Hex, val3: u32) => futex::futex, Partial("FUTEX_WAIT_REQUEUE_PI, FUTEX_CMP_REQUEUE_PI (ENOSYS); locks with priority inheritance are handed over in turn");
+    FUTEX_WAITV futex_waitv(waiters: UserAddr<FutexWaitv>, nr_futexes: u32, flags: u32, timeout: u64 as Hex, clockid: i32) => futex::futex_waitv, Full;
     SET_ROBUST_LIST set_robust_list(head: u64 as Hex, len: usize) => futex::set_robust_list, Full;
     GET_ROBUST_LIST get_robust_list(pid: i32, head: UserAddr<u64>, len: UserAddr<u64>) => futex::get_robust_list, Partial("other threads than the caller");
 };

@@ -437,7 +437,9 @@ fn options_given_twice(platform: &str) -> Result<()> {
 
 /// `linux.resources` reach whatever cgroups the host has, v1, v2 or both; `update` changes them; `delete` takes them away.
 fn limits(platform: &str) -> Result<()> {
-    let mut live = Live::new(platform, &shell("read x"))?;
+    // As many processes at once as it is told.
+    let script = "while read n; do (i=0; while [ $i -lt $n ]; do sleep 20 & i=$((i + 1)); done; echo ok $n) 2>/dev/null || echo no $n; done";
+    let mut live = Live::new(platform, &shell(script))?;
     let path = format!("/runsc-rs-test/{}", live.root().id());
     edit(&live, |c| {
         c["linux"]["cgroupsPath"] = path.clone().into();
@@ -484,7 +486,12 @@ fn limits(platform: &str) -> Result<()> {
         stats["data"]["memory"]["usage"]["limit"] == 300 << 20,
         "{stats}"
     );
-    live.input("end\n")?;
+    // The guest hears of it too.
+    for (limit, said) in [("10", "no 20\n"), ("88", "no 20\nok 20\n")] {
+        live.must(0, &["update", "--pids-limit", limit], &[])?;
+        live.input("20\n")?;
+        live.eventually(said, |l| Ok(l.stdout() == said))?;
+    }
     ensure!(live.end()? == End::Code(0), "{}", live.log());
     nothing_left(&live, &pids, &cgroups)
 }

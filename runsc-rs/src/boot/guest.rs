@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use sentry::kernel::container::{Prepared, StartError};
 use sentry::kernel::limits::Limit;
 use sentry::kernel::{
-    Container, Credentials, ExitStatus, HostClock, Kernel, ProcessSpec, ThreadGroup,
+    Container, Credentials, ExitStatus, HostClock, Kernel, ProcessSpec, THREADS_MAX, ThreadGroup,
 };
 
 use super::mounts;
@@ -124,11 +124,7 @@ impl Guest {
             .and_then(|l| l.resources().as_ref())
             .and_then(|r| r.pids().as_ref())
             .map(|p| p.limit());
-        if let Some(limit) = pids.and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0) {
-            kernel
-                .tasks_max
-                .fetch_min(limit, std::sync::atomic::Ordering::Relaxed);
-        }
+        limit_tasks(&kernel, pids.unwrap_or(0));
         let (client, trees) =
             Client::connect(gofer, 4).map_err(|e| errno("the gofer does not answer", e))?;
         sentry::procfs::set_host_text(sentry::procfs::HostText {
@@ -488,6 +484,11 @@ impl Guest {
         rows
     }
 
+    /// How many tasks there may be from now on.
+    pub fn limit_tasks(&self, limit: i64) {
+        limit_tasks(&self.kernel, limit);
+    }
+
     /// Every task and what it does.
     pub fn stacks(&self) -> String {
         let mut out = String::new();
@@ -566,6 +567,17 @@ impl Guest {
             tty.host_resized();
         }
     }
+}
+
+/// A pids limit of the configuration; 0 and below are none.
+fn limit_tasks(kernel: &Kernel, limit: i64) {
+    let most = u64::try_from(limit)
+        .ok()
+        .filter(|l| *l > 0)
+        .map_or(THREADS_MAX, |l| l.min(THREADS_MAX));
+    kernel
+        .tasks_max
+        .store(most, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Why a process could not be made ready.

@@ -297,6 +297,10 @@ impl Server {
             Request::Stacks => Reply::Text {
                 text: self.guest.stacks(),
             },
+            Request::Tasks { limit } => {
+                self.guest.limit_tasks(limit);
+                Reply::Ok
+            }
             Request::Resized => {
                 self.guest.resized(connection.process.as_deref());
                 Reply::Ok

@@ -253,7 +253,14 @@ pub fn update(root: &Root, args: &cli::Update) -> Result<()> {
     Cgroup {
         paths: state.cgroups,
     }
-    .limit(&resources)
+    .limit(&resources)?;
+    // The guest's kernel keeps this one itself.
+    if let Some(pids) = resources.pids() {
+        let mut sandbox = connect(root, &args.id)?.ok_or(Error::NotRunning)?;
+        let limit = pids.limit();
+        sandbox.call(&Request::Tasks { limit }, &[])?;
+    }
+    Ok(())
 }
 
 /// `linux.resources` as the flags have it.

@@ -57,6 +57,11 @@ pub enum Request {
     Stacks,
     /// The terminal of the process that this connection started changed its size.
     Resized,
+    /// How many tasks the container may have from now on.
+    Tasks {
+        /// 0 and below: as many as the kernel has.
+        limit: i64,
+    },
 }
 
 /// What the sandbox says.

@@ -23,9 +23,13 @@ pub struct Image {
 /// Where an image has come to lie.
 #[derive(Default)]
 pub struct Placed {
+    /// `/proc/PID/stat`: the lowest executable address.
     pub start_code: u64,
+    /// The end of the executable segment.
     pub end_code: u64,
+    /// The lowest address of data.
     pub start_data: u64,
+    /// The end of the data that the file holds.
     pub end_data: u64,
     /// Behind everything.
     pub end: u64,

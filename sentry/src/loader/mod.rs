@@ -9,7 +9,7 @@
 //!
 //! Nothing of the old program is touched: the new memory is complete, or the call fails.
 
-mod elf;
+pub mod elf;
 mod script;
 mod stack;
 #[cfg(test)]

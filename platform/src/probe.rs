@@ -18,6 +18,20 @@ pub struct Finding {
     pub usable: Result<(), String>,
 }
 
+/// The best platform that passes its self-test, for a sandbox: see [`StubPlatform`] for when to call it.
+pub fn choose(vdso: &HostVdso) -> crate::Result<StubPlatform> {
+    let found = match systrap::missing() {
+        Some(why) => Err(why),
+        None => systrap::new(vdso)
+            .map_err(|error| error.to_string())
+            .and_then(|platform| self_test(&platform).map(|()| platform)),
+    };
+    found.or_else(|why| {
+        log::info!("not systrap: {why}");
+        ptrace::new(vdso)
+    })
+}
+
 /// Tries every platform, the best first. To be called by a thread that has not locked anything and, because stubs are made and destroyed,
 /// before the sandbox's own platform is.
 pub fn probe() -> Vec<Finding> {
@@ -28,15 +42,15 @@ pub fn probe() -> Vec<Finding> {
     };
     vec![
         Finding {
-            name: "ptrace",
-            usable: try_out(ptrace::new(&vdso)),
-        },
-        Finding {
             name: "systrap",
             usable: match systrap::missing() {
                 Some(why) => Err(why),
                 None => try_out(systrap::new(&vdso)),
             },
+        },
+        Finding {
+            name: "ptrace",
+            usable: try_out(ptrace::new(&vdso)),
         },
     ]
 }

@@ -371,12 +371,16 @@ fn a_storm_of_interrupts() {
                 }
                 Event::Syscall => {
                     calls += 1;
-                    if calls % 3 == 0 {
+                    if calls.is_multiple_of(3) {
                         context.load(regs).unwrap();
                     }
                     let rbx = if regs.partial { calls } else { regs.user.rbx };
                     assert_eq!((regs.syscall_number(), rbx), (39, calls));
-                    regs.set_return(if calls % 2 == 0 { -512i64 as u64 } else { 7 });
+                    regs.set_return(if calls.is_multiple_of(2) {
+                        -512i64 as u64
+                    } else {
+                        7
+                    });
                 }
                 event => panic!("{event:?}"),
             }

@@ -10,42 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use common::*;
 use platform::{AddressSpace, Event, Fault, Order, Platform, Prot};
 
-/// The mappings of the stub that carries `space`: its pid is what no interface tells, so by the code at its place.
-fn maps_of(space: &dyn AddressSpace, marker: u64) -> String {
-    space.write(DATA, &marker.to_ne_bytes()).unwrap();
-    let me = std::process::id();
-    let pids = std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|e| e.unwrap().file_name().to_str()?.parse::<i32>().ok());
-    for pid in pids {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if !stat.contains("(runsc-stub)") || !stat.contains(&format!(" {me} ")) {
-            continue;
-        }
-        let Ok(mem) = std::fs::File::open(format!("/proc/{pid}/mem")) else {
-            continue;
-        };
-        let mut word = [0; 8];
-        if std::os::unix::fs::FileExt::read_at(&mem, &mut word, DATA).is_ok_and(|n| n == 8)
-            && u64::from_ne_bytes(word) == marker
-        {
-            return std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-        }
-    }
-    panic!("no stub has the marker");
-}
-
-/// The parts of the stub's own area, as the host has them.
-fn area(maps: &str, rights: &str) -> Vec<std::ops::Range<u64>> {
-    let end = platform().user_range().end;
-    maps.lines()
-        .filter(|line| line.contains(rights))
-        .filter_map(|line| line.split_whitespace().next()?.split_once('-'))
-        .map(|(a, b)| u64::from_str_radix(a, 16).unwrap()..u64::from_str_radix(b, 16).unwrap())
-        .filter(|range| range.start >= end && range.start < 1 << 63)
-        .collect()
-}
-
 /// What of it a guest thread can write. On systrap the second piece is that of the signal stacks.
 fn writable(maps: &str) -> Vec<std::ops::Range<u64>> {
     let mut found = area(maps, " rw-p ");
@@ -81,11 +45,12 @@ fn jumping_anywhere_into_the_stubs_code_gains_nothing() {
         .unwrap();
     let before = area(&maps, "p ");
     let ends = Arc::new(Ends::default());
-    let cases = (text.end - text.start) * 3;
+    let cases = (text.end - text.start) * KINDS;
     let mut next = 0;
     while next < cases {
         // A guest that asks the helper's code for what its filter kills dies of it; the others have to go on.
         let space = common::space(&[0xff, 0xe0]);
+        forge(&*space);
         let (inner, range, counted) = (space.clone(), text.clone(), ends.clone());
         let expected = before.clone();
         let (send, receive) = std::sync::mpsc::channel();
@@ -117,6 +82,21 @@ fn jumping_anywhere_into_the_stubs_code_gains_nothing() {
     assert_eq!(area(&maps_of(&*space, 0x6d61_726b_0004), "p "), before);
 }
 
+/// How many ways there are to jump.
+const KINDS: u64 = 6;
+/// Where a signal frame is that no signal has made.
+const FORGED: u64 = DATA + 0x8000;
+
+/// Puts it there: registers that lead back to the jump, an extended state at an address that is none.
+fn forge(space: &dyn AddressSpace) {
+    let mut frame = [0u64; 64];
+    // From the frame's start: the extended state, then what iretq takes.
+    frame[232 / 8] = FORGED + 1;
+    frame[240 / 8..280 / 8].copy_from_slice(&[CODE, 0x33, 0x202, DATA + 0x4000, 0x2b]);
+    let bytes: Vec<u8> = frame.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    assert_eq!(space.write(FORGED, &bytes), Ok(bytes.len()));
+}
+
 #[derive(Debug, Default)]
 struct Ends {
     calls: AtomicU64,
@@ -133,7 +113,7 @@ fn jump(
     case: u64,
     ends: &Ends,
 ) -> bool {
-    let (offset, kind) = (case / 3, case % 3);
+    let (offset, kind) = (case / KINDS, case % KINDS);
     *regs = clean.clone();
     let u = &mut regs.user;
     u.rip = range.start + offset;
@@ -142,8 +122,16 @@ fn jump(
     (u.rax, u.rdi, u.rsi, u.rdx, u.r10, u.r8, u.r9) = match kind {
         0 => (libc::SYS_munmap as u64, range.start, 0x1000, 0, 0, 0, 0),
         1 => (libc::SYS_mprotect as u64, range.start, 0x1000, 7, 0, 0, 0),
-        _ => (offset, platform().user_range().end, !0, !0, !0, !0, !0),
+        2 => (offset, platform().user_range().end, !0, !0, !0, !0, !0),
+        // A handler's call, for a fault, an interrupt, nothing at all; the frame is forged, or the stub's own code.
+        _ => (libc::SYS_rt_sigprocmask as u64, 2, !0, 0, 8, 11, FORGED + 8),
     };
+    match kind {
+        3 => u.rsp = FORGED,
+        4 => (u.rsp, u.r8) = (FORGED, libc::SIGURG as u64),
+        5 => (u.r8, u.r9) = (0, range.start + offset),
+        _ => {}
+    }
     // It must end somewhere: in system calls, which the sentry sees, or in a fault. A few of each are enough.
     for _ in 0..3 {
         match switch(context, regs) {

@@ -126,6 +126,47 @@ pub fn fate(code: &[u8]) -> (Event, Registers) {
     receive.recv().unwrap()
 }
 
+/// The stub that carries `space`: its pid is what no interface tells, so by a marker in its memory.
+pub fn stub_of(space: &dyn AddressSpace, marker: u64) -> i32 {
+    space.write(DATA, &marker.to_ne_bytes()).unwrap();
+    let me = std::process::id();
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    for pid in pids {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if !stat.contains("(runsc-stub)") || !stat.contains(&format!(" {me} ")) {
+            continue;
+        }
+        let Ok(mem) = std::fs::File::open(format!("/proc/{pid}/mem")) else {
+            continue;
+        };
+        let mut word = [0; 8];
+        if std::os::unix::fs::FileExt::read_at(&mem, &mut word, DATA).is_ok_and(|n| n == 8)
+            && u64::from_ne_bytes(word) == marker
+        {
+            return pid;
+        }
+    }
+    panic!("no stub has the marker");
+}
+
+/// Its mappings.
+pub fn maps_of(space: &dyn AddressSpace, marker: u64) -> String {
+    std::fs::read_to_string(format!("/proc/{}/maps", stub_of(space, marker))).unwrap()
+}
+
+/// The parts of the stub's own area, as the host has them.
+pub fn area(maps: &str, rights: &str) -> Vec<std::ops::Range<u64>> {
+    let end = platform().user_range().end;
+    maps.lines()
+        .filter(|line| line.contains(rights))
+        .filter_map(|line| line.split_whitespace().next()?.split_once('-'))
+        .map(|(a, b)| u64::from_str_radix(a, 16).unwrap()..u64::from_str_radix(b, 16).unwrap())
+        .filter(|range| range.start >= end && range.start < 1 << 63)
+        .collect()
+}
+
 /// The bytes between two labels of a `global_asm!` of the test.
 #[macro_export]
 macro_rules! blob {

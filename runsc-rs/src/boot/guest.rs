@@ -45,7 +45,8 @@ impl HostInfo {
 /// Makes the platform of a name. The process has one thread, and the walls stand.
 pub fn platform(name: &str, vdso: &HostVdso) -> Result<Arc<dyn Platform>> {
     let made = match name {
-        "auto" | "ptrace" => platform::ptrace::new(vdso),
+        "auto" => platform::choose(vdso),
+        "ptrace" => platform::ptrace::new(vdso),
         "systrap" => match platform::systrap::missing() {
             Some(why) => bail!("platform systrap: {why}"),
             None => platform::systrap::new(vdso),

@@ -344,7 +344,7 @@ impl File {
         }
         if !self.ops.seekable() {
             let n = self.ops.write(self, caller, buf, Pos::Stream)?.0;
-            notify(&self.path.dentry, event::MODIFY);
+            self.modified(n);
             return Ok(n);
         }
         let mut offset = self.offset.lock();
@@ -356,7 +356,7 @@ impl File {
         let (n, end) = self.write_checked(caller, buf, pos)?;
         *offset = end;
         drop(offset);
-        notify(&self.path.dentry, event::MODIFY);
+        self.modified(n);
         Ok(n)
     }
 
@@ -379,8 +379,28 @@ impl File {
             return Err(Errno::EBADF);
         }
         let n = self.write_checked(caller, buf, pos)?.0;
-        notify(&self.path.dentry, event::MODIFY);
+        self.modified(n);
         Ok(n)
+    }
+
+    /// Tells watchers that `n` bytes were written, if any were.
+    fn modified(&self, n: usize) {
+        if n != 0 {
+            notify(&self.path.dentry, event::MODIFY);
+        }
+    }
+
+    /// `fallocate(2)`.
+    pub fn allocate(
+        &self,
+        caller: &dyn Caller,
+        mode: i32,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Errno> {
+        self.ops.allocate(self, caller, mode, offset, len)?;
+        notify(&self.path.dentry, event::MODIFY);
+        Ok(())
     }
 
     /// What holds for every write to a regular file: size limits, and the setuid bit that a stranger's write clears.

@@ -153,10 +153,21 @@ TEST(umask) {
     EQ(st.st_mode & 0777, 0750);
     CHECK(strstr(t_get("/proc/self/status"), "Umask:\t0027\n"));
 }
+TEST(changed_identity_is_not_dumpable) {
+    EQ(prctl(PR_GET_DUMPABLE), 1);
+    OK(setgid(1234));
+    EQ(prctl(PR_GET_DUMPABLE), 0);
+    OK(prctl(PR_SET_DUMPABLE, 1));
+    OK(setgid(1234)); // no change
+    EQ(prctl(PR_GET_DUMPABLE), 1);
+    OK(setuid(1234));
+    EQ(prctl(PR_GET_DUMPABLE), 0);
+}
 int main(int c, char **v) {
     if (c == 3) return geteuid() == atoi(v[1]) && getegid() == atoi(v[2]) ? 0 : 1;
     RUN(setuid_as_root_sets_all); RUN(seteuid_and_back); RUN(setreuid_saved_rule); RUN(groups); RUN(mode_bits);
     RUN(directory_search_and_sticky); RUN(access_uses_real_ids); RUN(root_and_the_x_bit); RUN(fsuid); RUN(setuid_program);
     RUN(write_drops_setuid); RUN(setgid_directory); RUN(kill_permission); RUN(umask);
+    RUN(changed_identity_is_not_dumpable);
     DONE();
 }

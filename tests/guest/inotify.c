@@ -104,8 +104,20 @@ TEST(same_events_merge) {
     expect(IN_MODIFY, "");
     expect(0, "");
 }
+TEST(what_modifies) {
+    struct inotify_event e;
+    char name[32];
+    int w = OK(inotify_init1(IN_NONBLOCK)), f = OK(open("f", O_CREAT | O_RDWR, 0600));
+    OK(inotify_add_watch(w, "f", IN_MODIFY));
+    EQ(write(f, name, 0), 0);
+    ERR(read(w, &e, sizeof e), EAGAIN);
+    OK(fallocate(f, 0, 0, 100));
+    EQ(read(w, &e, sizeof e), (long)sizeof e);
+    EQ(e.mask, IN_MODIFY);
+}
 int main(void) {
     RUN(directory_events); RUN(moves_share_a_cookie); RUN(self_events); RUN(rm_watch_and_errors); RUN(oneshot_mask_add_and_small_buffer);
     RUN(same_events_merge);
+    RUN(what_modifies);
     DONE();
 }

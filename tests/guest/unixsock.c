@@ -165,6 +165,12 @@ TEST(rights) {
     char b[10];
     EQ(read(s[1], b, 10), 1);
     EQ(read(s[1], b, 10), 2);
+    // but what lies before one is read with it
+    write(s[0], "zz", 2);
+    send_fds(s[0], (int[]){p[1]}, 1);
+    write(s[0], "y", 1);
+    EQ(read(s[1], b, 10), 3);
+    EQ(read(s[1], b, 10), 1);
 }
 TEST(empty_read_takes_descriptors) {
     int s[2];

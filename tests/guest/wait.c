@@ -140,10 +140,19 @@ TEST(core_dump_bit_is_honest) {
     int st = t_wait(CHILD(raise(SIGABRT)));
     CHECK(WIFSIGNALED(st) && WTERMSIG(st) == SIGABRT);
 }
+TEST(zombie_is_no_child_to_wait_for_stops) {
+    siginfo_t i;
+    pid_t p = CHILD();
+    t_state(p, 'Z');
+    ERR(waitid(P_PID, p, &i, WSTOPPED), ECHILD);
+    ERR(waitid(P_ALL, 0, &i, WCONTINUED | WNOHANG), ECHILD);
+    CODE(p, 0);
+}
 int main(void) {
     RUN(nohang); RUN(stop_and_continue); RUN(waitid_siginfo); RUN(waitid_nowait); RUN(waitid_nohang_clears_pid);
     RUN(waitid_stopped_continued); RUN(errors); RUN(by_process_group); RUN(by_pidfd); RUN(ignored_sigchld_reaps);
     RUN(nocldwait_reaps); RUN(rusage_of_child); RUN(thread_waits_for_sibling_child); RUN(thread_children_and_wnothread);
     RUN(core_dump_bit_is_honest);
+    RUN(zombie_is_no_child_to_wait_for_stops);
     DONE();
 }

@@ -256,12 +256,18 @@ impl Cx {
             .membarrier
             .store(false, std::sync::atomic::Ordering::Relaxed);
         let old_cred = task.cred();
-        if cred.euid != old_cred.euid
+        let changed = cred.euid != old_cred.euid
             || cred.egid != old_cred.egid
-            || cred.permitted & !old_cred.permitted != 0
-        {
+            || cred.permitted & !old_cred.permitted != 0;
+        if changed {
             task.pdeath_signal
                 .store(0, std::sync::atomic::Ordering::Relaxed);
+        }
+        // Nobody looks into a program that has become more than who started it (`begin_new_exec`, `commit_creds`).
+        if (changed || (cred.euid, cred.egid) != (cred.ruid, cred.rgid))
+            && let Ok(mm) = task.mm()
+        {
+            mm.set_dumpable(0);
         }
         group.family.lock().exit_signal = Signal::SIGCHLD.raw();
         task.set_cred(Arc::new(cred));

@@ -103,8 +103,9 @@ fn scan(task: &Task, who: &Who, options: WaitOptions) -> Result<Option<Waited>, 
     let children = task.group().children();
     let mut any = false;
     for child in children.iter().filter(|c| matches(task, c, who, options)) {
-        any = true;
         if child.is_zombie() {
+            // To those who do not wait for ends it is a child no more.
+            any |= options.exited;
             if options.exited
                 && let Some(found) = take_zombie(task, child, options)
             {
@@ -112,6 +113,7 @@ fn scan(task: &Task, who: &Who, options: WaitOptions) -> Result<Option<Waited>, 
             }
             continue;
         }
+        any = true;
         if let Some(found) = take_stop(task, child, options) {
             return Ok(Some(found));
         }

@@ -72,7 +72,11 @@ impl Tty {
         Arc::new_cyclic(|me| Self {
             index,
             state: Mutex::new(State {
-                termios: Termios::STD,
+                // A pair has no line to hang up.
+                termios: Termios {
+                    c_cflag: Termios::STD.c_cflag & !abi::termios::HUPCL,
+                    ..Termios::STD
+                },
                 size,
                 ldisc: LineDiscipline::default(),
                 output: VecDeque::new(),

@@ -228,8 +228,7 @@ pub fn fallocate(cx: &mut Cx, fd: Fd, mode: i32, offset: i64, len: i64) -> SysRe
     if mode & 1 == 0 {
         check_size(cx, file.inode().attr()?.size, end)?;
     }
-    file.ops()
-        .allocate(&file, &**cx.task(), mode, offset, len)?;
+    file.allocate(&**cx.task(), mode, offset, len)?;
     Ok(0)
 }
 

@@ -52,6 +52,9 @@ pub(super) fn finish(cx: &Cx, old: &Credentials, new: Credentials) {
     {
         cx.pdeath_signal
             .store(0, std::sync::atomic::Ordering::Relaxed);
+        if let Ok(mm) = cx.mm() {
+            mm.set_dumpable(0);
+        }
     }
     cx.set_cred(Arc::new(new));
 }

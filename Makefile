@@ -4,7 +4,7 @@ target  := $(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu
 cache   := $(or $(RUNSC_RS_CACHE),/var/cache/runsc-rs)
 export RUNSC_RS_CACHE := $(cache)
 
-.PHONY: build fast run setup rootfs test units verified guest check shape bench clean
+.PHONY: build fast run setup rootfs test units guest check shape bench clean
 
 ## build: the release binary, static and stripped, at bin/runsc-rs
 build:
@@ -29,19 +29,15 @@ setup:
 rootfs: setup
 	scripts/rootfs.sh
 
-## test: everything, unit tests and real sandboxes, on the platforms of RUNSC_RS_PLATFORMS (default: ptrace)
+## test: everything, unit tests and real sandboxes, on the platforms of RUNSC_RS_PLATFORMS (default: systrap,ptrace). Time limits are stretched, for the machine may be busy
 test: rootfs fast units
-	RUNSC_RS=$(CURDIR)/bin/fast/runsc-rs cargo test -p tests --no-fail-fast
+	RUNSC_RS=$(CURDIR)/bin/fast/runsc-rs RUNSC_RS_TIME_SCALE=$(or $(RUNSC_RS_TIME_SCALE),3) cargo test -p tests --no-fail-fast
 
 ## units: the crates' own tests. What compares fs with the host runs in a process of its own: the umask is the process's, and the gofers of other tests clear it
 units:
 	cargo test --workspace --exclude tests --exclude fs
 	RUST_TEST_THREADS=1 cargo test -p fs -- --skip vfs::tests::host
 	cargo test -p fs --lib vfs::tests::host
-
-## verified: what CI runs of the tests: the units, the guest programs, the command line, the system call log, Docker, the jail, whole programs, hostile guests and the differential runs; their time limits are stretched, for CI's machine may be busy
-verified: rootfs fast units
-	RUNSC_RS=$(CURDIR)/bin/fast/runsc-rs RUNSC_RS_TIME_SCALE=$(or $(RUNSC_RS_TIME_SCALE),3) cargo test -p tests --lib --test guest --test cli --test strace --test docker --test jail --test programs --test hostile --test differential
 
 ## guest: only the guest programs, e.g. make guest ARGS=futex
 guest: fast

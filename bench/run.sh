@@ -11,7 +11,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
-reps=5 rows= platforms=${RUNSC_RS_PLATFORMS:-ptrace} sections=calls,programs,start,idle quick=
+reps=5 rows= platforms=${RUNSC_RS_PLATFORMS:-systrap,ptrace} sections=calls,programs,start,idle quick=
 while getopts n:r:p:s:qh o; do
     case $o in
     n) reps=$OPTARG ;; r) rows=${OPTARG//,/ } ;; p) platforms=$OPTARG ;; s) sections=$OPTARG ;; q) quick=1 reps=1 ;;

@@ -64,7 +64,7 @@ pub fn binary() -> Result<PathBuf, String> {
 
 /// The platforms to test.
 pub fn platforms() -> Vec<String> {
-    let list = env::var("RUNSC_RS_PLATFORMS").unwrap_or_else(|_| "ptrace".into());
+    let list = env::var("RUNSC_RS_PLATFORMS").unwrap_or_else(|_| "systrap,ptrace".into());
     list.split(',')
         .map(str::trim)
         .filter(|p| !p.is_empty())

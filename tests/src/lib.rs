@@ -14,7 +14,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `RUNSC_RS` | the binary under test (default `bin/runsc-rs`) |
-//! | `RUNSC_RS_PLATFORMS` | comma-separated, default `ptrace` |
+//! | `RUNSC_RS_PLATFORMS` | comma-separated, default `systrap,ptrace` |
 //! | `RUNSC_RS_CACHE` | where `scripts/rootfs.sh` keeps the root filesystem |
 //! | `RUNSC_RS_KEEP` | keep each test's directory, and a strace log beside it |
 #![forbid(unsafe_code)]

@@ -95,7 +95,7 @@ fn as_strace_prints_it(platform: &str) -> Result<()> {
         (&["/bin/sh", "-c", "test -r /etc/hosts; echo $?; exit 3"], 3),
     ];
     for (command, status) in commands {
-        let dir = tests::env::scratch().join(format!("strace-{}", std::process::id()));
+        let dir = tests::env::scratch().join(format!("strace-{platform}-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let traced = [&["/usr/bin/strace", "-o", "/trace/calls"][..], command].concat();
         let mut spec = Spec::new(&traced);

@@ -38,7 +38,7 @@ mod workers;
 
 pub use memory_file::MemoryFile;
 pub use placement::{Mask as CpuSet, all as processors};
-pub use probe::{Finding, HostCall, SENTRY_CALLS, choose, probe, self_test};
+pub use probe::{Finding, HostCall, SENTRY_CALLS, choose, probe, self_test, sentry_calls};
 pub use registers::Registers;
 pub use space::StubPlatform;
 pub use stub::raw::{current_cpu, rdtsc};

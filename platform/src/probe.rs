@@ -175,17 +175,28 @@ pub struct HostCall {
     pub nr: i64,
     /// What for.
     pub reason: &'static str,
+    /// The platforms that need it; empty for all.
+    pub only_on: &'static [&'static str],
+}
+
+/// What a platform needs of the sentry's filter.
+pub fn sentry_calls(platform: &str) -> impl Iterator<Item = &'static HostCall> {
+    SENTRY_CALLS
+        .iter()
+        .filter(move |call| call.only_on.is_empty() || call.only_on.contains(&platform))
 }
 
 macro_rules! calls {
-    ($($name:ident $nr:ident: $reason:literal,)*) => { &[$(HostCall { name: stringify!($name), nr: libc::$nr, reason: $reason }),*] };
+    ($($name:ident $nr:ident $(on $platform:literal)?: $reason:literal,)*) => {
+        &[$(HostCall { name: stringify!($name), nr: libc::$nr, reason: $reason, only_on: &[$($platform)?] }),*]
+    };
 }
 
-/// What the platform needs of the sentry's filter once it has been made. (Making it needs more: see [`crate::stub`].)
+/// What the platforms need of the sentry's filter once it has been made. (Making it needs more: see [`crate::stub`].)
 pub const SENTRY_CALLS: &[HostCall] = calls! {
     ioctl SYS_ioctl: "receives and answers the calls of guest threads (systrap)",
     recvmsg SYS_recvmsg: "a new guest thread's listener (systrap)",
-    ptrace SYS_ptrace: "runs guest threads (stub threads only: others are not the sentry's to trace)",
+    ptrace SYS_ptrace on "ptrace": "runs guest threads (stub threads only: others are not the sentry's to trace)",
     wait4 SYS_wait4: "waits for guest threads to stop; reaps stubs",
     process_vm_readv SYS_process_vm_readv: "reads guest memory",
     process_vm_writev SYS_process_vm_writev: "writes guest memory",

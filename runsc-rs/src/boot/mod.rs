@@ -196,7 +196,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
         fds.gofer.try_clone().context("gofer")?,
     )?;
     let server = server::Server::new(guest, fds, signals)?;
-    filter::install(server.guest().debug(), &without)?;
+    filter::install(&name, server.guest().debug(), &without)?;
     client::send(fds.leash.as_fd(), &Reply::Ready { platform: name }, &[]).context("leash")?;
     Ok(server.run())
 }

@@ -1,6 +1,6 @@
 //! The sentry's system call filter: what its threads may ask of the host once guest code runs, each with its reason.
 //!
-//! The platform's own needs are listed where they arise ([`platform::SENTRY_CALLS`]); this adds the rest.
+//! The platform's own needs are listed where they arise ([`platform::sentry_calls`]); this adds the rest.
 
 use std::collections::BTreeMap;
 
@@ -48,16 +48,14 @@ pub const CALLS: &[(&str, i64, &str)] = calls! {
     epoll_pwait SYS_epoll_pwait: "the notifier",
 };
 
-/// Everything that is allowed, once each, with every reason for it.
-pub fn allowed() -> BTreeMap<i64, (&'static str, Vec<&'static str>)> {
+/// Everything that is allowed on a platform, once each, with every reason for it.
+pub fn allowed(platform: &str) -> BTreeMap<i64, (&'static str, Vec<&'static str>)> {
     let own = CALLS
         .iter()
         .map(|(name, nr, reason)| (*nr, (*name, *reason)));
-    let platform = platform::SENTRY_CALLS
-        .iter()
-        .map(|c| (c.nr, (c.name, c.reason)));
+    let platforms = platform::sentry_calls(platform).map(|c| (c.nr, (c.name, c.reason)));
     let mut all = BTreeMap::new();
-    for (nr, (name, reason)) in own.chain(platform) {
+    for (nr, (name, reason)) in own.chain(platforms) {
         all.entry(nr)
             .or_insert_with(|| (name, Vec::new()))
             .1
@@ -66,14 +64,14 @@ pub fn allowed() -> BTreeMap<i64, (&'static str, Vec<&'static str>)> {
     all
 }
 
-fn program(debug: bool, without: &[String]) -> Result<BpfProgram> {
+fn program(platform: &str, debug: bool, without: &[String]) -> Result<BpfProgram> {
     // With --debug a forbidden call is an entry in the host's audit log and an error in the sentry, so that one run shows them all.
     let default = if debug {
         SeccompAction::Log
     } else {
         SeccompAction::KillProcess
     };
-    let rules = allowed()
+    let rules = allowed(platform)
         .into_iter()
         // Only where the default is to log: a hole in a filter that kills would be no more than a way to die.
         .filter(|(_, (name, _))| !(debug && without.iter().any(|w| w == name)))
@@ -85,15 +83,16 @@ fn program(debug: bool, without: &[String]) -> Result<BpfProgram> {
 }
 
 /// Puts it on every thread there is and will be.
-pub fn install(debug: bool, without: &[String]) -> Result<()> {
+pub fn install(platform: &str, debug: bool, without: &[String]) -> Result<()> {
     sync::thread::settle_allocator().map_err(|e| anyhow!("filter: {e}"))?;
-    seccompiler::apply_filter_all_threads(&program(debug, without)?)
+    seccompiler::apply_filter_all_threads(&program(platform, debug, without)?)
         .map_err(|e| anyhow!("filter: {e}"))
 }
 
 #[cfg(test)]
 mod tests {
     const START: &str = "<!-- sentry -->\n";
+    const PLATFORMS: [&str; 2] = ["ptrace", "systrap"];
 
     /// After a change: `SECURITY=write cargo test -p runsc-rs filter`.
     #[test]
@@ -101,11 +100,21 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/security.md");
         let page = std::fs::read_to_string(path).unwrap();
         let prose = page.split(START).next().unwrap();
-        let mut rows: Vec<_> = super::allowed().into_values().collect();
-        rows.sort_unstable();
+        let mut rows = std::collections::BTreeMap::<_, Vec<_>>::new();
+        for platform in PLATFORMS {
+            for row in super::allowed(platform).into_values() {
+                rows.entry(row).or_default().push(platform);
+            }
+        }
         let rows: Vec<_> = rows
             .iter()
-            .map(|(name, reasons)| format!("| `{name}` | {} |\n", reasons.join("; ")))
+            .map(|((name, reasons), on)| {
+                let only = match on[..] {
+                    [platform] => format!("; only on {platform}"),
+                    _ => String::new(),
+                };
+                format!("| `{name}` | {}{only} |\n", reasons.join("; "))
+            })
             .collect();
         let wanted = format!(
             "{prose}{START}\n{} calls.\n\n| call | for |\n|---|---|\n{}",
@@ -124,16 +133,21 @@ mod tests {
 
     #[test]
     fn within_its_budget() {
-        let allowed = super::allowed();
+        let allowed: Vec<_> = PLATFORMS
+            .iter()
+            .flat_map(|platform| super::allowed(platform).into_values())
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
         assert!(
             allowed.len() <= 55,
             "{} calls: {:?}",
             allowed.len(),
-            allowed.values().map(|v| v.0).collect::<Vec<_>>()
+            allowed.iter().map(|v| v.0).collect::<Vec<_>>()
         );
         assert!(
             allowed
-                .values()
+                .iter()
                 .all(|(_, reasons)| reasons.iter().all(|r| !r.is_empty()))
         );
         // What would open, execute or connect is never on it (§8 of the design).
@@ -142,7 +156,7 @@ mod tests {
             "mount", "setns", "unshare", "fork", "vfork",
         ] {
             assert!(
-                !allowed.values().any(|(name, _)| *name == forbidden),
+                !allowed.iter().any(|(name, _)| *name == forbidden),
                 "{forbidden}"
             );
         }

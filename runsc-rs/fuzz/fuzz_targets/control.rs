@@ -2,8 +2,8 @@
 #![no_main]
 #![allow(dead_code)]
 
+#[path = "../../src/control"]
 mod control {
-    #[path = "../../../src/control/wire.rs"]
     pub mod wire;
 }
 #[path = "../../src/error.rs"]

@@ -31,10 +31,19 @@ TEST(posix_shared_and_upgrade) {
 TEST(posix_blocks_and_wakes) {
     int f = OK(open("f", O_RDWR | O_CREAT, 0600));
     OK(lk(f, F_SETLK, F_WRLCK, 0, 0));
-    pid_t p = CHILD({ double a = t_now(); OK(lk(f, F_SETLKW, F_WRLCK, 0, 0)); CHECK(t_now() - a > 0.03); });
+    int p2[2];
+    char c = 0;
+    OK(pipe(p2));
+    // What the pipe says tells who was first: the child writes only once it has the lock.
+    pid_t p = CHILD({ OK(lk(f, F_SETLKW, F_WRLCK, 0, 0)); EQ(write(p2[1], "c", 1), 1); });
     t_sleep(60);
+    EQ(write(p2[1], "p", 1), 1);
     OK(lk(f, F_SETLK, F_UNLCK, 0, 0));
     CODE(p, 0);
+    EQ(read(p2[0], &c, 1), 1);
+    EQ(c, 'p');
+    EQ(read(p2[0], &c, 1), 1);
+    EQ(c, 'c');
 }
 TEST(posix_close_releases_all) {
     int f = OK(open("f", O_RDWR | O_CREAT, 0600));

@@ -142,14 +142,18 @@ fn wrong_order_panics_with_both_names() {
         let caught = std::thread::scope(|s| s.spawn(body).join());
         *caught.unwrap_err().downcast::<String>().unwrap()
     };
+    let line = line!() + 2;
     let wrong = text(&|| {
         let _inner = inner.lock();
         let _outer = outer.lock();
     });
     let (tasks, mm) = (level::TASKS, level::MM);
-    assert_eq!(
-        wrong,
-        format!("lock order: TASKS ({tasks}) taken while MM ({mm}) is held")
+    let place = format!("{}:{line}:", file!());
+    assert!(
+        wrong.starts_with(&format!(
+            "lock order: TASKS ({tasks}) taken while MM ({mm}, taken at {place}"
+        )),
+        "{wrong}"
     );
     let twice = text(&|| {
         let _one = leaf.lock();

@@ -51,9 +51,14 @@ pub fn spawn<T: Send + 'static>(
 }
 
 /// The host's number of the calling thread.
+///
+/// Asked of the kernel, not of `libc::gettid`: std names that function too, as a weak symbol, and link-time optimisation makes one weak declaration of
+/// the two. A static libc gives no body to what is only weakly asked for, and the call would go to null.
 pub fn current_tid() -> i32 {
     // SAFETY: gettid has no arguments and cannot fail.
-    unsafe { libc::gettid() }
+    let tid = unsafe { libc::syscall(libc::SYS_gettid) };
+    // A thread's number is at most PID_MAX_LIMIT, 2^22.
+    tid as i32
 }
 
 /// Lets another thread have the processor.

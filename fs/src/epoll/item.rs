@@ -23,6 +23,8 @@ pub(super) struct Item {
     pub me: Weak<Item>,
     pub epoll: Weak<Epoll>,
     pub file: Weak<File>,
+    /// The instance that the file is, if it is one.
+    pub inner: Option<Weak<Epoll>>,
     pub fd: i32,
     pub spec: Mutex<Spec>,
     /// The readiness bits asked for; 0 after a oneshot event, when not even errors are reported. A copy of `spec` to look at without a lock.

@@ -104,22 +104,28 @@ impl Epoll {
             return Err(Errno::EINVAL);
         }
         match op {
-            EPOLL_CTL_ADD => match inner {
-                Some(inner) => tree::link(self, inner, || self.add(fd, target, spec)),
-                None => self.add(fd, target, spec),
-            },
+            EPOLL_CTL_ADD => {
+                let item = match inner {
+                    Some(inner) => tree::link(self, inner, || self.add(fd, target, spec))?,
+                    None => self.add(fd, target, spec)?,
+                };
+                self.check(&item);
+                Ok(())
+            }
             EPOLL_CTL_DEL => self.remove(fd, target),
             EPOLL_CTL_MOD => self.modify(fd, target, spec),
             _ => Err(Errno::EINVAL),
         }
     }
 
-    fn add(&self, fd: i32, target: &Arc<File>, spec: Spec) -> Result<(), Errno> {
+    /// Registers an item. Whether its file is ready is for the caller to check.
+    fn add(&self, fd: i32, target: &Arc<File>, spec: Spec) -> Result<Arc<Item>, Errno> {
         let key = (fd, target.id());
         let item = Arc::new_cyclic(|me| Item {
             me: me.clone(),
             epoll: self.me.clone(),
             file: Arc::downgrade(target),
+            inner: of(target).map(Arc::downgrade),
             fd,
             spec: Mutex::new(spec),
             mask: AtomicU32::new(0),
@@ -147,9 +153,7 @@ impl Epoll {
         item.key.store(key_at_pollee, Ordering::Release);
         target.add_hook(item.hook());
         interest.insert(key, item.clone());
-        drop(interest);
-        self.check(&item);
-        Ok(())
+        Ok(item)
     }
 
     fn modify(&self, fd: i32, target: &Arc<File>, spec: Spec) -> Result<(), Errno> {

@@ -182,3 +182,54 @@ fn one_of_several_waiters_hears() {
     add(&a, 1);
     assert_eq!(sleepers[0].take() + sleepers[1].take(), 1);
 }
+
+/// A file that takes an outer lock to say whether it is ready, as a socket does.
+struct Locked(Pollee);
+static OUTER: Mutex<(), { level::UNIX_SOCKET }> = Mutex::new(());
+impl FileOps for Locked {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn poll(&self, _file: &File) -> Events {
+        drop(OUTER.lock());
+        Events::READ
+    }
+    fn pollee(&self) -> Option<&Pollee> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn a_ready_instance_is_added_with_no_lock_held() {
+    let (outer, inner) = (create(), create());
+    let file = anon::file("[locked]", Box::new(Locked(Pollee::new())), 2);
+    ctl(&inner, EPOLL_CTL_ADD, 1, &file, IN).unwrap();
+    ctl(&outer, EPOLL_CTL_ADD, 2, &inner, IN).unwrap();
+    assert_eq!(wait(&outer), [(IN, 2)]);
+}
+
+/// Four instances in each of five layers, each watching all of the next: 256 ways down. What is refused leaves nothing.
+#[test]
+fn as_many_ways_as_linux_allows() {
+    let layers: Vec<Vec<_>> = (0..5).map(|_| (0..4).map(|_| create()).collect()).collect();
+    for pair in layers.windows(2) {
+        for above in &pair[0] {
+            for (fd, below) in pair[1].iter().enumerate() {
+                ctl(above, EPOLL_CTL_ADD, fd as i32, below, IN).unwrap();
+            }
+        }
+    }
+    let (top, bottom) = (&layers[0][0], &layers[4][0]);
+    let parents = || of(bottom).unwrap().parents.lock().len();
+    for _ in 0..20 {
+        assert_eq!(ctl(bottom, EPOLL_CTL_ADD, 90, top, IN), Err(Errno::ELOOP));
+        let again = ctl(&layers[3][0], EPOLL_CTL_ADD, 0, bottom, IN);
+        assert_eq!(again, Err(Errno::EEXIST));
+    }
+    assert_eq!(parents(), 4);
+    let more: Vec<_> = (0..200).map(|_| create()).collect();
+    let results = more.iter().map(|e| ctl(e, EPOLL_CTL_ADD, 0, bottom, IN));
+    let refused = results.filter(|r| *r == Err(Errno::EINVAL)).count();
+    // Above the bottom there are 1 + 4 + 16 + 64 + 256 ways.
+    assert_eq!((refused, parents()), (200 - (500 - 341), 4 + 500 - 341));
+}

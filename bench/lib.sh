@@ -54,6 +54,22 @@ check_runners() {
     runners=("${ok[@]}")
 }
 
+call_rows() { # SECTION RUNNER: every row of mb.c
+    [ -n "$mb" ] || return
+    say "$1, repetition $rep of $reps, $2"
+    in_runner 900 "$2" /guest/mb -r 2 $rows 2> /dev/null | awk -v s="$1" -v r="$2" '$2 + 0 > 0 { print s "\t" $1 "\t" r "\t" $2 }' >> "$results"
+}
+with_busy_loops() { # COMMAND…: runs it while two loops compute
+    local loops=() i
+    for i in 1 2; do
+        while :; do :; done &
+        loops+=($!)
+    done
+    "$@"
+    kill "${loops[@]}"
+    wait "${loops[@]}" 2> /dev/null
+}
+
 ns() { date +%s%N; }
 put() { printf '%s\t%s\t%s\t%s\n' "$@" >> "$results"; }
 start_rows() { # whole command of /bin/true, one by one, and two at a time
@@ -113,10 +129,10 @@ report() {
     echo
     echo "$reps repetitions, interleaved; median (smallest–largest); × is the ratio to native of the same run."
     echo "Load average at the end: $(cut -d' ' -f1-3 /proc/loadavg)."
-    for s in calls programs start idle; do
+    for s in calls loaded programs start idle; do
         wants $s && grep -q "^$s" "$results" || continue
         echo
-        echo "## $s$([ $s = calls ] && echo ' (ns per operation)')$([ $s = programs ] && echo ' (s, or per s where it says so)')"
+        echo "## $s$([ $s = calls ] && echo ' (ns per operation)')$([ $s = loaded ] && echo ' (ns per operation, beside two busy loops)')$([ $s = programs ] && echo ' (s, or per s where it says so)')"
         echo
         awk -F'\t' -v s=$s -v runners="${runners[*]}" '
             function num(x) { return x >= 100 ? sprintf("%.0f", x) : x >= 10 ? sprintf("%.1f", x) : sprintf("%.2f", x) }

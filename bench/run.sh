@@ -4,21 +4,22 @@
 #   bench/run.sh [-n REPETITIONS] [-r ROW,ROW…] [-p PLATFORM,…] [-s SECTION,…] [-q]
 #
 # Runners: native (a chroot), runc and Debian's runsc where installed, and ours, once per platform.
-# Sections: calls (mb.c, one row per operation), programs (whole programs), start (sandboxes), idle (memory and CPU).
+# Sections: calls (mb.c, one row per operation), loaded (the same beside two busy loops), programs (whole programs), start (sandboxes),
+# idle (memory and CPU).
 # -q: one repetition of everything, to see that it works. It never asserts on time: it prints.
 # Needs root and the test root filesystem (scripts/rootfs.sh). The yardstick of the calls section, mb.c, is looked for
-# in $MB_C, bench/mb.c and ../shared/bench/mb.c; without it that section is left out, and says so.
+# in $MB_C, bench/mb.c and ../shared/bench/mb.c; without it these sections are left out, which is said.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
-reps=5 rows= platforms=${RUNSC_RS_PLATFORMS:-systrap,ptrace} sections=calls,programs,start,idle quick=
+reps=5 rows= platforms=${RUNSC_RS_PLATFORMS:-systrap,ptrace} sections= quick=
 while getopts n:r:p:s:qh o; do
     case $o in
     n) reps=$OPTARG ;; r) rows=${OPTARG//,/ } ;; p) platforms=$OPTARG ;; s) sections=$OPTARG ;; q) quick=1 reps=1 ;;
-    *) sed -n '2,12s/^# \?//p' "$0"; exit 2 ;;
+    *) sed -n '2,13s/^# \?//p' "$0"; exit 2 ;;
     esac
 done
-[ -n "$rows" ] && sections=calls
+[ -n "$sections" ] || { [ -n "$rows" ] && sections=calls; } || sections=calls,loaded,programs,start,idle
 [ "$(id -u)" = 0 ] || { echo "bench: must be root" >&2; exit 1; }
 if [ -z "${RUNSC_RS_BENCH:-}" ]; then # mounts of ours end with us
     RUNSC_RS_BENCH=1 exec unshare --mount --propagation private "$0" "$@"
@@ -29,7 +30,7 @@ root=$(readlink -f "${RUNSC_RS_CACHE:-/var/cache/runsc-rs}/rootfs")
 dir=$(mktemp -d "${RUNSC_RS_CACHE:-/var/cache/runsc-rs}/bench-XXXXXX")
 results=$dir/results
 : > "$results"
-trap 'umount -R "$dir"/*/rootfs 2>/dev/null; rm -rf --one-file-system "$dir"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; umount -R "$dir"/*/rootfs 2>/dev/null; rm -rf --one-file-system "$dir"' EXIT
 
 runners=(native)
 command -v runc > /dev/null && runners+=(runc)
@@ -47,13 +48,11 @@ mkdir -p "$dir/layer/guest" && cp -r bench/programs "$dir/layer/guest/"
 for r in "${runners[@]}"; do make_bundle "$r"; done
 check_runners
 
-if wants calls && [ -z "$mb" ]; then say "no mb.c: the calls section is left out"; fi
+if [ -z "$mb" ] && { wants calls || wants loaded; }; then say "no mb.c: the calls and loaded sections are left out"; fi
 for rep in $(seq 1 "$reps"); do
     for r in "${runners[@]}"; do
-        if wants calls && [ -n "$mb" ]; then
-            say "calls, repetition $rep of $reps, $r"
-            in_runner 900 "$r" /guest/mb -r 2 $rows 2> /dev/null | awk -v r="$r" '$2 + 0 > 0 { print "calls\t" $1 "\t" r "\t" $2 }' >> "$results"
-        fi
+        wants calls && call_rows calls "$r"
+        wants loaded && with_busy_loops call_rows loaded "$r"
         if wants programs; then
             for p in bench/programs/*.sh; do
                 name=$(basename "$p" .sh)

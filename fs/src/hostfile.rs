@@ -114,6 +114,17 @@ fn events_of(bits: u32) -> Events {
     events
 }
 
+impl Drop for HostFd {
+    /// Closing is not enough: who gave the descriptor has the description still, and epoll knows it under this number until then.
+    fn drop(&mut self) {
+        if self.waitable
+            && let Some(Ok(notifier)) = NOTIFIER.get()
+        {
+            let _ = epoll::delete(&notifier.epoll, &*self.fd);
+        }
+    }
+}
+
 impl HostFd {
     /// Takes a descriptor.
     pub fn new(fd: OwnedFd) -> Result<Arc<HostFd>, Errno> {

@@ -6,6 +6,7 @@ use gofer::jail::{JailSpec, TreeSpec};
 use rustix::thread::LinkNameSpaceType;
 
 use crate::logging;
+use crate::sandbox::identity::Maps;
 use crate::sys;
 
 /// What a gofer starts with.
@@ -18,6 +19,8 @@ pub struct Args {
     pub go: OwnedFd,
     /// The sandbox, whose empty network namespace it shares.
     pub sandbox: OwnedFd,
+    /// Its user namespace, if it has one.
+    pub maps: Option<Maps>,
     /// The command ends before the container does.
     pub detached: bool,
 }
@@ -52,6 +55,9 @@ fn serve(args: Args) -> Result<(), String> {
         return Ok(());
     }
     drop(args.go);
+    if let Some(maps) = &args.maps {
+        maps.assume()?;
+    }
     // An empty network namespace costs milliseconds to make, and the sandbox has one.
     let shared = rustix::thread::move_into_link_name_space(
         args.sandbox.as_fd(),

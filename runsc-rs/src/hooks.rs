@@ -5,8 +5,8 @@
 //! | prestart, createRuntime | sandbox made, its trees not yet taken | the runtime's namespaces | the host | ends the container |
 //! | createContainer | after those | the gofer's mount namespace, before the trees are taken from it | the host | ends the container |
 //! | startContainer | at start, before the program | inside the sandbox: a guest process | the container | ends the container |
-//! | poststart | after the program started | the runtime's namespaces | the host | is logged |
-//! | poststop | after the container was deleted | the runtime's namespaces | the host | is logged |
+//! | poststart | after the program started | the runtime's namespaces | the host | ends the container |
+//! | poststop | after the container was deleted, or could not be made or started | the runtime's namespaces | the host | is logged |
 
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::error::os;
+use crate::state::{State, Status};
 
 /// The most of a hook's output that an error message shows.
 const MAX_OUTPUT: u64 = 64 << 10;
@@ -33,11 +34,13 @@ pub fn run(hooks: &[Hook], state: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Runs hooks whose failure is only worth a line in the log.
-pub fn run_logged(kind: &str, hooks: &[Hook], state: &[u8]) {
-    for (i, hook) in hooks.iter().enumerate() {
-        if let Err(e) = run_one(hook, state) {
-            log::warn!("error running {kind} hook #{i}: {e:#}");
+/// Runs a container's poststop hooks. Nothing is left that a failure could end, so it is only worth a line in the log.
+pub fn poststop(state: &State) {
+    let list = state.hooks.as_ref().and_then(|h| h.poststop().as_deref());
+    let text = serde_json::to_vec(&state.hook(Status::Stopped)).unwrap_or_default();
+    for (i, hook) in list.unwrap_or_default().iter().enumerate() {
+        if let Err(e) = run_one(hook, &text) {
+            log::warn!("error running poststop hook #{i}: {e:#}");
         }
     }
 }

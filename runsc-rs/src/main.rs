@@ -136,7 +136,10 @@ fn usage_message(e: &clap::Error, args: &[String]) -> String {
         Some(clap::error::ContextValue::Strings(l)) => l.join(" "),
         _ => String::new(),
     };
-    let command = args.iter().skip(1).find(|a| COMMANDS.contains(&a.as_str()));
+    let command = args
+        .iter()
+        .skip(1)
+        .find(|a| COMMANDS.contains(&a.as_str()) || NO_ARGUMENTS.contains(&a.as_str()));
     match (e.kind(), command) {
         (ErrorKind::UnknownArgument, _) if invalid.starts_with('-') => {
             format!(
@@ -147,7 +150,10 @@ fn usage_message(e: &clap::Error, args: &[String]) -> String {
         (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, Some(c))
             if ["exec", "ps", "kill", "do"].contains(&c.as_str()) =>
         {
-            format!("runsc-rs: \"{c}\" requires a minimum of 1 argument")
+            format!("runsc-rs: \"{c}\" requires a minimum of 1 argument(s)")
+        }
+        (ErrorKind::UnknownArgument, Some(c)) if NO_ARGUMENTS.contains(&c.as_str()) => {
+            format!("runsc-rs: \"{c}\" requires exactly 0 argument(s)")
         }
         (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, Some(c)) => {
             format!("runsc-rs: \"{c}\" requires exactly 1 argument(s)")
@@ -165,3 +171,6 @@ const COMMANDS: [&str; 15] = [
     "create", "run", "start", "state", "kill", "delete", "exec", "ps", "wait", "pause", "resume",
     "update", "events", "do", "debug",
 ];
+
+/// Commands that take none.
+const NO_ARGUMENTS: [&str; 5] = ["list", "spec", "features", "syscalls", "platforms"];

@@ -140,7 +140,22 @@ impl State {
         }
     }
 
-    /// What the OCI specification calls the state of a container: what `state` prints and hooks read.
+    /// What hooks read: OCI's fields alone.
+    pub fn hook(&self, status: Status) -> serde_json::Value {
+        let mut v = serde_json::json!({
+            "ociVersion": self.oci_version, "id": self.id, "status": status.as_str(), "bundle": self.bundle,
+        });
+        let pid = self.pid(status);
+        if pid != 0 {
+            v["pid"] = pid.into();
+        }
+        if !self.annotations.is_empty() {
+            v["annotations"] = serde_json::json!(self.annotations);
+        }
+        v
+    }
+
+    /// What `state` prints.
     pub fn oci(&self, status: Status) -> OciState<'_> {
         OciState {
             oci_version: &self.oci_version,
@@ -156,7 +171,7 @@ impl State {
     }
 }
 
-/// `state`'s output. runc adds `rootfs`, `created` and `owner` to OCI's fields.
+/// `state`'s output. As runc, it adds `rootfs`, `created` and `owner` to OCI's fields.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)]

@@ -86,7 +86,7 @@ pub struct Guest {
     /// The init, until it runs.
     prepared: Option<First>,
     init: Option<Arc<ThreadGroup>>,
-    /// A [`First::Broken`] was started.
+    /// A [`First::Broken`] was started, or a startContainer hook failed.
     broken: bool,
     kick: Arc<Kick>,
     /// Hooks that run in the container, and what they read.
@@ -285,8 +285,13 @@ impl Guest {
     ///
     /// `states` are descriptors from which the startContainer hooks read the container's state, one each.
     pub fn start(&mut self, states: Vec<OwnedFd>) -> Result<()> {
-        if self.prepared.is_some() {
-            self.run_start_hooks(states)?;
+        if self.prepared.is_some()
+            && let Err(e) = self.run_start_hooks(states)
+        {
+            // The container ends with it.
+            self.prepared = None;
+            self.broken = true;
+            return Err(e);
         }
         let Some(first) = self.prepared.take() else {
             bail!("cannot start an already running container")
@@ -333,7 +338,9 @@ impl Guest {
                 .map(std::time::Duration::from_secs);
             match self.wait_for(&group, timeout)? {
                 Some(0) => {}
-                Some(status) => bail!("error running hook #{i}: exit status {status}"),
+                Some(status) => {
+                    bail!("error running hook #{i}: error running hook: exit status {status}")
+                }
                 None => {
                     self.kill(&group);
                     bail!(

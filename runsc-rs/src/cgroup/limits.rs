@@ -39,6 +39,13 @@ impl Files<'_> {
         write(&path, value)
     }
 
+    /// The second of two names if only that is there: kernels name weights after who keeps them.
+    fn first(&self, names: [&'static str; 2]) -> &'static str {
+        let [one, other] = names;
+        let has = |name: &str| self.dir.is_some_and(|d| d.join(name).exists());
+        if !has(one) && has(other) { other } else { one }
+    }
+
     fn set_some<T: ToString>(&self, file: &str, value: Option<T>) -> Result<()> {
         value.map_or(Ok(()), |v| self.set(file, &v.to_string()))
     }
@@ -73,6 +80,23 @@ fn refuse(r: &LinuxResources, v2: bool) -> Result<()> {
             log::warn!(
                 "linux.resources.memory.kernel and kernelTCP are ignored: the kernel has dropped these limits"
             );
+        }
+    }
+    Ok(())
+}
+
+/// Without a cgroup, as a user's containers may be, there is nothing to limit with; the guest's own limit on tasks holds all the same.
+pub(super) fn none(r: &LinuxResources) -> Result<()> {
+    let value = serde_json::to_value(r)?;
+    let set = |v: &serde_json::Value| match v {
+        serde_json::Value::Object(m) => m.values().any(|v| !v.is_null()),
+        serde_json::Value::Array(list) => !list.is_empty(),
+        v => !v.is_null(),
+    };
+    let limits = value.as_object().into_iter().flatten();
+    for (name, v) in limits.filter(|(name, _)| !["devices", "pids"].contains(&name.as_str())) {
+        if set(v) {
+            bail!("cannot set {name} limit: container could not join or create cgroup");
         }
     }
     Ok(())
@@ -120,11 +144,14 @@ pub(super) fn v1(c: &Cgroup, r: &LinuxResources) -> Result<()> {
     }
     if let Some(b) = r.block_io() {
         let f = files(c, "blkio", "blockIO");
-        f.set_some("blkio.weight", b.weight().filter(|w| *w != 0))?;
+        f.set_some(
+            f.first(["blkio.weight", "blkio.bfq.weight"]),
+            b.weight().filter(|w| *w != 0),
+        )?;
         f.set_some("blkio.leaf_weight", b.leaf_weight().filter(|w| *w != 0))?;
         for d in b.weight_device().iter().flatten() {
             f.set_some(
-                "blkio.weight_device",
+                f.first(["blkio.weight_device", "blkio.bfq.weight_device"]),
                 d.weight()
                     .map(|w| format!("{}:{} {w}", d.major(), d.minor())),
             )?;
@@ -278,7 +305,16 @@ pub(super) fn v2(c: &Cgroup, r: &LinuxResources) -> Result<()> {
     }
     if let Some(b) = r.block_io() {
         let f = files(c, "io", "blockIO");
-        f.set_some("io.weight", b.weight().filter(|w| *w != 0).map(io_weight))?;
+        let w = b.weight().filter(|w| *w != 0);
+        // BFQ's weight has the scale that the configuration has.
+        match f.first(["io.weight", "io.bfq.weight"]) {
+            file @ "io.bfq.weight" => f.set_some(file, w)?,
+            file => f.set_some(file, w.map(io_weight))?,
+        }
+        for d in b.weight_device().iter().flatten() {
+            let device = |w| format!("{}:{} {w}", d.major(), d.minor());
+            f.set_some("io.bfq.weight", d.weight().map(device))?;
+        }
         for (key, list) in [
             ("rbps", b.throttle_read_bps_device()),
             ("wbps", b.throttle_write_bps_device()),

@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::LinuxResources;
+use rustix::event::{PollFd, PollFlags};
 
 use crate::error;
 
@@ -221,7 +222,9 @@ impl Cgroup {
 
     /// Sets limits.
     pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
-        if self.is_v2() {
+        if self.paths.is_empty() {
+            limits::none(resources)
+        } else if self.is_v2() {
             limits::v2(self, resources)
         } else {
             limits::v1(self, resources)
@@ -238,26 +241,57 @@ impl Cgroup {
 
     /// Removes the groups, waiting for what was killed to be gone.
     pub fn delete(&self) -> Result<()> {
+        let deadline = Instant::now() + EMPTY_WITHIN;
+        // A group is emptied a moment after its last process was reaped. The unified hierarchy tells of it, and the same processes
+        // are in all of them; v1 alone tells nobody.
+        if let Some(dir) = self.paths.get("") {
+            wait_empty(dir, deadline);
+        }
         for dir in self.dirs().into_iter().rev() {
-            let mut waited = Duration::ZERO;
+            let mut nap = Duration::from_micros(500);
             loop {
                 match remove(dir) {
                     Ok(()) => break,
                     Err(e) if e.kind() == io::ErrorKind::NotFound => break,
-                    // The kernel empties a group a moment after its last process was reaped, and tells nobody on v1.
                     Err(e)
-                        if e.raw_os_error() == Some(libc::EBUSY)
-                            && waited < Duration::from_secs(2) =>
+                        if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline =>
                     {
-                        let nap = Duration::from_micros(500).max(waited / 4);
                         std::thread::sleep(nap);
-                        waited += nap;
+                        nap = (nap * 2).min(Duration::from_millis(50));
                     }
                     Err(e) => bail!("rmdir {}: {}", dir.display(), error::os(&e)),
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// How long killed processes may take to leave their groups. A loaded host takes seconds.
+const EMPTY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Waits until `populated` of a v2 group is 0, or for as long as is allowed: what is wrong then shows when the group is removed.
+fn wait_empty(dir: &Path, deadline: Instant) {
+    let Ok(file) = fs::File::open(dir.join("cgroup.events")) else {
+        return;
+    };
+    let mut text = [0; 256];
+    // Each read arms the next notification.
+    while let Ok(n) = rustix::io::pread(&file, &mut text, 0) {
+        let now = String::from_utf8_lossy(text.get(..n).unwrap_or_default());
+        if !now.lines().any(|l| l == "populated 1") {
+            return;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(left) = rustix::event::Timespec::try_from(left) else {
+            return;
+        };
+        let mut fds = [PollFd::new(&file, PollFlags::PRI)];
+        match rustix::event::poll(&mut fds, Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
     }
 }
 

@@ -55,9 +55,22 @@ fn process(args: &cli::Exec, state: &State) -> Result<Process> {
         p.gid = gid.unwrap_or(p.gid);
     }
     p.groups.extend(&args.additional_gids);
-    for cap in &args.cap {
-        let bit = 1u64
-            << abi::cap::by_name(cap).ok_or_else(|| anyhow!("unknown capability \"{cap}\""))?;
+    let (known, unknown): (Vec<&String>, Vec<_>) = args
+        .cap
+        .iter()
+        .partition(|c| abi::cap::by_name(c).is_some());
+    if !unknown.is_empty() {
+        let names: Vec<&str> = unknown.iter().map(|c| c.as_str()).collect();
+        log::warn!(
+            "ignoring unknown or unavailable capabilities: [{}]",
+            names.join(" ")
+        );
+    }
+    for bit in known
+        .into_iter()
+        .filter_map(|c| abi::cap::by_name(c))
+        .map(|n| 1u64 << n)
+    {
         p.caps.bounding |= bit;
         p.caps.effective |= bit;
         p.caps.permitted |= bit;

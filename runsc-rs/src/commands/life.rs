@@ -111,6 +111,7 @@ fn make_from(
         // Nobody could find what was made.
         destroy(&created.state)?;
         created.dir.remove()?;
+        hooks::poststop(&created.state);
         return Err(e);
     }
     Ok(Made { created, master })
@@ -138,8 +139,7 @@ fn start_created(created: &mut Created) -> Result<()> {
         .map_err(|e| anyhow!("unable to start container process: {e:#}"))?;
     created.state.last = Status::Running;
     created.dir.save(&created.state)?;
-    poststart(&created.state);
-    Ok(())
+    poststart(&created.state)
 }
 
 /// For each startContainer hook a pipe that holds the container's state.
@@ -149,7 +149,7 @@ fn hook_states(state: &State) -> Result<Vec<OwnedFd>> {
         .as_ref()
         .and_then(|h| h.start_container().as_ref())
         .map_or(0, Vec::len);
-    let text = serde_json::to_vec(&state.oci(Status::Created))?;
+    let text = serde_json::to_vec(&state.hook(Status::Created))?;
     let mut fds = Vec::new();
     for _ in 0..count {
         let (reader, mut writer) = std::io::pipe()?;
@@ -166,12 +166,11 @@ fn hook_states(state: &State) -> Result<Vec<OwnedFd>> {
     Ok(fds)
 }
 
-fn poststart(state: &State) {
-    let Some(list) = state.hooks.as_ref().and_then(|h| h.poststart().as_ref()) else {
-        return;
-    };
-    let text = serde_json::to_vec(&state.oci(Status::Running)).unwrap_or_default();
-    hooks::run_logged("poststart", list, &text);
+/// One that fails ends the container.
+fn poststart(state: &State) -> Result<()> {
+    let list = state.hooks.as_ref().and_then(|h| h.poststart().as_deref());
+    let text = serde_json::to_vec(&state.hook(Status::Running))?;
+    hooks::run(list.unwrap_or_default(), &text)
 }
 
 /// `run`
@@ -217,6 +216,7 @@ fn finish_run(made: Made, detach: bool, keep: bool, root: &Root) -> Result<ExitC
     if let Err(e) = start_created(&mut created) {
         destroy(&created.state)?;
         created.dir.remove()?;
+        hooks::poststop(&created.state);
         return Err(e);
     }
     let Some(signals) = signals else {
@@ -272,7 +272,7 @@ fn finish_run(made: Made, detach: bool, keep: bool, root: &Root) -> Result<ExitC
     {
         destroy(&state)?;
         dir.remove()?;
-        poststop(&state);
+        hooks::poststop(&state);
     }
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }
@@ -355,8 +355,12 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     sandbox.call(&Request::Start, &fds)?;
     state.last = Status::Running;
     dir.save(&state)?;
-    poststart(&state);
-    Ok(())
+    poststart(&state).inspect_err(|_| {
+        if let Some(p) = state.sandbox {
+            note_exit(root, id, 137);
+            let _ = kill_process(p);
+        }
+    })
 }
 
 /// A connection to a container's sandbox; `None` when it is gone.
@@ -367,8 +371,14 @@ pub fn connect(root: &Root, id: &str) -> Result<Option<Connection>> {
 /// `kill`
 pub fn kill(root: &Root, args: &cli::Kill) -> Result<()> {
     let state = root.load(&args.id)?;
-    let signal = super::signals::parse(&args.signal)
-        .ok_or_else(|| anyhow!("unknown signal {:?}", args.signal))?;
+    let signal = super::signals::parse(&args.signal).ok_or_else(|| {
+        // A number, but of no signal.
+        if args.signal.parse::<i32>().is_ok() {
+            anyhow!("unable to signal init: invalid argument")
+        } else {
+            anyhow!("unknown signal {:?}", args.signal)
+        }
+    })?;
     let status = state.status();
     if status == Status::Stopped {
         // runc's `kill --all` is content with a container that has stopped.
@@ -451,14 +461,6 @@ fn destroy(state: &State) -> Result<()> {
     .delete()
 }
 
-fn poststop(state: &State) {
-    let Some(list) = state.hooks.as_ref().and_then(|h| h.poststop().as_ref()) else {
-        return;
-    };
-    let text = serde_json::to_vec(&state.oci(Status::Stopped)).unwrap_or_default();
-    hooks::run_logged("poststop", list, &text);
-}
-
 /// `delete`
 pub fn delete(root: &Root, args: &cli::Delete) -> Result<()> {
     let dir = match root.open(&args.id) {
@@ -485,7 +487,7 @@ pub fn delete(root: &Root, args: &cli::Delete) -> Result<()> {
     }
     destroy(&state)?;
     dir.remove()?;
-    poststop(&state);
+    hooks::poststop(&state);
     Ok(())
 }
 

@@ -275,7 +275,7 @@ fn from_flags(a: &cli::Update) -> Result<serde_json::Value> {
             .and_then(|n| i64::try_from(n).ok());
         bytes
             .map(Some)
-            .ok_or_else(|| anyhow!("invalid value for {name}: {t}"))
+            .ok_or_else(|| anyhow!("invalid value for {name}: invalid size: '{t}'"))
     };
     let mut out = json!({});
     let mut put = |group: &str, key: &str, value: serde_json::Value| {

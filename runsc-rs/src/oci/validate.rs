@@ -155,8 +155,8 @@ fn linux(l: &oci::Linux) -> Result<()> {
             (LinuxNamespaceType::Time, _) => {
                 bail!("linux.namespaces: time namespaces are not supported")
             }
-            // The network's is kept for the network stack to come; a user namespace is the sandbox's own in any case.
-            (LinuxNamespaceType::Network | LinuxNamespaceType::User, _) => {}
+            // The network's is kept for the network stack to come.
+            (LinuxNamespaceType::Network, _) => {}
             (_, Some(p)) if !p.as_os_str().is_empty() => {
                 bail!(
                     "linux.namespaces: cannot join the {name} namespace {}: a sandbox has namespaces of its own",

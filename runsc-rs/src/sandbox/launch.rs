@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::LinkNameSpaceType;
 
+use super::identity;
 use super::trees::{self, Trees};
 use crate::boot::{self, BootSpec};
 use crate::cgroup::Cgroup;
@@ -57,6 +58,8 @@ struct Undo {
     dir: Option<Dir>,
     cgroup: Cgroup,
     processes: Vec<(Pid, OwnedFd)>,
+    /// What its poststop hooks are told, once there are processes.
+    state: Option<State>,
 }
 
 impl Drop for Undo {
@@ -71,6 +74,9 @@ impl Drop for Undo {
         }
         if let Err(e) = dir.remove() {
             log::warn!("{e:#}");
+        }
+        if let Some(state) = &self.state {
+            hooks::poststop(state);
         }
     }
 }
@@ -94,6 +100,7 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         Rootless::False => false,
         Rootless::Auto => !rustix::process::geteuid().is_root(),
     };
+    let maps = identity::gofer_maps(&spec, rootless)?;
     let rootfs = trees::rootfs(bundle, &spec)?;
     let trees = trees::plan(
         bundle,
@@ -108,6 +115,7 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         dir: Some(dir),
         cgroup: Cgroup::default(),
         processes: Vec::new(),
+        state: None,
     };
     let dir_path = root.0.join(id);
     trees::make_mount_points(&rootfs, &trees.mounts)?;
@@ -118,9 +126,7 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         rootless,
     )?;
     state.cgroups = undo.cgroup.paths.clone();
-    if let Some(r) = linux.and_then(|l| l.resources().as_ref())
-        && !undo.cgroup.paths.is_empty()
-    {
+    if let Some(r) = linux.and_then(|l| l.resources().as_ref()) {
         undo.cgroup.limit(r)?;
     }
 
@@ -167,10 +173,14 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
     undo.processes.push((boot, boot_fd.try_clone()?));
+    undo.state = Some(state.clone());
     drop((boot_leash, listener, gofer_client, exit_file, boot_spec));
     // The gofer.
     let sandbox = boot_fd.try_clone()?;
-    let mut gofer_ns = if rootless { libc::CLONE_NEWUSER } else { 0 } | libc::CLONE_NEWPID;
+    let mut gofer_ns = libc::CLONE_NEWPID;
+    if maps.is_some() {
+        gofer_ns |= libc::CLONE_NEWUSER;
+    }
     // What createContainer hooks mount must be the container's alone. (The jail makes a namespace of its own from this one.)
     if hooks
         .create_container()
@@ -187,6 +197,7 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
             channel: gofer_server,
             go: gofer_go_child,
             sandbox,
+            maps: maps.clone(),
             detached,
         }),
         Cloned::Parent { pid, pidfd } => {
@@ -196,9 +207,9 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
     };
     drop((gofer_server, gofer_go_child, sandbox, gofer_trees));
 
-    identity(boot, rootless)?;
-    if rootless {
-        identity_rootless(gofer)?;
+    identity::of_sandbox(boot, rootless)?;
+    if let Some(maps) = &maps {
+        maps.write(gofer)?;
     }
     limits(boot);
     limits(gofer);
@@ -222,7 +233,7 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
     go(leash.as_fd(), "sandbox")?;
 
     let oci_state =
-        |state: &State, status: Status| serde_json::to_vec(&state.oci(status)).unwrap_or_default();
+        |state: &State, status: Status| serde_json::to_vec(&state.hook(status)).unwrap_or_default();
     #[allow(deprecated)]
     let prestart = hooks.prestart().as_deref().unwrap_or_default();
     let during = |r: Result<()>| {
@@ -240,6 +251,7 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         during(in_namespaces_of(
             gofer,
             in_container,
+            &state.rootfs,
             &oci_state(&state, Status::Creating),
         ))?;
     }
@@ -298,35 +310,6 @@ fn new_state(id: &str, bundle: &Path, rootfs: &Path, spec: &Spec) -> State {
         process: spec.process().clone(),
         platform: String::new(),
     }
-}
-
-/// Who the sandbox is to the host: nobody, or for a user the user.
-fn identity(pid: Pid, rootless: bool) -> Result<()> {
-    if rootless {
-        return identity_rootless(pid);
-    }
-    // nobody, as Debian, Red Hat and the kernel's overflowuid number it.
-    write_map(pid, "uid_map", "0 65534 1")?;
-    write_map(pid, "gid_map", "0 65534 1")
-}
-
-fn identity_rootless(pid: Pid) -> Result<()> {
-    write_map(pid, "setgroups", "deny")?;
-    write_map(
-        pid,
-        "uid_map",
-        &format!("0 {} 1", rustix::process::geteuid().as_raw()),
-    )?;
-    write_map(
-        pid,
-        "gid_map",
-        &format!("0 {} 1", rustix::process::getegid().as_raw()),
-    )
-}
-
-fn write_map(pid: Pid, file: &str, value: &str) -> Result<()> {
-    let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
-    fs::write(&path, value).map_err(|e| anyhow!("write {path}: {}", os(&e)))
 }
 
 /// Limits that a sandbox with many guests would hit. As far as this user may raise them.
@@ -403,8 +386,8 @@ fn fate(pid: Pid) -> String {
     }
 }
 
-/// Runs createContainer hooks in the gofer's mount namespace, where the trees are still to be taken.
-fn in_namespaces_of(gofer: Pid, list: &[Hook], state: &[u8]) -> Result<()> {
+/// Runs createContainer hooks in the gofer's mount namespace, where the trees are still to be taken; as with runc, in the root.
+fn in_namespaces_of(gofer: Pid, list: &[Hook], rootfs: &Path, state: &[u8]) -> Result<()> {
     let ns = rustix::process::pidfd_open(gofer, rustix::process::PidfdFlags::empty())
         .map_err(|e| anyhow!("pidfd: {}", rx(e)))?;
     let (mut ours, theirs) = std::io::pipe()?;
@@ -419,6 +402,7 @@ fn in_namespaces_of(gofer: Pid, list: &[Hook], state: &[u8]) -> Result<()> {
                     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
                     let private = rustix::mount::mount_change("/", slave)
                         .map_err(|e| format!("createContainer hooks: mount: {}", rx(e)));
+                    let _ = rustix::process::chdir(rootfs);
                     private.and_then(|()| hooks::run(list, state).map_err(|e| format!("{e:#}")))
                 }
                 Err(e) => Err(format!(

@@ -19,6 +19,7 @@
 //! leaves nothing running.
 
 pub mod filter;
+pub mod identity;
 pub mod jail;
 pub mod launch;
 pub mod trees;

@@ -193,7 +193,7 @@ pub enum Order {
 
 /// The seccomp filters of stub threads.
 pub fn filters() -> &'static [&'static stub::FilterSpec] {
-    &[&stub::HELPER, &stub::GUEST, &stub::NOTIFIED]
+    &[&stub::SPAWNER, &stub::HELPER, &stub::GUEST, &stub::NOTIFIED]
 }
 
 /// What the host counted of an address space since it was made, as getrusage(2) has it; the platform's own share is in it.

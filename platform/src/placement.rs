@@ -172,11 +172,11 @@ pub fn anywhere<R>(body: impl FnOnce() -> R) -> R {
     result
 }
 
-/// A helper, which is woken by one thread at a time.
+/// The first thread of a stub, which is woken by one thread at a time.
 #[derive(Default)]
-pub struct Helper(Option<u32>);
+pub struct Spawner(Option<u32>);
 
-impl Helper {
+impl Spawner {
     /// Brings it to the calling thread, if that is bound, or where that runs now.
     pub fn come(&mut self, tid: i32, always: bool) {
         let cpu = here().or_else(|| (always && useful()).then(current_cpu));

@@ -39,9 +39,9 @@ pub struct Context {
 impl Context {
     /// Takes over a parked guest thread. If that fails the context is dead, and the first switch says so.
     pub fn new(space: Arc<AddressSpace>, thread: Result<Thread>) -> Context {
-        let (tid, used) = thread
-            .as_ref()
-            .map_or((NOBODY, false), |thread| (thread.tid, thread.used));
+        let (tid, used) = thread.as_ref().map_or((NOBODY, false), |thread| {
+            (thread.tid.unwrap_or(NOBODY), thread.used)
+        });
         let tracee = Tracee(tid);
         let guest = placement::Guest::new(tid, space.balancer());
         let exists = thread.is_ok();
@@ -304,7 +304,7 @@ impl Drop for Context {
             self.died();
         } else if park {
             process.return_thread(Thread {
-                tid: self.tracee.0,
+                tid: Some(self.tracee.0),
                 used: true,
                 seat: None,
             });

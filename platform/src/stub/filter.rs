@@ -57,6 +57,8 @@ pub enum When {
     AtParked,
     /// The `syscall` instruction is the one that ends a guest thread.
     AtExit,
+    /// The `syscall` instruction is the one with which the helper reports.
+    AtReport,
 }
 
 impl std::fmt::Display for When {
@@ -66,11 +68,12 @@ impl std::fmt::Display for When {
             Below(arg, value) => write!(f, "argument {arg} below {value:#x}"),
             AtParked => f.write_str("made by the park's own instruction"),
             AtExit => f.write_str("made by the exit's own instruction"),
+            AtReport => f.write_str("made by the report's own instruction"),
         }
     }
 }
 
-use When::{AtExit, AtParked, Below, Is};
+use When::{AtExit, AtParked, AtReport, Below, Is};
 
 macro_rules! rules {
     ($($action:ident $name:ident($($when:expr),*): $reason:literal,)*) => {
@@ -98,10 +101,10 @@ const SHARED_FIXED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
 pub const NOTIFIED_FLAGS: u64 =
     libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
 
-/// The helper, and with it every thread of a stub: a guest thread's own filter comes on top. A guest thread that jumps into the helper's code is
-/// under both: what is allowed here its own filter stops, and of what is killed here it dies.
-pub const HELPER: FilterSpec = FilterSpec {
-    thread: "stub helper",
+/// The spawner, and with it every thread of a stub: the helper's and a guest thread's own filter come on top. A guest thread that jumps into the
+/// spawner's code is under both: what is allowed here its own filter stops, and of what is killed here it dies.
+pub const SPAWNER: FilterSpec = FilterSpec {
+    thread: "stub spawner",
     elsewhere: Some(Action::Refuse),
     default: Action::Kill,
     rules: rules! {
@@ -121,16 +124,38 @@ pub const HELPER: FilterSpec = FilterSpec {
         Allow dup2(Is(0, DONATED_FD), Is(1, SOCKET_FD)): "a forked stub's own socket",
         Allow seccomp(Is(0, 1), Is(1, 0), Is(2, GUEST_PROGRAM)): "a traced guest thread's filter, from read-only memory",
         Allow seccomp(Is(0, 1), Is(1, NOTIFIED_FLAGS), Is(2, NOTIFIED_PROGRAM)): "a notified guest thread's filter, from read-only memory",
-        Allow sigaltstack(Below(0, ORDERS + 4096), Is(1, 0)): "ordered: a notified guest thread's signal stack, from read-only memory",
-        Allow sendmsg(Is(0, SOCKET_FD), Is(1, LISTENER_MESSAGE)): "the listener of a new guest thread goes to the sentry; the message is in read-only memory",
-        Allow sched_yield(): "until there is that listener",
-        Allow rt_sigprocmask(Is(0, libc::SIG_SETMASK as u64), Is(1, SIGNAL_MASK), Is(2, 0)): "after a fault of the helper, from read-only memory",
+        Allow seccomp(Is(0, 1), Is(1, NOTIFIED_FLAGS), Is(2, HELPER_PROGRAM)): "the helper's filter, from read-only memory",
+        Allow sigaltstack(Below(0, ORDERS + 4096), Is(1, 0)): "ordered: the signal stack of a notified guest thread or of the helper, from read-only memory",
+        Allow sendmsg(Is(0, SOCKET_FD), Is(1, LISTENER_MESSAGE)): "the listener of a new thread goes to the sentry; the message is in read-only memory",
+        Allow sched_yield(): "until there is that listener; as the helper's report, which its own filter notifies",
+        Allow rt_sigprocmask(Is(0, libc::SIG_SETMASK as u64), Is(1, SIGNAL_MASK), Is(2, 0)): "after a fault in an order, from read-only memory",
         Allow mincore(Below(0, BASE), Below(2, VECTOR + VECTOR_LEN)): "ordered: mincore, resident sizes",
         Allow getrusage(Is(0, 0), Is(1, VECTOR)): "ordered: the peak of resident memory",
         Allow mlock2(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
         Allow munlock(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
         Allow pause(): "a guest thread that waits to be traced",
         Allow exit(): "a guest thread whose task is gone",
+        Allow exit_group(): "the sentry is gone",
+    },
+};
+
+/// The helper on systrap, on top of the spawner's filter: it makes no thread, no process, and uses no descriptor.
+pub const HELPER: FilterSpec = FilterSpec {
+    thread: "stub helper (systrap)",
+    elsewhere: None,
+    default: Action::Kill,
+    rules: rules! {
+        Notify sched_yield(AtReport): "reports, and waits for orders",
+        Allow mmap(Is(4, u64::MAX)): "ordered: guest memory without a descriptor",
+        Allow munmap(): "ordered: guest memory",
+        Allow mprotect(): "ordered: guest memory",
+        Allow madvise(): "ordered: guest memory",
+        Allow mremap(): "ordered: guest memory",
+        Allow mlock2(): "ordered: guest memory",
+        Allow munlock(): "ordered: guest memory",
+        Allow mincore(): "ordered: mincore, resident sizes",
+        Allow getrusage(): "ordered: the peak of resident memory",
+        Allow rt_sigprocmask(): "after a fault in an order",
         Allow exit_group(): "the sentry is gone",
     },
 };
@@ -240,6 +265,7 @@ impl FilterSpec {
                     Below(arg, value) => below(ARGS + 8 * u32::from(arg), value, &mut code),
                     AtParked => is(POINTER, text::parked(), &mut code),
                     AtExit => is(POINTER, text::exited(), &mut code),
+                    AtReport => is(POINTER, text::reported(), &mut code),
                 }
             }
             code.push(ret(rule.action));
@@ -295,8 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn the_helper_reaches_guest_memory_only() {
-        let program = HELPER.program();
+    fn the_spawner_reaches_guest_memory_only() {
+        let program = SPAWNER.program();
         let verdict = |nr, args| run(&program, &call(nr, args, TEXT + 2, AUDIT_ARCH_X86_64));
         let (allow, kill) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS);
         assert_eq!(
@@ -377,6 +403,37 @@ mod tests {
     }
 
     #[test]
+    fn the_helper_makes_nothing() {
+        let program = HELPER.program();
+        let verdict = |nr, args, ip| run(&program, &call(nr, args, ip, AUDIT_ARCH_X86_64));
+        let (allow, kill) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS);
+        let notify = libc::SECCOMP_RET_USER_NOTIF;
+        let report = verdict(libc::SYS_sched_yield, [1, 2, 3, 0, 0, 0], text::reported());
+        assert_eq!(report, notify);
+        let elsewhere = verdict(libc::SYS_sched_yield, [0; 6], text::reported() + 1);
+        assert_eq!(elsewhere, kill);
+        for nr in 0..512 {
+            let expected = match nr {
+                libc::SYS_mmap
+                | libc::SYS_munmap
+                | libc::SYS_mprotect
+                | libc::SYS_madvise
+                | libc::SYS_mremap
+                | libc::SYS_mlock2
+                | libc::SYS_munlock
+                | libc::SYS_mincore
+                | libc::SYS_getrusage
+                | libc::SYS_rt_sigprocmask
+                | libc::SYS_exit_group => allow,
+                _ => kill,
+            };
+            assert_eq!(verdict(nr, [!0; 6], TEXT + 2), expected, "{nr}");
+        }
+        let donated = [0x10000, 4096, 1, 0x11, DONATED_FD, 0];
+        assert_eq!(verdict(libc::SYS_mmap, donated, TEXT + 2), kill);
+    }
+
+    #[test]
     fn a_guest_thread_gets_nothing() {
         let program = GUEST.program();
         for nr in 0..512 {
@@ -399,7 +456,10 @@ mod tests {
 
     #[test]
     fn everything_fits_its_page() {
-        let programs = HELPER.program().len() + GUEST.program().len() + NOTIFIED.program().len();
+        let programs: usize = crate::filters()
+            .iter()
+            .map(|spec| spec.program().len())
+            .sum();
         assert!(
             PROGRAMS - DATA + 8 * programs as u64 <= 4096,
             "{programs} instructions"

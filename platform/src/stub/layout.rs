@@ -3,14 +3,14 @@
 //! | offset from [`BASE`] | what | rights | written by |
 //! |---|---|---|---|
 //! | `0x1_0000` | the host's vvar pages and vDSO | as the host maps them | the host |
-//! | `0x4_0000` | [`TEXT`]: the helper's code in [`super::text`] | r-x | nobody, after the zygote's start |
+//! | `0x4_0000` | [`TEXT`]: the spawner's and the helper's code in [`super::text`] | r-x | nobody, after the zygote's start |
 //! | `0x4_1000` | [`GUEST_TEXT`]: what guest threads run there on systrap | r-x | nobody, after the zygote's start |
 //! | `0x4_2000` | [`DATA`]: the result bytes, filter programs, constant arguments | r-- | nobody, after the zygote's start |
 //! | `0x5_0000` | [`ORDERS`]: this stub's page of the order book | r-- | the sentry, through its own mapping |
 //! | `0x6_0000` | [`SCRATCH`]: buffers the host writes to; nothing in it is believed | rw- | anybody |
 //! | `0x1000_0000` | [`SEATS`]: on systrap, a signal stack for every guest thread; nothing in it is believed | rw- | anybody |
 //!
-//! The filter of the helper, the only thread that may change mappings, refuses addresses from [`BASE`] up, so the area stays as it is.
+//! The filter of the spawner and the helper, the only threads that may change mappings, refuses addresses from [`BASE`] up, so the area stays as it is.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub const TASK_END: u64 = 0x7fff_ffff_f000;
 pub const VDSO: u64 = BASE + 0x1_0000;
 /// Room for them.
 pub const VDSO_ROOM: u64 = 0x3_0000;
-/// Read-execute: the helper's code, one page. Host calls are made nowhere else.
+/// Read-execute: the spawner's and the helper's code, one page. Host calls are made nowhere else.
 pub const TEXT: u64 = BASE + 0x4_0000;
 /// Read-execute: the code that guest threads run on systrap, one page.
 pub const GUEST_TEXT: u64 = TEXT + 0x1000;
@@ -46,8 +46,8 @@ pub const SCRATCH_LEN: u64 = 0x3_0000;
 pub const TABLE: u64 = DATA;
 /// In [`DATA`]: the `iovec` of every receive.
 pub const IOVEC: u64 = DATA + 0x100;
-/// In [`DATA`]: `sock_fprog` of the helper's filter.
-pub const HELPER_PROGRAM: u64 = DATA + 0x110;
+/// In [`DATA`]: `sock_fprog` of the spawner's filter.
+pub const SPAWNER_PROGRAM: u64 = DATA + 0x110;
 /// In [`DATA`]: `sock_fprog` of the guest threads' filter.
 pub const GUEST_PROGRAM: u64 = DATA + 0x120;
 /// In [`DATA`]: the processors that the sandbox may use.
@@ -62,8 +62,10 @@ pub const LISTENER_IOVEC: u64 = DATA + 0x1c8;
 pub const LISTENER_CONTROL: u64 = DATA + 0x1d8;
 /// See [`LISTENER_IOVEC`].
 pub const LISTENER_MESSAGE: u64 = DATA + 0x1f0;
+/// In [`DATA`]: `sock_fprog` of the helper's filter.
+pub const HELPER_PROGRAM: u64 = DATA + 0x230;
 /// In [`DATA`]: the filters' instructions, up to the page's end.
-pub const PROGRAMS: u64 = DATA + 0x230;
+pub const PROGRAMS: u64 = DATA + 0x240;
 /// In [`DATA`]: an XSAVE image of the initial state, all zeroes but the two control words. The processor may look at all of it (AMX: 11 KiB).
 pub const INITIAL_STATE: u64 = DATA + 0x1000;
 
@@ -75,7 +77,7 @@ pub const MESSAGE_DATA: u64 = SCRATCH + 0xf00;
 pub const MESSAGE_CONTROL: u64 = SCRATCH + 0x100;
 /// Room for it: 62 descriptors.
 pub const MESSAGE_CONTROL_LEN: u64 = 0x110;
-/// In [`SCRATCH`]: the stack on which the helper's own faults (an ordered compare-exchange at a bad address) are delivered. As large as any
+/// In [`SCRATCH`]: the stack on which the spawner's own faults (an ordered compare-exchange at a bad address) are delivered. As large as any
 /// processor's state wants it (AMX: 11 KiB). The frame is never read.
 pub const FAULT_STACK: u64 = SCRATCH + 0x1000;
 /// Its size.
@@ -84,6 +86,9 @@ pub const FAULT_STACK_LEN: u64 = 0xf000;
 pub const VECTOR: u64 = SCRATCH + 0x1_0000;
 /// Its size: one byte per page.
 pub const VECTOR_LEN: u64 = 0x1_0000;
+
+/// In [`SCRATCH`]: the same for the helper's faults, above the spawner's. As large.
+pub const HELPER_FAULT_STACK: u64 = SCRATCH + 0x2_0000;
 
 /// The stub's descriptors: its end of the socket.
 pub const SOCKET_FD: u64 = 0;

@@ -11,6 +11,7 @@
 //! All stubs descend from the [`zygote`], and all are children of the sentry. The [`pool`] keeps some ready.
 
 mod filter;
+mod helper;
 mod layout;
 mod memory;
 mod order_book;
@@ -21,7 +22,7 @@ pub(crate) mod raw;
 mod text;
 mod zygote;
 
-pub use filter::{Action, FilterSpec, GUEST, HELPER, NOTIFIED, Rule, When};
+pub use filter::{Action, FilterSpec, GUEST, HELPER, NOTIFIED, Rule, SPAWNER, When};
 pub use zygote::HostVdso;
 
 pub(crate) use layout::{FRAME_RETURN, GUEST_TEXT, SEAT_LEN, SEATS, SIGNAL_MASK, TASK_END, USER};

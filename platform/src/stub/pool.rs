@@ -91,7 +91,10 @@ impl Shared {
                 return;
             } else if state.ready.len() < READY && !state.failed {
                 drop(state);
-                let made = self.zygote.fork();
+                let made = self
+                    .zygote
+                    .fork()
+                    .and_then(|process| process.prepare().map(|()| process));
                 state = self.state.lock();
                 match made {
                     Ok(process) => state.ready.push(process),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::{Errno, Result};
 
+use super::helper::Helper;
 use super::layout::*;
 use super::order_book::{Entry, OrderPage};
 use super::{filter, text};
@@ -12,6 +13,9 @@ use crate::placement;
 
 /// How many guest threads without a task a stub keeps for the next spawn.
 const MAX_PARKED: usize = 16;
+
+/// After how many orders a forked stub gets a helper: most end, or become other programs, before they have given so many.
+const BEFORE_HELPER: u32 = 2;
 
 /// How the sentry runs the guest threads of a stub.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -41,14 +45,19 @@ struct Channel {
     /// Signal stacks that no thread has: those used before, and the first of those that were not.
     seats: Vec<u64>,
     next_seat: u64,
-    /// Where the helper runs.
-    helper: placement::Helper,
+    /// Where the spawner runs.
+    spawner: placement::Spawner,
+    /// Who carries out orders without a descriptor (systrap).
+    helper: Option<Helper>,
+    /// How many orders there have been without one.
+    without_helper: u32,
 }
 
 /// A guest thread without a task.
 #[derive(Debug)]
 pub struct Thread {
-    pub tid: i32,
+    /// Unknown before the first call of a notified one, which tells.
+    pub tid: Option<i32>,
     /// It has run guest code: its extended state is not the initial one.
     pub used: bool,
     /// What a notified one has.
@@ -73,7 +82,7 @@ enum Answer {
     Differs(u32),
 }
 
-/// The helper, and what it makes, may run on any processor of the sandbox.
+/// The spawner, and what it makes, may run on any processor of the sandbox.
 const ANYWHERE: Entry = [
     libc::SYS_sched_setaffinity as u64,
     0,
@@ -124,7 +133,9 @@ impl Process {
                 seats: Vec::new(),
                 // A new process has its first thread in the first seat.
                 next_seat: u64::from(newborn),
-                helper: placement::Helper::default(),
+                spawner: placement::Spawner::default(),
+                helper: None,
+                without_helper: 0,
             }),
         }
     }
@@ -173,7 +184,7 @@ impl Process {
         Ok((byte[0], listener))
     }
 
-    /// Wakes the helper, with the descriptors that the orders need.
+    /// Wakes the spawner, with the descriptors that the orders need.
     fn wake(&self, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let wake = [0u8; 1];
         let mut iovec = libc::iovec {
@@ -219,8 +230,53 @@ impl Process {
         }
     }
 
-    /// Has entries carried out; the value of the last, as far as it was asked for, or why one failed.
+    /// Has entries carried out, by the helper if that can do it and there is one or should be one.
     fn order(
+        &self,
+        channel: &mut Channel,
+        entries: &[Entry],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Answer> {
+        if self.kind == GuestKind::Traced || !fds.is_empty() || entries.len() > MAX_ENTRIES {
+            return self.spawner(channel, entries, fds, 0);
+        }
+        if channel.helper.is_none() {
+            channel.without_helper += 1;
+            if channel.without_helper > BEFORE_HELPER {
+                self.make_helper(channel)?;
+            }
+        }
+        let Some(helper) = &mut channel.helper else {
+            return self.spawner(channel, entries, fds, 0);
+        };
+        self.page.write(entries, false, 0);
+        match helper.order(self.pid) {
+            Ok(report) => match report.outcome {
+                DONE => Ok(Answer::Done(report.value)),
+                DIFFERS => Ok(Answer::Differs(report.value as u32)),
+                errno => Err(self.failed(errno, entries, report.left)),
+            },
+            Err(_) => {
+                // It does not listen any more, or not to this: nobody can say what its memory is.
+                self.kill();
+                Err(GONE)
+            }
+        }
+    }
+
+    /// Gives the process a helper. Without one for want of something, the spawner goes on doing its work.
+    fn make_helper(&self, channel: &mut Channel) -> Result<()> {
+        channel.without_helper = 0;
+        match self.notified_thread(channel, HELPER_PROGRAM, HELPER_FAULT_STACK, FAULT_STACK_LEN) {
+            Ok(listener) => channel.helper = Some(Helper::new(listener)?),
+            Err(GONE) => return Err(GONE),
+            Err(error) => log::debug!("stub {} has no helper: {error}", self.pid),
+        }
+        Ok(())
+    }
+
+    /// Has entries carried out by the spawner; the value of the last, as far as it was asked for, or why one failed.
+    fn spawner(
         &self,
         channel: &mut Channel,
         entries: &[Entry],
@@ -232,7 +288,7 @@ impl Process {
         }
         self.page.write(entries, !fds.is_empty(), value_bytes);
         channel
-            .helper
+            .spawner
             .come(self.pid, self.kind == GuestKind::Notified);
         self.wake(fds)?;
         let first = self.byte()?;
@@ -244,32 +300,20 @@ impl Process {
         match first {
             DONE => Ok(Answer::Done(self.value(value_bytes)?)),
             DIFFERS => Ok(Answer::Differs(self.value(4)? as u32)),
-            errno => {
-                let failed = entries.len().saturating_sub(usize::from(self.byte()?));
-                let errno = Errno::from_raw(i32::from(errno));
-                log::debug!(
-                    "stub {}: order {failed} of {}: {errno}: {:x?}",
-                    self.pid,
-                    entries.len(),
-                    entries.get(failed)
-                );
-                Err(errno)
-            }
+            errno => Err(self.failed(errno, entries, usize::from(self.byte()?))),
         }
     }
 
-    /// The same for what can only be done or fail.
-    fn number(
-        &self,
-        channel: &mut Channel,
-        entries: &[Entry],
-        fds: &[BorrowedFd<'_>],
-        value_bytes: u32,
-    ) -> Result<u64> {
-        match self.order(channel, entries, fds, value_bytes)? {
-            Answer::Done(value) => Ok(value),
-            Answer::Differs(_) => Err(Errno::EIO),
-        }
+    fn failed(&self, errno: u8, entries: &[Entry], left: usize) -> Errno {
+        let failed = entries.len().saturating_sub(left);
+        let errno = Errno::from_raw(i32::from(errno));
+        log::debug!(
+            "stub {}: order {failed} of {}: {errno}: {:x?}",
+            self.pid,
+            entries.len(),
+            entries.get(failed)
+        );
+        errno
     }
 
     /// Waits for the first guest thread of a new process, which every other answer comes after.
@@ -291,9 +335,7 @@ impl Process {
             GuestKind::Traced => [THREAD, text::THREAD_FLAGS, GUEST_PROGRAM, 0, 0, 0, 0],
             GuestKind::Notified => {
                 let stack = SEATS + seat * SEAT_LEN + SEAT_STATE_LEN;
-                let program = NOTIFIED_PROGRAM;
-                let (flags, size) = (filter::NOTIFIED_FLAGS, SEAT_LEN - SEAT_STATE_LEN);
-                [THREAD, text::THREAD_FLAGS, program, flags, stack, 0, size]
+                notified_entry(NOTIFIED_PROGRAM, stack, SEAT_LEN - SEAT_STATE_LEN)
             }
         }
     }
@@ -301,41 +343,81 @@ impl Process {
     /// The answer to that entry.
     fn new_thread(&self, number: u64) -> Result<Thread> {
         let entry = [self.thread_entry(number)];
-        let seat = match self.kind {
-            GuestKind::Traced => None,
-            GuestKind::Notified => match self.byte_and_listener()? {
-                (DONE, Some(listener)) => Some(Seat {
+        if self.kind == GuestKind::Notified {
+            return Ok(Thread {
+                tid: None,
+                used: false,
+                seat: Some(Seat {
                     number,
-                    listener,
+                    listener: self.new_listener(&entry)?,
                     call: None,
                 }),
-                (DONE, None) => {
-                    // There was no descriptor left for it. Nobody would ever answer that thread.
-                    self.kill();
-                    return Err(GONE);
-                }
-                (errno, _) => {
-                    self.answer(errno, &entry, 0)?;
-                    return Err(Errno::EIO);
-                }
-            },
-        };
+            });
+        }
         let first = self.byte()?;
         match self.answer(first, &entry, 3)? {
             Answer::Done(tid) => Ok(Thread {
-                tid: tid as i32,
+                tid: Some(tid as i32),
                 used: false,
-                seat,
+                seat: None,
             }),
             Answer::Differs(_) => Err(Errno::EIO),
         }
+    }
+
+    /// The answer to the making of a notified thread.
+    fn new_listener(&self, entries: &[Entry]) -> Result<OwnedFd> {
+        match self.byte_and_listener()? {
+            (DONE, Some(listener)) => Ok(listener),
+            (DONE, None) => {
+                // There was no descriptor left for it. Nobody would ever answer that thread.
+                self.kill();
+                Err(GONE)
+            }
+            (errno, _) => {
+                self.answer(errno, entries, 0)?;
+                Err(Errno::EIO)
+            }
+        }
+    }
+
+    /// Makes a thread with a filter that notifies, and a signal stack.
+    fn notified_thread(
+        &self,
+        channel: &mut Channel,
+        program: u64,
+        stack: u64,
+        size: u64,
+    ) -> Result<OwnedFd> {
+        let thread = notified_entry(program, stack, size);
+        // It keeps where it may run. (If somebody has given the sandbox other processors, it can only inherit the spawner's.)
+        channel.spawner.gone();
+        for entries in [&[ANYWHERE, thread][..], &[thread]] {
+            self.page.write(entries, false, 0);
+            self.wake(&[])?;
+            match self.new_listener(entries) {
+                Err(Errno::EINVAL) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Makes ready what a new process will soon need, for the time when somebody waits for it.
+    pub fn prepare(&self) -> Result<()> {
+        let mut channel = self.channel.lock();
+        self.awaited(&mut channel)?;
+        if self.kind == GuestKind::Notified {
+            self.make_helper(&mut channel)?;
+        }
+        Ok(())
     }
 
     /// Has up to [`MAX_ENTRIES`] system calls made in turn, until one fails. `fds` are numbers [`DONATED_FD`] and up there.
     pub fn run(&self, entries: &[Entry], fds: &[BorrowedFd<'_>]) -> Result<()> {
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
-        self.number(&mut channel, entries, fds, 0).map(drop)
+        self.order(&mut channel, entries, fds).map(drop)
     }
 
     /// The same, for entries that leave something in the stub's vector: it is read before anybody else's orders are carried out. A guest thread
@@ -343,7 +425,7 @@ impl Process {
     pub fn run_for(&self, entries: &[Entry], answer: &mut [u8]) -> Result<()> {
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
-        self.number(&mut channel, entries, &[], 0)?;
+        self.order(&mut channel, entries, &[])?;
         let vector = abi::Iovec {
             iov_base: VECTOR,
             iov_len: answer.len() as u64,
@@ -356,7 +438,7 @@ impl Process {
         }
     }
 
-    /// Has the helper compare and exchange a word of guest memory. `EFAULT` if it is not there or not writable.
+    /// Compares and exchanges a word of guest memory. `EFAULT` if it is not there or not writable.
     pub fn compare_exchange(
         &self,
         addr: u64,
@@ -374,7 +456,7 @@ impl Process {
             0,
             0,
         ];
-        match self.order(&mut channel, &[entry], &[], 0)? {
+        match self.order(&mut channel, &[entry], &[])? {
             Answer::Done(_) => Ok(Ok(old)),
             Answer::Differs(found) => Ok(Err(found)),
         }
@@ -384,21 +466,24 @@ impl Process {
     pub fn fork(&self) -> Result<Process> {
         let page = self.page.book().clone().page()?;
         let (ours, theirs) = socket_pair().map_err(as_fork)?;
-        // The copy inherits where the helper may run, and should begin on a processor that has nothing else to do. Letting the helper go while
+        // The copy inherits where the spawner may run, and should begin on a processor that has nothing else to do. Letting the spawner go while
         // it runs does not move it, so the answer still comes from here.
         let copy = [FORK, text::FORK_FLAGS, page.offset(), 0, 0, 0, 0];
         // What the copy does first.
         page.write(&[self.thread_entry(0)], false, 3);
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
-        let mut outcome = self.number(&mut channel, &[ANYWHERE, copy], &[theirs.as_fd()], 3);
-        if outcome == Err(Errno::EINVAL) {
+        let fds = [theirs.as_fd()];
+        let mut outcome = self.spawner(&mut channel, &[ANYWHERE, copy], &fds, 3);
+        if outcome.as_ref().is_err_and(|error| *error == Errno::EINVAL) {
             // Somebody has since given the sandbox other processors than those.
-            outcome = self.number(&mut channel, &[copy], &[theirs.as_fd()], 3);
+            outcome = self.spawner(&mut channel, &[copy], &fds, 3);
         }
-        channel.helper.gone();
-        let pid = outcome.map_err(as_fork)? as i32;
-        Ok(Process::new(self.kind, pid, ours, page, true))
+        channel.spawner.gone();
+        match outcome.map_err(as_fork)? {
+            Answer::Done(pid) => Ok(Process::new(self.kind, pid as i32, ours, page, true)),
+            Answer::Differs(_) => Err(Errno::EIO),
+        }
     }
 
     /// Is its first guest thread still on its way? Then [`Process::take_thread`] waits for it, and hardly ever fails.
@@ -421,24 +506,28 @@ impl Process {
             }
             None => return Err(Errno::EAGAIN),
         };
-        let thread = self.thread_entry(seat);
-        // A notified thread keeps what it inherits. (If somebody has given the sandbox other processors, it can only inherit the helper's.)
-        let (with, without) = ([ANYWHERE, thread], [thread]);
-        let mut made = Err(Errno::EINVAL);
-        if self.kind == GuestKind::Notified {
-            channel.helper.gone();
-            made = self.make_thread(&with, seat);
-        }
-        if made.as_ref().is_err_and(|error| *error == Errno::EINVAL) {
-            made = self.make_thread(&without, seat);
-        }
-        made.inspect_err(|_| channel.seats.push(seat))
+        self.make_thread(&mut channel, seat)
+            .inspect_err(|_| channel.seats.push(seat))
     }
 
-    fn make_thread(&self, entries: &[Entry], seat: u64) -> Result<Thread> {
-        self.page.write(entries, false, 3);
-        self.wake(&[])?;
-        self.new_thread(seat)
+    fn make_thread(&self, channel: &mut Channel, number: u64) -> Result<Thread> {
+        if self.kind == GuestKind::Traced {
+            self.page.write(&[self.thread_entry(number)], false, 3);
+            self.wake(&[])?;
+            return self.new_thread(number);
+        }
+        let stack = SEATS + number * SEAT_LEN + SEAT_STATE_LEN;
+        let listener =
+            self.notified_thread(channel, NOTIFIED_PROGRAM, stack, SEAT_LEN - SEAT_STATE_LEN)?;
+        Ok(Thread {
+            tid: None,
+            used: false,
+            seat: Some(Seat {
+                number,
+                listener,
+                call: None,
+            }),
+        })
     }
 
     /// A notified guest thread is gone: its seat is free.
@@ -473,6 +562,19 @@ impl Drop for Process {
             && errno() == Errno::EINTR
         {}
     }
+}
+
+/// The entry that makes a thread with a filter that notifies. It is the last of its page, and its listener the whole answer.
+fn notified_entry(program: u64, stack: u64, size: u64) -> Entry {
+    [
+        THREAD,
+        text::THREAD_FLAGS,
+        program,
+        filter::NOTIFIED_FLAGS,
+        stack,
+        0,
+        size,
+    ]
 }
 
 /// What fork(2) says when the sentry has run out of something that guests do not know of.

@@ -1,8 +1,8 @@
 //! The code of a stub process. It is copied from the binary's read-only data to [`layout::TEXT`] when the zygote starts, and the copy never
-//! changes afterwards. The first page is the helper's, and a guest thread's before its filter; the second is what guest threads run on systrap.
+//! changes afterwards. The first page is the spawner's and the helper's, and a guest thread's before its filter; the second is what guest threads run on systrap.
 //!
 //! ```text
-//!   zygote ──▶ unmap the sentry's image ──▶ helper filter ──▶ loop ◀──────────────┐
+//!   zygote ──▶ unmap the sentry's image ──▶ its filter ────▶ loop ◀──────────────┐
 //!                                                              │ message           │
 //!                                                              ▼                   │
 //!                                    entries of the ORDER page, one by one ──▶ answer bytes
@@ -17,13 +17,17 @@
 //! sentry by an rt_sigprocmask(2) that unblocks the signals again: let through, but only when the sentry has read the registers in the frame
 //! and put there those to go on with. They are loaded without a sigreturn, which would let a guest change the mask.
 //!
+//! On systrap a second thread, the *helper*, has a listener of its own: it learns that there are orders by the answer to its last call, and its
+//! next call has what came of them in its registers. The first thread, the *spawner*, has none, so that the threads and processes it makes can
+//! have theirs; it also carries out the orders that come with a descriptor. On ptrace the first thread carries out everything.
+//!
 //! Rules that keep a guest thread, which may write [`layout::SCRATCH`] and jump anywhere in here with any registers, from misusing it:
 //!
-//! * The helper has no stack. What it works with is in its registers, in the ORDER page or here.
-//! * It reads nothing back from SCRATCH. The `msghdr` there is written afresh for every receive; whoever changes it in between can make that
+//! * Spawner and helper have no stack. What they work with is in their registers, in the ORDER page or here.
+//! * The spawner reads nothing back from SCRATCH. The `msghdr` there is written afresh for every receive; whoever changes it in between can make that
 //!   receive fail (the stub dies, or an order fails with EBADF) or make the host's kernel write elsewhere in writable memory, which the guest
 //!   can do itself.
-//! * A fault of the helper (compare-exchange only) enters `runsc_stub_handler` with nothing believed but the program counter and the stack
+//! * A fault of either (compare-exchange only) enters `runsc_stub_handler` with nothing believed but the program counter and the stack
 //!   pointer: it answers EFAULT and waits for the next order. It never returns through the signal frame.
 //! * A guest thread that runs this code makes guest system calls by it: the sentry sees them and the host executes none.
 
@@ -46,7 +50,7 @@ std::arch::global_asm!(
     r#"
     .pushsection .rodata.runsc_stub, "a"
     .balign 16
-    .globl runsc_stub_start, runsc_stub_parked, runsc_stub_exited, runsc_stub_exit
+    .globl runsc_stub_start, runsc_stub_parked, runsc_stub_exited, runsc_stub_exit, runsc_stub_reported
     .globl runsc_stub_handler, runsc_stub_resume, runsc_stub_leave, runsc_stub_left, runsc_stub_end
 
     // Sends the byte in al. Clobbers rax, rcx, rdx, rsi, rdi, r8 to r11.
@@ -75,7 +79,7 @@ runsc_stub_start:
     jnz .Lstub_die
     mov edi, 1                      // SECCOMP_SET_MODE_FILTER
     xor esi, esi
-    movabs rdx, {HELPER_PROGRAM}
+    movabs rdx, {SPAWNER_PROGRAM}
     mov eax, {SYS_seccomp}
     syscall
     test rax, rax
@@ -89,7 +93,7 @@ runsc_stub_start:
     xor eax, eax
     ANSWER                          // "ready"
 
-    // ---- the helper: wait for orders ----
+    // ---- the spawner: wait for orders ----
 .Lstub_wait:
     movabs rbx, {MESSAGE}
     xor eax, eax
@@ -231,8 +235,12 @@ runsc_stub_start:
     mov ebp, 4
     jmp .Lstub_value
 
-    // A fault of the helper: delivered on FAULT_STACK, which is left at once.
+    // A fault of the spawner or the helper: delivered on the thread's fault stack, which is left at once.
 .Lstub_fault:
+    movabs rax, {HELPER_FAULT_STACK}
+    xor r12d, r12d
+    cmp rsp, rax
+    setae r12b
     xor esp, esp
     mov edi, {SIG_SETMASK}
     movabs rsi, {SIGNAL_MASK}
@@ -240,6 +248,8 @@ runsc_stub_start:
     mov r10d, 8
     mov eax, {SYS_rt_sigprocmask}
     syscall
+    test r12d, r12d
+    jnz .Lstub_helper_fault
     mov eax, {EFAULT}
     ANSWER
     mov eax, 1
@@ -260,29 +270,85 @@ runsc_stub_start:
     js .Lstub_after
     test r15d, r15d
     jz .Lstub_after
-    // A notified thread is there when its listener is, which always has this number, because nothing else is open.
-    mov r13, rax
+    // A notified thread is there when its listener is, which always has this number, because nothing else is open. The message that brings it
+    // is the whole answer; who the thread is, its first call tells.
 .Lstub_listener: mov edi, {SOCKET_FD}
     movabs rsi, {LISTENER_MESSAGE}
     mov edx, {MSG_NOSIGNAL}
     mov eax, {SYS_sendmsg}
     syscall
+    cmp rax, 1
+    je .Lstub_listener_sent
     cmp rax, {EBADF}
-    jne .Lstub_listener_sent
-    mov eax, {SYS_sched_yield}
+    je .Lstub_listener_missing
+    cmp rax, {ETOOMANYREFS}             // on its way are others, of other stubs
+    jne .Lstub_die
+.Lstub_listener_missing: mov eax, {SYS_sched_yield}
     syscall
     jmp .Lstub_listener
-.Lstub_listener_sent: cmp rax, 1
-    jne .Lstub_die
-    mov edi, {DONATED_FD}
+.Lstub_listener_sent: mov edi, {DONATED_FD}
     mov esi, -1
     xor edx, edx
     mov eax, {SYS_close_range}
     syscall
-    mov rax, r13
-    jmp .Lstub_after
+    jmp .Lstub_wait
 
-    // ---- a guest thread, before its first guest instruction ----
+    // ---- the helper: each call tells what came of its orders, and returns with the next ----
+.Lstub_helper:
+    xor edi, edi
+    xor esi, esi
+    xor edx, edx
+.Lstub_report:                          // edi: DONE, DIFFERS or an errno; rsi: a value; edx: how many entries are left
+    mov eax, {SYS_sched_yield}
+    syscall
+runsc_stub_reported:
+    test rax, rax
+    jnz .Lstub_die                      // nobody listens any more
+    movabs rbx, {ORDERS}
+    mov ebp, [rbx + {COUNT}]
+    lea r12, [rbx + {ENTRIES}]
+.Lstub_order:
+    mov rax, [r12]
+    mov rdi, [r12 + 8]
+    mov rsi, [r12 + 16]
+    mov rdx, [r12 + 24]
+    cmp eax, {FORK}
+    jae .Lstub_exchange
+    mov r10, [r12 + 32]
+    mov r8, [r12 + 40]
+    mov r9, [r12 + 48]
+    syscall
+    cmp rax, -4095
+    jae .Lstub_order_failed
+    add r12, {ENTRY_LEN}
+    dec ebp
+    jnz .Lstub_order
+    xor edi, edi
+    mov rsi, rax
+    xor edx, edx
+    jmp .Lstub_report
+.Lstub_order_failed:
+    neg eax
+    mov edi, eax
+    xor esi, esi
+    mov edx, ebp
+    jmp .Lstub_report
+.Lstub_exchange:                        // always alone
+    mov eax, esi
+    lock cmpxchg [rdi], edx
+    mov esi, eax
+    mov edi, {DIFFERS}
+    mov eax, 0
+    cmovz edi, eax
+    xor edx, edx
+    jmp .Lstub_report
+.Lstub_helper_fault:
+    mov edi, {EFAULT}
+    xor esi, esi
+    mov edx, 1
+    jmp .Lstub_report
+
+    // ---- a guest thread, before its first guest instruction; or the helper ----
 .Lstub_newborn: test r15d, r15d
     jz .Lstub_filter
     lea rdi, [r12 + 32]
@@ -323,7 +389,7 @@ runsc_stub_exited:
     // ==== guest threads on systrap ====
     .org runsc_stub_start + 4096, 0xcc
 
-    // A signal: edi is its number, rsp its frame. All signals are blocked. The helper's faults come here, too.
+    // A signal: edi is its number, rsp its frame. All signals are blocked. The spawner's and the helper's faults come here, too.
 runsc_stub_handler:
     movabs rax, {SEATS}
     cmp rsp, rax
@@ -376,7 +442,10 @@ runsc_stub_resume:
     lea rsp, [rsp + {FRAME_RETURN}]
     iretq
 
-.Lstub_notified: xor r8d, r8d
+.Lstub_notified: movabs rax, {HELPER_PROGRAM}
+    cmp r14, rax
+    je .Lstub_helper
+    xor r8d, r8d
     jmp .Lstub_event
 
     // A guest thread whose task is gone.
@@ -398,7 +467,9 @@ runsc_stub_end:
     MESSAGE = const MESSAGE,
     MESSAGE_CONTROL = const MESSAGE_CONTROL,
     MESSAGE_CONTROL_LEN = const MESSAGE_CONTROL_LEN,
+    SPAWNER_PROGRAM = const SPAWNER_PROGRAM,
     HELPER_PROGRAM = const HELPER_PROGRAM,
+    HELPER_FAULT_STACK = const HELPER_FAULT_STACK,
     LISTENER_MESSAGE = const LISTENER_MESSAGE,
     SIGNAL_MASK = const SIGNAL_MASK,
     SEATS = const SEATS,
@@ -418,6 +489,7 @@ runsc_stub_end:
     FORK = const FORK,
     THREAD = const THREAD,
     DIFFERS = const DIFFERS,
+    ETOOMANYREFS = const -libc::ETOOMANYREFS,
     EBADF = const -libc::EBADF,
     SIG_SETMASK = const libc::SIG_SETMASK,
     EINTR = const -libc::EINTR,
@@ -450,6 +522,7 @@ unsafe extern "C" {
     static runsc_stub_parked: [u8; 0];
     static runsc_stub_exited: [u8; 0];
     static runsc_stub_exit: [u8; 0];
+    static runsc_stub_reported: [u8; 0];
     static runsc_stub_handler: [u8; 0];
     static runsc_stub_resume: [u8; 0];
     static runsc_stub_leave: [u8; 0];
@@ -484,6 +557,11 @@ pub fn exit() -> u64 {
 /// The program counter of that `exit` as the filter sees it.
 pub fn exited() -> u64 {
     at(&raw const runsc_stub_exited)
+}
+
+/// The program counter of the helper's call, by which it tells what came of its orders and waits for others.
+pub fn reported() -> u64 {
+    at(&raw const runsc_stub_reported)
 }
 
 /// The handler of all signals.

@@ -158,6 +158,7 @@ fn data_page() -> Box<[u8; DATA_LEN as usize]> {
     put(INITIAL_STATE + 24, &0x1f80u32.to_ne_bytes());
     let mut at = PROGRAMS;
     for (head, spec) in [
+        (SPAWNER_PROGRAM, &filter::SPAWNER),
         (HELPER_PROGRAM, &filter::HELPER),
         (GUEST_PROGRAM, &filter::GUEST),
         (NOTIFIED_PROGRAM, &filter::NOTIFIED),

@@ -22,7 +22,7 @@ const TRAP_PAGE_FAULT: u64 = 14;
 const ERROR_WRITE: u64 = 2;
 const ERROR_EXECUTE: u64 = 16;
 
-/// The thread number of a guest thread that could not be made: no thread has it.
+/// The thread number of a guest thread that is not known yet or could not be made: no thread has it.
 const NOBODY: i32 = i32::MAX;
 /// How often a thread is told to leave before its process is ended.
 const TRIES: usize = 16;
@@ -65,7 +65,7 @@ impl Context {
     /// Takes over a guest thread without a task. If that fails the context is dead, and the first switch says so.
     pub fn new(space: Arc<AddressSpace>, thread: Result<Thread>) -> Context {
         let (tid, seat) = match thread {
-            Ok(thread) => (thread.tid, thread.seat),
+            Ok(thread) => (thread.tid.unwrap_or(NOBODY), thread.seat),
             Err(_) => (NOBODY, None),
         };
         let interruption = Arc::new(Interruption::new(space.process().pid(), tid));
@@ -98,7 +98,9 @@ impl Context {
             return Self::in_handler(&mut self.at).map(|frame| frame.context.fpstate = 0);
         }
         listener::hand_over(&seat.listener)?;
-        let call = self.receive()?;
+        let call = listener::receive_first(&seat.listener)?;
+        self.tid = call.tid;
+        self.interruption = Arc::new(Interruption::new(self.space.process().pid(), self.tid));
         let (signal, frame) = call.handler().ok_or(Errno::EIO)?;
         if signal != 0 {
             return Err(Errno::EIO);
@@ -424,7 +426,7 @@ impl Drop for Context {
             }
         }
         process.return_thread(Thread {
-            tid: self.tid,
+            tid: Some(self.tid),
             used: true,
             seat: self.seat.take(),
         });

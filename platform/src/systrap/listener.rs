@@ -15,6 +15,8 @@ const FD_SYNC_WAKE_UP: u64 = 1;
 pub struct Call {
     /// What the answer is addressed to.
     pub id: u64,
+    /// The thread that makes it, which the host says.
+    pub tid: i32,
     pub nr: i32,
     pub args: [u64; 6],
     /// The address behind the instruction.
@@ -50,6 +52,15 @@ pub fn hand_over(listener: &OwnedFd) -> Result<()> {
 
 /// Waits for the next call of thread `tid` of process `pid`. `ESRCH` when it is no more.
 pub fn receive(listener: &OwnedFd, pid: i32, tid: i32) -> Result<Call> {
+    receive_while(listener, || alive(pid, tid))
+}
+
+/// The same for the first call, before anybody knows the thread or could send it a signal.
+pub fn receive_first(listener: &OwnedFd) -> Result<Call> {
+    receive_while(listener, || false)
+}
+
+fn receive_while(listener: &OwnedFd, alive: impl Fn() -> bool) -> Result<Call> {
     loop {
         // SAFETY: all-zero bytes are a seccomp_notif, and what the kernel wants to find.
         let mut found: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -64,6 +75,7 @@ pub fn receive(listener: &OwnedFd, pid: i32, tid: i32) -> Result<Call> {
         if done == 0 {
             return Ok(Call {
                 id: found.id,
+                tid: found.pid as i32,
                 nr: found.data.nr,
                 args: found.data.args,
                 rip: found.data.instruction_pointer,
@@ -73,7 +85,7 @@ pub fn receive(listener: &OwnedFd, pid: i32, tid: i32) -> Result<Call> {
         match errno() {
             Errno::EINTR => {}
             // The call was taken back for a signal, or nobody is left to make one.
-            Errno::ENOENT if alive(pid, tid) => {}
+            Errno::ENOENT if alive() => {}
             _ => return Err(Errno::ESRCH),
         }
     }

@@ -21,7 +21,7 @@
 mod context;
 mod frame;
 mod in_place;
-mod listener;
+pub(crate) mod listener;
 mod xstate;
 
 use abi::Errno;

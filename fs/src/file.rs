@@ -8,6 +8,7 @@ use crate::{Caller, DirEntry, NodeKind, SetAttr};
 use abi::Errno;
 use abi::fcntl::OpenFlags;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -205,8 +206,8 @@ pub struct File {
     counted: Counted,
     /// Unique in the sandbox, never reused.
     id: u64,
-    /// Told at the drop. Weak: an entry may outlive whoever made it.
-    hooks: Mutex<Vec<Weak<dyn CloseHook>>>,
+    /// Told at the drop, by address. Weak: an entry may outlive whoever made it.
+    hooks: Mutex<BTreeMap<usize, Weak<dyn CloseHook>>>,
 }
 
 /// `O_APPEND`
@@ -250,7 +251,7 @@ impl File {
             offset: Mutex::new(0),
             counted,
             id,
-            hooks: Mutex::new(Vec::new()),
+            hooks: Mutex::new(BTreeMap::new()),
         })
     }
 
@@ -550,21 +551,18 @@ impl File {
 impl File {
     /// Has `hook` told when the description is closed for good.
     pub fn add_hook(&self, hook: Weak<dyn CloseHook>) {
-        self.hooks.lock().push(hook);
+        self.hooks.lock().insert(hook.as_ptr().addr(), hook);
     }
 
     /// Undoes [`File::add_hook`].
     pub fn remove_hook(&self, hook: &Weak<dyn CloseHook>) {
-        let mut hooks = self.hooks.lock();
-        if let Some(i) = hooks.iter().position(|h| h.ptr_eq(hook)) {
-            hooks.swap_remove(i);
-        }
+        self.hooks.lock().remove(&hook.as_ptr().addr());
     }
 }
 
 impl Drop for File {
     fn drop(&mut self) {
-        for hook in std::mem::take(self.hooks.get_mut()) {
+        for hook in std::mem::take(self.hooks.get_mut()).into_values() {
             if let Some(hook) = hook.upgrade() {
                 hook.on_close(self);
             }

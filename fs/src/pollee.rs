@@ -61,15 +61,62 @@ struct Entry {
     key: usize,
     mask: Events,
     exclusive: bool,
-    observer: Arc<dyn Observer>,
+    /// Of the exclusive ones the lowest is called first.
+    turn: usize,
+    /// `None`: removed, and yet to be cleared away.
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// In the order of their keys. What is removed leaves its place until half of the list is such places: a guest may watch one file a million times, and
+/// each of them goes at a price that does not depend on the others.
+struct Entries {
+    list: Vec<Entry>,
+    removed: usize,
+    last_key: usize,
+}
+
+impl Entries {
+    const fn new() -> Self {
+        Self {
+            list: Vec::new(),
+            removed: 0,
+            last_key: 0,
+        }
+    }
+
+    fn find(&mut self, key: usize) -> Option<&mut Entry> {
+        let at = self.list.binary_search_by_key(&key, |e| e.key).ok()?;
+        self.list.get_mut(at)
+    }
+
+    fn next_key(&mut self) -> usize {
+        self.last_key = self.last_key.wrapping_add(1);
+        self.last_key
+    }
+
+    fn take(&mut self, key: usize) -> Option<Arc<dyn Observer>> {
+        let observer = self.find(key)?.observer.take()?;
+        self.removed = self.removed.saturating_add(1);
+        if self.removed.saturating_mul(2) > self.list.len() {
+            self.list.retain(|e| e.observer.is_some());
+            self.removed = 0;
+            if self.list.capacity() > 256 && self.list.len() < self.list.capacity() / 8 {
+                self.list.shrink_to(self.list.len().saturating_mul(2));
+            }
+        }
+        Some(observer)
+    }
+
+    fn len(&self) -> usize {
+        self.list.len().saturating_sub(self.removed)
+    }
 }
 
 /// The list of those who watch one file.
 pub struct Pollee {
-    entries: Mutex<Vec<Entry>>,
+    entries: Mutex<Entries>,
     /// How many watch: lets `notify` return without a lock when nobody does.
     count: AtomicUsize,
-    next_key: AtomicUsize,
 }
 
 impl Default for Pollee {
@@ -82,9 +129,8 @@ impl Pollee {
     /// Nobody watches yet.
     pub const fn new() -> Self {
         Self {
-            entries: Mutex::new(Vec::new()),
+            entries: Mutex::new(Entries::new()),
             count: AtomicUsize::new(0),
-            next_key: AtomicUsize::new(1),
         }
     }
 
@@ -99,13 +145,14 @@ impl Pollee {
     }
 
     fn add(&self, observer: Arc<dyn Observer>, mask: Events, exclusive: bool) -> usize {
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let mut entries = self.entries.lock();
-        entries.push(Entry {
+        let key = entries.next_key();
+        entries.list.push(Entry {
             key,
             mask: mask | Events::ALWAYS,
             exclusive,
-            observer,
+            turn: key,
+            observer: Some(observer),
         });
         // SeqCst pairs with the load in `notify`: either the notifier sees us, or our later check sees its change.
         self.count.store(entries.len(), Ordering::SeqCst);
@@ -115,10 +162,7 @@ impl Pollee {
     /// Removes what `register` added; a second removal does nothing.
     pub fn unregister(&self, key: usize) {
         let mut entries = self.entries.lock();
-        let removed = entries
-            .iter()
-            .position(|e| e.key == key)
-            .map(|i| entries.remove(i));
+        let removed = entries.take(key);
         self.count.store(entries.len(), Ordering::SeqCst);
         drop(entries);
         // The observer's own drop may take locks.
@@ -141,20 +185,24 @@ impl Pollee {
         let mut more = Vec::new();
         let mut exclusive = Vec::new();
         let entries = self.entries.lock();
-        for entry in entries.iter().filter(|e| e.mask.intersects(events)) {
+        for entry in entries.list.iter().filter(|e| e.mask.intersects(events)) {
+            let Some(observer) = &entry.observer else {
+                continue;
+            };
             if entry.exclusive {
-                exclusive.push((entry.key, entry.observer.clone()));
+                exclusive.push((entry.turn, entry.key, observer.clone()));
             } else if let Some(free) = first.iter_mut().find(|slot| slot.is_none()) {
-                *free = Some(entry.observer.clone());
+                *free = Some(observer.clone());
             } else {
-                more.push(entry.observer.clone());
+                more.push(observer.clone());
             }
         }
         drop(entries);
         for observer in first.iter().flatten().chain(&more) {
             observer.on_events(events);
         }
-        for (key, observer) in exclusive {
+        exclusive.sort_by_key(|(turn, ..)| *turn);
+        for (_, key, observer) in exclusive {
             if observer.on_exclusive(events) {
                 self.move_last(key);
                 break;
@@ -165,9 +213,9 @@ impl Pollee {
     /// The next exclusive wake-up goes to the next waiter.
     fn move_last(&self, key: usize) {
         let mut entries = self.entries.lock();
-        if let Some(i) = entries.iter().position(|e| e.key == key) {
-            let entry = entries.remove(i);
-            entries.push(entry);
+        let turn = entries.next_key();
+        if let Some(entry) = entries.find(key) {
+            entry.turn = turn;
         }
     }
 }

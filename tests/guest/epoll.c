@@ -170,9 +170,29 @@ TEST(ppoll_mask) {
     raise(SIGUSR1);
     EQ(ppoll(0, 0, &t, &none), 0); // ignored: does not interrupt
 }
+// A ready file under very many numbers: closing them all ends, and so does asking about one file very often.
+TEST(one_file_very_often) {
+    struct rlimit r = {60000, 60000};
+    if (setrlimit(RLIMIT_NOFILE, &r)) OK(getrlimit(RLIMIT_NOFILE, &r));
+    int many = r.rlim_cur < 60000 ? (int)r.rlim_cur : 60000;
+    int e = OK(epoll_create1(0)), f = OK(eventfd(1, 0)), quiet = OK(eventfd(0, 0)), last = f;
+    for (int i = 0; i < many - 10; i++) {
+        struct epoll_event ev = {EPOLLIN, {.fd = last}};
+        OK(epoll_ctl(e, EPOLL_CTL_ADD, last, &ev));
+        last = OK(dup(f));
+    }
+    struct epoll_event ev;
+    EQ(epoll_wait(e, &ev, 1, 0), 1);
+    OK(close_range(quiet + 1, ~0U, 0));
+    close(f);
+    EQ(epoll_wait(e, &ev, 1, 0), 0);
+    struct pollfd *p = calloc(many, sizeof *p);
+    for (int i = 0; i < many; i++) p[i] = (struct pollfd){quiet, POLLIN, 0};
+    EQ(poll(p, many, 1), 0);
+}
 int main(void) {
     RUN(level); RUN(edge); RUN(edge_reports_what_is_there_when_added); RUN(oneshot); RUN(ctl_errors); RUN(nested_and_loops);
-    RUN(closing_removes); RUN(hangup_is_always_told); RUN(fairness); RUN(timeout_and_wakeup); RUN(exclusive_wakes_some); RUN(eventfd_rules);
+    RUN(closing_removes); RUN(one_file_very_often); RUN(hangup_is_always_told); RUN(fairness); RUN(timeout_and_wakeup); RUN(exclusive_wakes_some); RUN(eventfd_rules);
     RUN(poll_rules); RUN(select_rules); RUN(ppoll_mask);
     DONE();
 }

@@ -38,6 +38,8 @@ const EXCLUSIVE_OK: u32 = 0x1 | 0x4 | 0x8 | 0x10 | EPOLLWAKEUP | EPOLLET | EPOLL
 #[derive(Default)]
 struct Ready {
     list: VecDeque<Arc<Item>>,
+    /// How many of them were removed from the interest list: they go when somebody comes by, or when half of the list is such.
+    dead: usize,
     /// Calls of `collect` under way: each may hold one item that belongs on the list.
     collecting: usize,
     /// Somebody found the list empty meanwhile.
@@ -203,8 +205,12 @@ impl Epoll {
             }
         }
         let mut ready = self.ready.lock();
-        if item.queued.swap(false, Ordering::AcqRel) {
-            ready.list.retain(|i| !Arc::ptr_eq(i, item));
+        if item.queued.load(Ordering::Acquire) {
+            ready.dead = ready.dead.saturating_add(1);
+            if ready.dead.saturating_mul(2) > ready.list.len() {
+                ready.list.retain(|i| !i.dead.load(Ordering::Acquire));
+                ready.dead = 0;
+            }
         }
     }
 

@@ -233,3 +233,34 @@ fn as_many_ways_as_linux_allows() {
     // Above the bottom there are 1 + 4 + 16 + 64 + 256 ways.
     assert_eq!((refused, parents()), (200 - (500 - 341), 4 + 500 - 341));
 }
+
+/// One ready file under many numbers, in two instances: each watch goes at a price that does not depend on the others. Were they searched one by one, this
+/// would take 10^10 steps.
+#[test]
+fn many_watches_of_one_file_go_one_by_one() {
+    const MANY: i32 = 100_000;
+    let (one, two) = (create(), create());
+    let file = eventfd(1, 0).unwrap();
+    for fd in 0..MANY {
+        ctl(&one, EPOLL_CTL_ADD, fd, &file, IN).unwrap();
+        ctl(&two, EPOLL_CTL_ADD, fd, &file, IN).unwrap();
+    }
+    for fd in (0..MANY).filter(|fd| fd % 2 == 0) {
+        ctl(&one, EPOLL_CTL_DEL, fd, &file, 0).unwrap();
+    }
+    let half = MANY as usize / 2;
+    let left = |ep: &Arc<File>| {
+        (
+            of(ep).unwrap().interest.lock().len(),
+            of(ep).unwrap().ready.lock().list.len(),
+        )
+    };
+    assert_eq!(left(&one).0, half);
+    assert!(left(&one).1 <= 2 * half);
+    assert_eq!(of(&one).unwrap().collect(usize::MAX).len(), half);
+    assert_eq!(left(&one), (half, half));
+    drop(two);
+    drop(file);
+    assert_eq!(left(&one).0, 0);
+    assert_eq!(wait(&one), []);
+}

@@ -50,7 +50,7 @@ pub struct Upper {
 struct Forward(Weak<OverlayInode>);
 
 impl MappingObserver for Forward {
-    fn invalidate(&self, offset: u64, len: u64) {
+    fn invalidate(&self, _of: &Vnode, offset: u64, len: u64) {
         if let Some(inode) = self.0.upgrade() {
             inode.vnode.invalidate(offset, len);
         }

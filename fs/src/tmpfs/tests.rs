@@ -353,7 +353,7 @@ fn a_deep_tree_ends_without_recursion() {
 fn guests_lose_pages_past_the_end() {
     struct Seen(Mutex<Vec<(u64, u64)>>);
     impl crate::vfs::MappingObserver for Seen {
-        fn invalidate(&self, offset: u64, len: u64) {
+        fn invalidate(&self, _of: &crate::vfs::Vnode, offset: u64, len: u64) {
             self.0.lock().push((offset, len));
         }
     }

@@ -2,6 +2,7 @@
 
 use abi::Errno;
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, OnceLock};
@@ -11,9 +12,15 @@ pub type Slot = OnceLock<Arc<dyn Any + Send + Sync>>;
 
 /// Whoever shows a file's pages to guests (an address space's mapping of it).
 pub trait MappingObserver: Send + Sync {
-    /// The bytes `[offset, offset + len)` of the file are gone or moved: unmap them from guests, so that the next touch asks again (and finds what is there now,
-    /// or SIGBUS past the end). Called with no lock of this crate held but the inode's order of writes; never call back into the file from here.
-    fn invalidate(&self, offset: u64, len: u64);
+    /// Pages are about to go: whoever has asked for some and not mapped them yet must find out. All observers hear this first.
+    fn note(&self) {}
+    /// The bytes `[offset, offset + len)` of the file behind `of` are gone or moved: unmap them from guests, so that the next touch asks again (and finds what
+    /// is there now, or SIGBUS past the end). Called with no lock of this crate held; never call back into the file from here.
+    fn invalidate(&self, of: &Vnode, offset: u64, len: u64);
+    /// The address space that shows the pages. Of all that name the same one is called, for all of its mappings; each that names none is.
+    fn space(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Inotify and fanotify marks of one inode; module `inotify` implements it.
@@ -94,14 +101,14 @@ impl Vnode {
         u32::try_from(self.writers.load(Ordering::Acquire)).unwrap_or(0)
     }
 
-    /// Adds an observer of mappings; it goes when the `Weak` dies. An observer registered twice is called once.
+    /// Adds an observer of mappings; it goes when the `Weak` dies.
     pub fn observe_mappings(&self, observer: &Arc<dyn MappingObserver>) {
         let mut mappings = self.mappings.lock();
-        mappings.retain(|m| m.strong_count() != 0);
-        let new = Arc::downgrade(observer);
-        if !mappings.iter().any(|m| Weak::ptr_eq(m, &new)) {
-            mappings.push(new);
+        if mappings.len().is_power_of_two() {
+            // Now and then: a guest may map one file tens of thousands of times.
+            mappings.retain(|m| m.strong_count() != 0);
         }
+        mappings.push(Arc::downgrade(observer));
         self.mapped.store(mappings.len(), Ordering::Release);
     }
 
@@ -116,8 +123,12 @@ impl Vnode {
             .iter()
             .filter_map(Weak::upgrade)
             .collect();
+        observers.iter().for_each(|observer| observer.note());
+        let mut told = HashSet::new();
         for observer in observers {
-            observer.invalidate(offset, len);
+            if observer.space().is_none_or(|space| told.insert(space)) {
+                observer.invalidate(self, offset, len);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::MemoryManager;
 use abi::{Errno, PAGE_SIZE};
-use fs::vfs::{MappingObserver, MountFlags};
+use fs::vfs::{MappingObserver, MountFlags, Vnode};
 use fs::{File, Mappable, NodeKind};
 use platform::{Backing, MapHint, MemoryFile, Order, Prot};
 use std::any::Any;
@@ -173,29 +173,26 @@ impl FileMap {
         observer: Option<&Weak<MemoryManager>>,
         stores: Stores,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|this| {
-            let observer = observer.map(|mm| {
-                let observer = Arc::new(Observer {
-                    mm: OnceLock::new(),
-                    map: this.clone(),
-                    generation: AtomicU64::new(0),
-                });
-                if mm.strong_count() != 0 {
-                    let _ = observer.mm.set(mm.clone());
-                }
-                let dynamic: Arc<dyn MappingObserver> = observer.clone();
-                file.inode().vnode().observe_mappings(&dynamic);
-                observer
+        let observer = observer.map(|mm| {
+            let observer = Arc::new(Observer {
+                mm: OnceLock::new(),
+                generation: AtomicU64::new(0),
             });
-            Self {
-                file: file.clone(),
-                dev,
-                ino,
-                source,
-                writable: stores.counted,
-                _stores: stores,
-                observer,
+            if mm.strong_count() != 0 {
+                let _ = observer.mm.set(mm.clone());
             }
+            let dynamic: Arc<dyn MappingObserver> = observer.clone();
+            file.inode().vnode().observe_mappings(&dynamic);
+            observer
+        });
+        Arc::new(Self {
+            file: file.clone(),
+            dev,
+            ino,
+            source,
+            writable: stores.counted,
+            _stores: stores,
+            observer,
         })
     }
 
@@ -224,6 +221,11 @@ impl FileMap {
     /// Whether both map one description in one way.
     pub fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.file, &other.file) && self.writable == other.writable
+    }
+
+    /// Whether it is told of pages of this inode that go: private mappings of host files are not, and keep what guests have stored there.
+    pub(super) fn observes(&self, inode: &Vnode) -> bool {
+        self.observer.is_some() && std::ptr::eq(self.file.inode().vnode(), inode)
     }
 
     /// Whether the pages are a host file's.
@@ -362,17 +364,21 @@ impl FileMap {
 /// Hears of a file's pages that are gone.
 struct Observer {
     mm: OnceLock<Weak<MemoryManager>>,
-    map: Weak<FileMap>,
     generation: AtomicU64,
 }
 
 impl MappingObserver for Observer {
-    fn invalidate(&self, offset: u64, len: u64) {
+    fn note(&self) {
         // First the count, then the lock: whoever asked for pages before and maps them after sees one or is seen by the other.
         self.generation.fetch_add(1, Ordering::SeqCst);
-        if let (Some(mm), Some(map)) = (self.mm.get().and_then(Weak::upgrade), self.map.upgrade()) {
-            mm.drop_pages(&map, offset, len);
+    }
+    fn invalidate(&self, of: &Vnode, offset: u64, len: u64) {
+        if let Some(mm) = self.mm.get().and_then(Weak::upgrade) {
+            mm.drop_pages(of, offset, len);
         }
+    }
+    fn space(&self) -> Option<usize> {
+        self.mm.get().map(|mm| mm.as_ptr().addr())
     }
 }
 

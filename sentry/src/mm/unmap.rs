@@ -1,8 +1,9 @@
 //! munmap(2), and pages that a file takes back.
 
 use super::file::page_up;
-use super::{Attachment, FileMap, Host, MAX_MAP_COUNT, MemoryManager, VmBacking, Vma};
+use super::{Attachment, Host, MAX_MAP_COUNT, MemoryManager, VmBacking, Vma};
 use abi::{Errno, PAGE_SIZE};
+use fs::vfs::Vnode;
 use platform::Order;
 use std::sync::Arc;
 
@@ -78,14 +79,14 @@ impl MemoryManager {
     }
 
     /// A file's bytes `[offset, offset + len)` are gone: whatever shows them is unmapped in the host, and the next touch asks the file.
-    pub(super) fn drop_pages(&self, gone: &Arc<FileMap>, offset: u64, len: u64) {
+    pub(super) fn drop_pages(&self, of: &Vnode, offset: u64, len: u64) {
         let mut state = self.lock();
         let end = offset.saturating_add(page_up(len).unwrap_or(u64::MAX - PAGE_SIZE));
         let hit = |vma: &Vma| {
             let VmBacking::File { map, offset: begin } = &vma.backing else {
                 return None;
             };
-            if !map.same(gone) || vma.host == Host::Absent {
+            if !map.observes(of) || vma.host == Host::Absent {
                 return None;
             }
             // In file offsets, then back to addresses.

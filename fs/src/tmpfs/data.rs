@@ -398,7 +398,8 @@ impl Data {
             }
         }
         let mut pieces: Vec<(u64, u64)> = Vec::new();
-        self.each_extent(store, start, end, |extent, start, end| {
+        let known: Vec<u64> = self.starts_in(start, end);
+        let mapped = self.each_extent(store, start, end, |extent, start, end| {
             let (at, len) = (extent.at(start), end.saturating_sub(start));
             match pieces.last_mut() {
                 Some(last) if last.0.saturating_add(last.1) == at => {
@@ -406,8 +407,26 @@ impl Data {
                 }
                 _ => pieces.push((at, len)),
             }
-        })?;
-        Ok(pieces)
+        });
+        if mapped.is_err() {
+            // A file may be larger than the store is: what was taken for its holes must not be missing elsewhere.
+            for new in self.starts_in(start, end).into_iter().rev() {
+                if known.binary_search(&new).is_err()
+                    && let Ok(index) = self.find(new)
+                {
+                    let extent = self.extents.remove(index);
+                    store.free(extent.store, extent.len);
+                }
+            }
+        }
+        mapped.map(|()| pieces)
+    }
+
+    /// Where the extents in `[start, end)` begin.
+    fn starts_in(&self, start: u64, end: u64) -> Vec<u64> {
+        let from = self.extents.partition_point(|e| e.end() <= start);
+        let there = self.extents.iter().skip(from).map(|e| e.start);
+        there.take_while(|start| *start < end).collect()
     }
 
     /// `SEEK_DATA`: the first byte of data at or after `offset`; `ENXIO` when there is none.

@@ -371,6 +371,45 @@ fn guests_lose_pages_past_the_end() {
     );
 }
 
+/// A store with room for 100 MiB.
+#[derive(Default)]
+struct Small(HeapStore);
+impl PageStore for Small {
+    fn allocate(&self, len: u64) -> Result<u64, Errno> {
+        if self.0.live.load(Ordering::SeqCst) + len > 100 << 20 {
+            return Err(Errno::ENOMEM);
+        }
+        self.0.allocate(len)
+    }
+    fn free(&self, offset: u64, len: u64) {
+        self.0.free(offset, len);
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        self.0.read_at(offset, buf)
+    }
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<(), Errno> {
+        self.0.write_at(offset, buf)
+    }
+    fn zero(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        self.0.zero(offset, len)
+    }
+}
+
+#[test]
+fn a_mapping_that_fails_takes_nothing() {
+    let (store, usage) = (Small::default(), super::usage::Usage::new(0, 0));
+    let mut data = super::data::Data::default();
+    data.write(&store, &usage, b"here", 1 << 20).unwrap();
+    let live = || store.0.live.load(Ordering::SeqCst);
+    let before = live();
+    let all = data.map(&store, &usage, 0, 1 << 40, false);
+    assert_eq!((all.err(), live()), (Some(Errno::ENOMEM), before));
+    assert!(data.map(&store, &usage, 0, 32 << 20, false).is_ok());
+    let mut back = [0; 4];
+    data.read(&store, &mut back, 1 << 20).unwrap();
+    assert_eq!(&back, b"here");
+}
+
 #[test]
 fn attributes_and_xattrs() {
     let w = World::new("mode=755");

@@ -353,6 +353,10 @@ impl MountNamespace {
     pub fn pivot_root(&self, root: &Path, new_root: &Path, put_old: &Path) -> Result<(), Errno> {
         {
             let mut tree = self.tree.lock();
+            // Something may have been mounted there since the walk.
+            let mut put_old = put_old.clone();
+            put_old.enter_mounts();
+            let put_old = &put_old;
             let (old, new, put) = (&root.mount, &new_root.mount, &put_old.mount);
             if !self.contains(old) || !self.contains(new) || !self.contains(put) {
                 return Err(Errno::EINVAL);

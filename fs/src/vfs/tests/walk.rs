@@ -212,6 +212,25 @@ fn pivot_and_copies() {
     );
 }
 
+/// What is mounted on the old root's new place after the walk to it, and before the lock, is in the way of nobody.
+#[test]
+fn pivot_goes_on_top_of_what_came_meanwhile() {
+    let w = World::new();
+    w.mkdir("new");
+    w.ns.mount(&w.path("new"), tmpfs_mount(MountFlags::empty()))
+        .unwrap();
+    w.mkdir("new/old");
+    w.mkdir("outside");
+    let (new, old) = (w.path("new"), w.path("new/old"));
+    w.ns.mount(&old, tmpfs_mount(MountFlags::empty())).unwrap();
+    w.ns.pivot_root(&w.root, &new, &old).unwrap();
+    let at = Lookup::new(&w.caller, &new, &new);
+    assert!(at.exists(b"/old/outside"));
+    w.ns.umount(at.resolve(b"old").unwrap(), UmountFlags::DETACH)
+        .unwrap();
+    assert!(at.resolve(b"old").unwrap().is_mount_root());
+}
+
 #[test]
 fn beneath_and_in_root() {
     let w = World::new();

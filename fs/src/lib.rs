@@ -35,6 +35,7 @@ pub mod gofer;
 pub mod hostfile;
 pub mod inode;
 pub mod inotify;
+pub mod kept;
 pub mod locks;
 pub mod meta;
 pub mod overlay;

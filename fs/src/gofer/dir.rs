@@ -4,6 +4,7 @@ use super::inode::GoferInode;
 use crate::Caller;
 use crate::file::{File, FileOps, Pos};
 use crate::inode::DirEntry;
+use crate::kept::Kept;
 use abi::Errno;
 use std::any::Any;
 use std::sync::Arc;
@@ -50,6 +51,11 @@ impl Listing {
                 return Ok(listing);
             }
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let entries = self.entries.len().saturating_mul(size_of::<Entry>());
+        entries.saturating_add(self.names.len())
     }
 
     fn name(&self, entry: &Entry) -> &[u8] {
@@ -124,23 +130,23 @@ impl Listings {
 pub(super) struct GoferDir {
     inode: Arc<GoferInode>,
     /// What this description reads from: taken at the start and at every rewind, so that positions keep their meaning while names come and go.
-    snapshot: Mutex<Option<Arc<Listing>>>,
+    snapshot: Kept<Arc<Listing>>,
 }
 
 impl GoferDir {
     pub fn new(inode: Arc<GoferInode>) -> Self {
         Self {
             inode,
-            snapshot: Mutex::new(None),
+            snapshot: Kept::default(),
         }
     }
 
     fn listing(&self, rewind: bool) -> Result<Arc<Listing>, Errno> {
-        if !rewind && let Some(listing) = &*self.snapshot.lock() {
-            return Ok(listing.clone());
+        if !rewind && let Some(listing) = self.snapshot.get() {
+            return Ok(listing);
         }
         let listing = self.inode.listings.get(&self.inode)?;
-        *self.snapshot.lock() = Some(listing.clone());
+        self.snapshot.put(listing.clone(), listing.bytes());
         Ok(listing)
     }
 }

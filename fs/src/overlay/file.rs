@@ -4,11 +4,12 @@ use super::inode::OverlayInode;
 use crate::Caller;
 use crate::file::{File, FileOps, Mappable, Pos};
 use crate::inode::{DirEntry, Inode};
+use crate::kept::Kept;
 use abi::Errno;
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use sync::{Mutex, OnceLock};
+use sync::OnceLock;
 
 /// A regular file, open. Nothing is copied at open: a file that is truncated at once has nothing to copy.
 pub struct OverlayFile {
@@ -143,6 +144,19 @@ enum Listing {
     Merged(Arc<[Entry]>),
 }
 
+impl Listing {
+    fn bytes(&self) -> usize {
+        match self {
+            // That file keeps its own.
+            Self::Layer(_) => 0,
+            Self::Merged(entries) => {
+                let each = |e: &Entry| e.name.len().saturating_add(size_of::<Entry>());
+                entries.iter().map(each).sum()
+            }
+        }
+    }
+}
+
 struct Entry {
     name: Box<[u8]>,
     ino: u64,
@@ -152,14 +166,14 @@ struct Entry {
 /// A directory, open.
 pub struct OverlayDir {
     inode: Arc<OverlayInode>,
-    listing: Mutex<Option<Listing>>,
+    listing: Kept<Listing>,
 }
 
 impl OverlayDir {
     pub fn new(inode: Arc<OverlayInode>) -> Self {
         Self {
             inode,
-            listing: Mutex::new(None),
+            listing: Kept::default(),
         }
     }
 
@@ -184,12 +198,11 @@ impl OverlayDir {
     }
 
     fn listing(&self, caller: &dyn Caller, rewind: bool) -> Result<Listing, Errno> {
-        if !rewind && let Some(listing) = &*self.listing.lock() {
-            return Ok(listing.clone());
+        if !rewind && let Some(listing) = self.listing.get() {
+            return Ok(listing);
         }
         let fresh = self.choose(caller)?;
-        let old = self.listing.lock().replace(fresh.clone());
-        drop(old);
+        self.listing.put(fresh.clone(), fresh.bytes());
         Ok(fresh)
     }
 }

@@ -3,10 +3,10 @@
 use super::{DirNode, FileNode, ino_of};
 use crate::kernel::Task;
 use abi::Errno;
+use fs::kept::Kept;
 use fs::{Caller, DirEntry, File, FileOps, Pos};
 use std::any::Any;
 use std::sync::{Arc, Weak};
-use sync::Mutex;
 
 /// The most that one write may bring (a page, as sysctls take).
 const WRITE_MAX: usize = 4096;
@@ -16,7 +16,7 @@ pub struct TextFile {
     file: Arc<dyn FileNode>,
     /// Weak: an open file must not keep a dead task.
     opener: Option<Weak<Task>>,
-    snapshot: Mutex<Option<Arc<[u8]>>>,
+    snapshot: Kept<Arc<[u8]>>,
 }
 
 impl TextFile {
@@ -24,18 +24,17 @@ impl TextFile {
         Self {
             file,
             opener: opener.map(|t| Arc::downgrade(&t)),
-            snapshot: Mutex::new(None),
+            snapshot: Kept::default(),
         }
     }
 
     fn text(&self, from_start: bool) -> Result<Arc<[u8]>, Errno> {
-        if !from_start && let Some(text) = self.snapshot.lock().clone() {
+        if !from_start && let Some(text) = self.snapshot.get() {
             return Ok(text);
         }
         let opener = self.opener.as_ref().and_then(Weak::upgrade);
         let text: Arc<[u8]> = self.file.text(opener.as_ref())?.into();
-        let old = self.snapshot.lock().replace(text.clone());
-        drop(old);
+        self.snapshot.put(text.clone(), text.len());
         Ok(text)
     }
 }

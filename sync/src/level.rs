@@ -52,8 +52,6 @@ levels! {
     SIGHAND = 2550,
     /// One task's pointers to what it shares: memory, descriptors, credentials, namespaces.
     TASK_FIELD = 2600,
-    /// The numbers in use in a pid namespace.
-    PID_NS = 2700,
     /// Who bears a pid.
     PID_LINKS = 2750,
     /// Resource limits of a process.
@@ -110,6 +108,9 @@ levels! {
     GOFER_TABLE = 8600,
     /// In the gofer: connections that wait for a thread.
     GOFER_POOL = 8800,
+    /// The numbers in use in a pid namespace. Last, and nothing is locked under it: the last reference to an identity, which gives its numbers back, may
+    /// lie in a message, a socket or a terminal's session and go under any of their locks.
+    PID_NS = 9000,
 }
 
 /// Nothing is locked while a leaf is held: two leaves do not nest.

@@ -314,9 +314,36 @@ TEST(mmsg) {
     EQ(recvmmsg(s[1], r, 2, 0, 0), 2);
     EQ(r[1].msg_len, 3);
 }
+// Who made a socket listen, or sent a message, may be gone and waited for before anybody asks: its identity ends with the last that knew it.
+static void from_the_dead(int type) {
+    int s[2], pp[2], l = bound(SOCK_STREAM, "listener");
+    OK(socketpair(AF_UNIX, type, 0, s));
+    CODE(CHILD({ OK(listen(l, 1)); }), 0);
+    OK(listen(l, 1));
+    CHECK(!pipe(pp));
+    CODE(CHILD({
+        struct { struct cmsghdr h; struct ucred c; char pad[4]; struct cmsghdr k; int fd; int end; } m = {
+            {CMSG_LEN(sizeof(struct ucred)), SOL_SOCKET, SCM_CREDENTIALS}, {getpid(), getuid(), getgid()}, "",
+            {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}, pp[0], 0};
+        struct iovec v = {"x", 1};
+        struct msghdr h = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &m, .msg_controllen = sizeof m};
+        EQ(sendmsg(s[0], &h, 0), 1);
+    }), 0);
+    char b, c[CMSG_SPACE(sizeof(int))];
+    struct iovec v = {&b, 1};
+    struct msghdr h = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = c, .msg_controllen = sizeof c};
+    EQ(recvmsg(s[1], &h, 0), 1);
+    EQ(CMSG_FIRSTHDR(&h)->cmsg_type, SCM_RIGHTS);
+    unlink("listener");
+}
+TEST(from_the_dead) {
+    from_the_dead(SOCK_STREAM);
+    from_the_dead(SOCK_SEQPACKET);
+}
 int main(void) {
     RUN(stream_server); RUN(names); RUN(abstract); RUN(datagrams); RUN(seqpacket); RUN(shutdown_halves); RUN(rights);
     RUN(rights_closed_with_the_socket); RUN(rights_cycle_is_collected); RUN(credentials); RUN(forged_credentials_are_refused);
     RUN(backlog_and_nonblock); RUN(options_and_queues); RUN(flow_control); RUN(mmsg); RUN(empty_read_takes_descriptors);
+    RUN(from_the_dead);
     DONE();
 }

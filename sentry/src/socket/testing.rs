@@ -14,6 +14,8 @@ pub struct TestCaller {
     pub net: Arc<NetNamespace>,
     pub root: Option<Path>,
     pub fd_limit: u64,
+    /// The process behind `pid`.
+    pub process: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl TestCaller {
@@ -25,6 +27,7 @@ impl TestCaller {
             net: NetNamespace::new(),
             root: None,
             fd_limit: 1024,
+            process: None,
         }
     }
     /// Another process in the same namespaces.
@@ -36,6 +39,7 @@ impl TestCaller {
             net: self.net.clone(),
             root: self.root.clone(),
             fd_limit: self.fd_limit,
+            process: None,
         }
     }
 }
@@ -66,6 +70,7 @@ impl SocketCaller for TestCaller {
             pid: self.pid,
             uid: self.uid,
             gid: self.uid,
+            process: self.process.clone(),
             ..Creds::default()
         }
     }

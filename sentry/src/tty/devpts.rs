@@ -266,11 +266,7 @@ fn adopt(tty: &Arc<Tty>, caller: &dyn Caller, flags: u32) {
     };
     let session = task.group().session();
     let leader = Arc::ptr_eq(&session.id, task.group().pid());
-    if flags & O_NOCTTY == 0
-        && leader
-        && session.tty().is_none()
-        && tty.state.lock().session.upgrade().is_none()
-    {
+    if flags & O_NOCTTY == 0 && leader && session.tty().is_none() && tty.session().is_none() {
         tty.become_controlling(&session, &task.group().process_group());
     }
 }

@@ -123,7 +123,7 @@ fn common(
                 .is_some_and(|t| std::ptr::addr_eq(Arc::as_ptr(&t), Arc::as_ptr(tty)));
             let foreground = tty.foreground();
             if !own
-                && !matches!(cmd, op::TIOCGPGRP if tty.state.lock().session.upgrade().is_some_and(|s| !Arc::ptr_eq(&s, &task.group().session())))
+                && !matches!(cmd, op::TIOCGPGRP if tty.session().is_some_and(|s| !Arc::ptr_eq(&s, &task.group().session())))
             {
                 return Err(Errno::ENOTTY);
             }
@@ -133,7 +133,7 @@ fn common(
         op::TIOCSPGRP => set_foreground(tty, task(caller)?, get(mem, arg)?),
         op::TIOCGSID => {
             let task = task(caller)?;
-            let session = tty.state.lock().session.upgrade().ok_or(Errno::ENOTTY)?;
+            let session = tty.session().ok_or(Errno::ENOTTY)?;
             put(mem, arg, &session.id.nr_in(&task.pid_ns()))
         }
         op::TCFLSH => flush(tty, arg),
@@ -194,7 +194,7 @@ fn set_foreground(tty: &Arc<Tty>, task: &Task, number: i32) -> Result<i64, Errno
 fn set_controlling(tty: &Arc<Tty>, task: &Task, steal: u64) -> Result<i64, Errno> {
     let session = task.group().session();
     let leader = Arc::ptr_eq(&session.id, task.group().pid());
-    let theirs = tty.state.lock().session.upgrade();
+    let theirs = tty.session();
     if leader && theirs.as_ref().is_some_and(|s| Arc::ptr_eq(s, &session)) {
         return Ok(0);
     }

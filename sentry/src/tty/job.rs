@@ -2,7 +2,7 @@
 
 use super::Tty;
 use super::pty::Slave;
-use crate::kernel::{Cx, Task};
+use crate::kernel::{ControllingTty, Cx, Task};
 use abi::Errno;
 use abi::signal::{SIG_IGN, SigInfo, Signal};
 use abi::termios::{ICANON, TOSTOP, VMIN, VTIME};
@@ -12,15 +12,10 @@ use std::sync::Arc;
 /// The terminal is the caller's controlling one and the caller is in its background.
 fn in_background(tty: &Tty, task: &Task) -> bool {
     let pgrp = task.group().process_group();
-    let state = tty.state.lock();
-    let own = state
-        .session
-        .upgrade()
+    let own = tty
+        .session()
         .is_some_and(|s| Arc::ptr_eq(&s, &pgrp.session));
-    own && state
-        .foreground
-        .upgrade()
-        .is_some_and(|f| !Arc::ptr_eq(&f, &pgrp))
+    own && tty.foreground().is_some_and(|f| !Arc::ptr_eq(&f, &pgrp))
 }
 
 /// Stops a background group with `signal`, or says what a call answers instead.

@@ -99,6 +99,12 @@ impl Tty {
         })
     }
 
+    /// The session it controls. The last reference to one must not be dropped under the lock.
+    fn session(&self) -> Option<Arc<Session>> {
+        let state = self.state.lock();
+        state.session.upgrade()
+    }
+
     /// Input from the user's side. Echo goes out, signals go to the foreground group.
     fn input(&self, bytes: &[u8]) {
         let (signals, echo, foreground) = {

@@ -226,6 +226,45 @@ fn credentials_pass() {
     assert_eq!(data(&b, 9).unwrap(), b"y");
 }
 
+/// The last that knows of a process may be a listener or a message; its number is given back when that goes, whatever is locked then.
+#[test]
+fn the_dead_are_forgotten_under_any_lock() {
+    let c = TestCaller::new(1);
+    let ns = crate::kernel::PidNamespace::new(None).unwrap();
+    let born = || {
+        let pid = crate::kernel::Pid::new(&ns, &[]).unwrap();
+        let mut process = c.sibling(pid.nr());
+        process.process = Some(pid);
+        process
+    };
+    let l = socket(&c, SOCK_STREAM);
+    s(&l).bind(&c, &addr(b"\0l")).unwrap();
+    let first = born();
+    s(&l).listen(&first, 1).unwrap();
+    let number = first.pid;
+    drop(first);
+    assert!(ns.lookup(number).is_some());
+    s(&l).listen(&c, 1).unwrap();
+    assert!(ns.lookup(number).is_none());
+
+    for kind in [SOCK_STREAM, SOCK_SEQPACKET] {
+        let (a, b) = pair(&c, kind);
+        let (r, _w) = fs::pipe::pair(&c, 0).unwrap();
+        let sender = born();
+        let along = [
+            Control::Credentials(sender.creds()),
+            Control::Rights(vec![r]),
+        ];
+        send(&sender, &a, b"x", &along).unwrap();
+        let number = sender.pid;
+        drop((sender, along));
+        assert!(ns.lookup(number).is_some());
+        let (_, got) = recv(&b, 9).unwrap();
+        assert!(matches!(&got.control[..], [Control::Rights(files)] if files.len() == 1));
+        assert!(ns.lookup(number).is_none());
+    }
+}
+
 #[test]
 fn rights_travel_and_stop_a_stream() {
     let c = TestCaller::new(1);

@@ -329,9 +329,10 @@ impl LineDiscipline {
         self.line.clear();
     }
 
-    /// Room for more input; a full one makes the master wait.
+    /// Room for more input; a full one makes the master wait. Ends of file have no bytes, and take a place.
     pub fn has_room(&self) -> bool {
-        self.ready.len().saturating_add(self.line.len()) < BUFFER
+        let bytes = self.ready.len().saturating_add(self.line.len());
+        bytes < BUFFER && self.lines.len() < BUFFER
     }
 
     /// Canonical mode was switched: what was typed so far becomes readable, or one line.

@@ -118,7 +118,9 @@ impl Tty {
                 None => {}
             }
             if self.host.is_none() {
-                state.output.extend(effects.echo.iter());
+                // What nobody reads is not echoed without end, as on a real line.
+                let room = (2 * OUTPUT).saturating_sub(state.output.len());
+                state.output.extend(effects.echo.iter().take(room));
             }
             (effects.signals, effects.echo, state.foreground.upgrade())
         };

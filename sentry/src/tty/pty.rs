@@ -170,3 +170,27 @@ fn take(from: &mut std::collections::VecDeque<u8>, buf: &mut [u8]) -> usize {
     }
     n
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::ioctl::Winsize;
+
+    /// Whoever types without end, to nobody who reads, fills the terminal and not the sandbox's memory.
+    #[test]
+    fn nobody_reads() {
+        let tty = Tty::new(Some(0), None, Winsize::default());
+        for _ in 0..100_000 {
+            tty.input(b"a\x7f");
+        }
+        assert!(tty.state.lock().output.len() <= 2 * OUTPUT);
+        let mut ends = 0;
+        while tty.state.lock().ldisc.has_room() && ends < 100_000 {
+            tty.input(b"\x04");
+            ends += 1;
+        }
+        assert!((1..100_000).contains(&ends));
+        assert_eq!(tty.slave_read(&mut [0; 8]), Ok(0));
+        assert!(tty.state.lock().ldisc.has_room());
+    }
+}

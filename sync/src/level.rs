@@ -96,6 +96,8 @@ levels! {
     EPOLL = 7000,
     /// Who waits on one file.
     POLLEE = 7400,
+    /// One timer: held while it is armed, so that it goes off with that known.
+    TIMER = 7500,
     /// Timers of a clock.
     TIMERS = 7600,
     /// A platform's own tables.

@@ -1,5 +1,6 @@
 // Sleeping and timers: nanosleep, itimers, POSIX timers, timerfd, CPU clocks, alarm.
 #include "t.h"
+#include <sys/epoll.h>
 #include <sys/timerfd.h>
 
 static volatile int n, overrun, value;
@@ -191,10 +192,45 @@ TEST(timers_do_not_survive_fork_and_exec) {
     CODE(CHILD({ struct itimerval o; getitimer(ITIMER_REAL, &o); EQ(o.it_value.tv_usec, 0); }), 0);
     until(&n, 1);
 }
+// Who does not read a timer hears of it once.
+TEST(timerfd_is_heard_once_until_read) {
+    int f = OK(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK)), e = OK(epoll_create1(0));
+    struct itimerspec s = {{0, 5000000}, {0, 5000000}};
+    struct epoll_event ev = {EPOLLIN | EPOLLET, {0}};
+    OK(epoll_ctl(e, EPOLL_CTL_ADD, f, &ev));
+    OK(timerfd_settime(f, 0, &s, 0));
+    EQ(epoll_wait(e, &ev, 1, 5000), 1);
+    t_sleep(50);
+    EQ(epoll_wait(e, &ev, 1, 0), 0);
+    uint64_t k;
+    EQ(read(f, &k, 8), 8);
+    GE(k, 3);
+    EQ(epoll_wait(e, &ev, 1, 5000), 1);
+}
+// However often it has gone off, a timer's signal is pending once, and counts the rest.
+TEST(posix_timer_is_pending_once) {
+    sigset_t b;
+    sigemptyset(&b);
+    sigaddset(&b, SIGRTMIN);
+    sigprocmask(SIG_BLOCK, &b, 0);
+    timer_t t;
+    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    struct itimerspec s = {{0, 300000000}, {0, 1000000}}, none = {{0}};
+    OK(timer_settime(t, 0, &s, 0));
+    t_sleep(1000);
+    siginfo_t i;
+    struct timespec now = {0, 0};
+    EQ(sigtimedwait(&b, &i, &now), SIGRTMIN);
+    OK(timer_settime(t, 0, &none, 0));
+    EQ(i.si_code, SI_TIMER);
+    CHECK(i.si_overrun >= 2 && i.si_overrun <= 20);
+    ERR(sigtimedwait(&b, &i, &now), EAGAIN);
+}
 int main(void) {
     RUN(nanosleep_errors_and_length); RUN(alarm_returns_the_rest); RUN(itimer_real_repeats); RUN(itimer_virtual_and_prof);
     RUN(posix_timer_signal_and_value); RUN(posix_timer_overrun); RUN(posix_timer_thread); RUN(posix_timer_cpu_clock);
     RUN(posix_timer_absolute); RUN(timerfd_basic); RUN(timerfd_blocking_and_absolute); RUN(cpu_clocks); RUN(clock_ids);
-    RUN(timers_do_not_survive_fork_and_exec);
+    RUN(timers_do_not_survive_fork_and_exec); RUN(timerfd_is_heard_once_until_read); RUN(posix_timer_is_pending_once);
     DONE();
 }

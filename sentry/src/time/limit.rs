@@ -8,14 +8,14 @@ use crate::kernel::limits::{INFINITY, Limit, Resource};
 use abi::siginfo::SigInfo;
 use abi::signal::Signal;
 use std::sync::{Arc, Weak};
-use sync::Mutex;
+use sync::{Mutex, level};
 
 const SECOND: u64 = 1_000_000_000;
 
 /// Looks at a process's processor time when the next limit may have been reached.
 pub struct CpuLimit {
     group: Weak<ThreadGroup>,
-    armed: Mutex<Option<Armed>>,
+    armed: Mutex<Option<Armed>, { level::TIMER }>,
 }
 
 /// Has the limit of `group` watched, which is new: set, or inherited by a new process.
@@ -62,9 +62,8 @@ impl CpuLimit {
         let at = Source::ProcessCpu.earliest(group, next.min(hard).saturating_mul(SECOND));
         let weak: Weak<CpuLimit> = Arc::downgrade(self);
         let service = service(group.kernel());
-        let armed = service.arm(group.kernel(), at, weak);
-        let old = self.armed.lock().replace(armed);
-        if let Some(old) = old {
+        let mut armed = self.armed.lock();
+        if let Some(old) = armed.replace(service.arm(group.kernel(), at, weak)) {
             service.disarm(old);
         }
     }

@@ -8,7 +8,7 @@ use abi::siginfo::SigInfo;
 use abi::signal::Signal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use sync::Mutex;
+use sync::{Mutex, level};
 
 /// What a timer counts.
 #[derive(Clone)]
@@ -77,7 +77,7 @@ pub struct Timer {
     posix: Option<(i32, u64)>,
     /// The clock it was made on, for absolute times.
     clock: i32,
-    state: Mutex<State>,
+    state: Mutex<State, { level::TIMER }>,
     me: Weak<Timer>,
 }
 
@@ -144,15 +144,14 @@ impl Timer {
             return old;
         };
         let kernel = group.kernel().clone();
-        let armed = {
+        {
             let mut state = self.state.lock();
             state.deadline = deadline;
             state.interval = interval;
             state.overrun = 0;
-            state.armed.take()
-        };
-        if let Some(armed) = armed {
-            service(&kernel).disarm(armed);
+            if let Some(armed) = state.armed.take() {
+                service(&kernel).disarm(armed);
+            }
         }
         self.rearm(&kernel, &group);
         old
@@ -164,15 +163,22 @@ impl Timer {
     }
 
     fn rearm(&self, kernel: &Arc<Kernel>, group: &ThreadGroup) {
-        let Some(deadline) = self.state.lock().deadline else {
+        loop {
+            let Some(deadline) = self.state.lock().deadline else {
+                return;
+            };
+            // Looks at processor times, with locks that come before the timer's.
+            let at = self.source.earliest(group, deadline);
+            let mut state = self.state.lock();
+            if state.deadline != Some(deadline) {
+                continue;
+            }
+            let weak: Weak<dyn Expire> = self.me.clone();
+            let armed = service(kernel).arm(kernel, at, weak);
+            if let Some(old) = state.armed.replace(armed) {
+                service(kernel).disarm(old);
+            }
             return;
-        };
-        let at = self.source.earliest(group, deadline);
-        let weak: Weak<dyn Expire> = self.me.clone();
-        let armed = service(kernel).arm(kernel, at, weak);
-        let old = self.state.lock().armed.replace(armed);
-        if let Some(old) = old {
-            service(kernel).disarm(old);
         }
     }
 
@@ -201,7 +207,7 @@ impl Timer {
 }
 
 impl Expire for Timer {
-    fn expire(&self, _now: u64) {
+    fn expire(&self, wall: u64) {
         let Some(group) = self.group.upgrade() else {
             return;
         };
@@ -211,7 +217,9 @@ impl Expire for Timer {
         let now = self.now(&group);
         let passed = {
             let mut state = self.state.lock();
-            state.armed = None;
+            if state.armed.is_some_and(|armed| armed.deadline() <= wall) {
+                state.armed = None;
+            }
             let Some(deadline) = state.deadline else {
                 return;
             };

@@ -6,7 +6,7 @@ use abi::Errno;
 use fs::{Events, File, FileOps, Pollee, Pos};
 use std::any::Any;
 use std::sync::{Arc, Weak};
-use sync::Mutex;
+use sync::{Mutex, level};
 
 #[derive(Default)]
 struct State {
@@ -22,7 +22,7 @@ pub struct Timer {
     kernel: Weak<Kernel>,
     /// `CLOCK_*` as created.
     clock: i32,
-    state: Mutex<State>,
+    state: Mutex<State, { level::TIMER }>,
     pollee: Pollee,
     me: Weak<Timer>,
 }
@@ -70,24 +70,28 @@ impl Timer {
         let Some(kernel) = self.kernel.upgrade() else {
             return old;
         };
-        let service = service(&kernel);
         let mut state = self.state.lock();
-        let armed = state.armed.take();
+        if let Some(armed) = state.armed {
+            service(&kernel).disarm(armed);
+        }
         *state = State {
             deadline,
             interval,
             ..State::default()
         };
-        drop(state);
-        if let Some(armed) = armed {
-            service.disarm(armed);
-        }
-        if let Some(deadline) = deadline {
-            let weak: Weak<dyn Expire> = self.me.clone();
-            let armed = service.arm(&kernel, deadline, weak);
-            self.state.lock().armed = Some(armed);
-        }
+        self.arm(&mut state, &kernel);
         old
+    }
+
+    /// Arms it for its next expiry, unless it is. One that has expired waits to be read first, as on Linux: nobody hears more of it until then.
+    fn arm(&self, state: &mut State, kernel: &Arc<Kernel>) {
+        if let Some(deadline) = state.deadline
+            && state.armed.is_none()
+            && state.expirations == 0
+        {
+            let weak: Weak<dyn Expire> = self.me.clone();
+            state.armed = Some(service(kernel).arm(kernel, deadline, weak));
+        }
     }
 
     fn catch_up(&self, state: &mut State, now: u64) {
@@ -101,18 +105,16 @@ impl Timer {
 
 impl Expire for Timer {
     fn expire(&self, now: u64) {
-        let next = {
-            let mut state = self.state.lock();
-            self.catch_up(&mut state, now);
+        let mut state = self.state.lock();
+        if state.armed.is_some_and(|armed| armed.deadline() <= now) {
             state.armed = None;
-            state.deadline
-        };
-        self.pollee.notify(Events::READ);
-        if let (Some(deadline), Some(kernel)) = (next, self.kernel.upgrade()) {
-            let weak: Weak<dyn Expire> = self.me.clone();
-            let armed = service(&kernel).arm(&kernel, deadline, weak);
-            self.state.lock().armed = Some(armed);
         }
+        self.catch_up(&mut state, now);
+        if let Some(kernel) = self.kernel.upgrade() {
+            self.arm(&mut state, &kernel);
+        }
+        drop(state);
+        self.pollee.notify(Events::READ);
     }
 }
 
@@ -134,10 +136,13 @@ impl FileOps for TimerFd {
         let Some(out) = buf.get_mut(..8) else {
             return Err(Errno::EINVAL);
         };
-        let now = self.0.kernel.upgrade().map_or(0, |k| k.clock.monotonic());
+        let kernel = self.0.kernel.upgrade().ok_or(Errno::EIO)?;
+        let now = kernel.clock.monotonic();
         let mut state = self.0.state.lock();
         self.0.catch_up(&mut state, now);
         let count = std::mem::take(&mut state.expirations);
+        self.0.arm(&mut state, &kernel);
+        drop(state);
         if count == 0 {
             return Err(Errno::EAGAIN);
         }
@@ -167,5 +172,33 @@ impl FileOps for TimerFd {
             show(value),
             show(interval)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::HostClock;
+    use crate::syscall::SyscallTable;
+    use platform::mock::MockPlatform;
+
+    /// A timer that has expired rests until it is read: the shortest interval costs no more than the longest while nobody looks.
+    #[test]
+    fn an_unread_timer_rests() {
+        const YEAR: u64 = 365 * 86_400 * 1_000_000_000;
+        let platform = Arc::new(MockPlatform::new().unwrap());
+        let kernel = Kernel::new(platform, SyscallTable::default(), Arc::new(HostClock)).unwrap();
+        let file = create(&kernel, 1, 0);
+        let timer = of(&file).unwrap();
+        timer.set(Some(1), YEAR);
+        timer.expire(kernel.clock.monotonic());
+        assert_eq!(timer.state.lock().armed, None);
+        assert_eq!(file.poll(), Events::READ);
+        let mut count = [0; 8];
+        assert_eq!(file.read(&mut count), Ok(8));
+        assert_eq!(u64::from_ne_bytes(count), 1);
+        let armed = timer.state.lock().armed.unwrap();
+        assert_eq!(armed.deadline(), 1 + YEAR);
+        assert_eq!(file.read(&mut count), Err(Errno::EAGAIN));
     }
 }

@@ -13,6 +13,7 @@ pub mod deliver;
 pub mod frame;
 mod send;
 
+use abi::siginfo::SI_TIMER;
 use abi::signal::{SIG_DFL, SIG_IGN, SaFlags, SigAction, SigInfo, SigSet, Signal};
 use std::collections::VecDeque;
 use sync::{Mutex, level};
@@ -39,6 +40,19 @@ impl Pending {
             return false;
         };
         if !signal.is_realtime() && self.set.contains(signal) {
+            return false;
+        }
+        if self.set.contains(signal)
+            && info.si_code == SI_TIMER
+            && let Some(same) = self.queue.iter_mut().find(|queued| {
+                queued.si_code == SI_TIMER
+                    && queued.signal() == Some(signal)
+                    && queued.timer_id() == info.timer_id()
+            })
+        {
+            // A timer has one record; what it brings meanwhile is counted in there.
+            let more = info.overrun().saturating_add(1);
+            same.set_overrun(same.overrun().saturating_add(more));
             return false;
         }
         self.set.add(signal);
@@ -82,11 +96,6 @@ impl Pending {
     /// Whether nothing is pending.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty()
-    }
-
-    /// The queued records, for POSIX timers to find their own.
-    pub fn records_mut(&mut self) -> impl Iterator<Item = &mut SigInfo> {
-        self.queue.iter_mut()
     }
 }
 
@@ -195,5 +204,25 @@ impl SigHandlers {
             }
         }
         (ignored, caught)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A real-time signal queues as often as it is sent, but a timer has one record.
+    #[test]
+    fn a_timer_has_one_record() {
+        let signal = Signal::new(40).unwrap();
+        let mut pending = Pending::default();
+        let timer = |id, overrun| SigInfo::timer(signal, id, overrun, 7);
+        assert!(pending.push(timer(1, 0), true) && pending.push(timer(2, 0), true));
+        assert!(pending.push(SigInfo::kill(signal, 1, 0), true));
+        assert!(!pending.push(timer(1, 0), true) && !pending.push(timer(1, 3), true));
+        assert_eq!(pending.len(), 3);
+        let first = pending.pop(SigSet::of(&[signal])).unwrap();
+        assert_eq!((first.timer_id(), first.overrun()), (1, 5));
+        assert!(pending.push(timer(1, 0), true));
     }
 }

@@ -144,7 +144,15 @@ pub fn wake_op(
     if apply(0).is_none() || cmp > 5 {
         return Err(Errno::ENOSYS);
     }
-    let old = mm.fetch_update_u32(addr2, &mut |old| apply(old).unwrap_or(old))? as i32;
+    let mut old = mm.load_u32(addr2)?;
+    // Not for as long as somebody likes to change the word.
+    while let Err(found) = mm.compare_exchange_u32(addr2, old, apply(old).unwrap_or(old))? {
+        if cx.signal_pending() {
+            return Err(Errno::ERESTARTNOINTR);
+        }
+        old = found;
+    }
+    let old = old as i32;
     let second = match cmp {
         0 => old == comparand,
         1 => old != comparand,

@@ -150,6 +150,7 @@ pub fn try_lock(cx: &Cx, addr: u64, shared: bool) -> Result<(), Errno> {
     loop {
         match lock.look(cx, &table, false)? {
             Look::Acquired => return Ok(()),
+            Look::Changed if cx.signal_pending() => return Err(Errno::ERESTARTNOINTR),
             Look::Changed => {}
             Look::Owned => return Err(Errno::EAGAIN),
         }

@@ -272,17 +272,6 @@ impl MemoryManager {
         })
     }
 
-    /// Replaces a word by what `update` makes of it; the value before.
-    pub fn fetch_update_u32(
-        &self,
-        addr: u64,
-        mut update: impl FnMut(u32) -> u32,
-    ) -> Result<u32, Errno> {
-        self.word(addr, Access::Write, || {
-            self.space.fetch_update_u32(addr, &mut update)
-        })
-    }
-
     fn word<T>(
         &self,
         addr: u64,

@@ -563,8 +563,8 @@ fn strings_and_vectors() {
     assert_eq!(w.mm.write_iovecs_from(&read, b"123456"), Ok(3));
     assert_eq!(w.mm.read_iovecs(BASE + 64, 1025), Err(Errno::EINVAL));
     assert_eq!(w.mm.futex_key(BASE + 1, false), Err(Errno::EINVAL));
-    assert_eq!(w.mm.fetch_update_u32(BASE + 4, |v| v + 3), Ok(0));
-    assert_eq!(w.mm.compare_exchange_u32(BASE + 4, 3, 9), Ok(Ok(3)));
+    assert_eq!(w.mm.compare_exchange_u32(BASE + 4, 3, 9), Ok(Err(0)));
+    assert_eq!(w.mm.compare_exchange_u32(BASE + 4, 0, 9), Ok(Ok(0)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use zerocopy::FromBytes;
 
 /// The program headers may take so many bytes at most.
 const MAX_PHDRS: usize = 65_536;
-/// A writable segment up to this size is copied at once.
+/// Writable segments up to this size, all together, are copied at once.
 const EAGER: u64 = 4 << 20;
 
 /// A file's headers.
@@ -283,7 +283,7 @@ fn segment(
             )?;
         } else {
             // The last page is partly zeroes; what lies before it may wait for the first store if there is much of it.
-            let eager = if file_pages.saturating_sub(start) <= EAGER {
+            let eager = if file_pages.saturating_sub(start) <= EAGER.saturating_sub(plan.copied()) {
                 start
             } else {
                 page_down(file_end.saturating_sub(1)).max(start)

@@ -7,7 +7,7 @@ use crate::syscall::SyscallTable;
 use abi::elf::*;
 use platform::mock::MockPlatform;
 use proptest::prelude::*;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 fn kernel() -> Arc<Kernel> {
     Kernel::new(
@@ -184,6 +184,39 @@ fn a_static_program() {
     assert_eq!((layout.start_code, layout.end_code), (0x40_0000, 0x40_1000));
     let brk = loaded.mm.brk(layout.brk + 4096, &MemLimits::NONE);
     assert_eq!(brk, layout.brk + 4096);
+}
+
+/// Many segments that show one piece of the file at one place: what is copied for them all is bounded.
+#[test]
+fn segments_that_repeat_themselves() {
+    const MIB: u64 = 1 << 20;
+    let kernel = kernel();
+    let mut bytes = elf(ET_EXEC, 0x40_0000, None);
+    let more = Phdr {
+        p_type: PT_LOAD,
+        p_flags: PF_R | PF_W,
+        p_vaddr: 0x80_0000,
+        p_filesz: MIB,
+        p_memsz: MIB,
+        ..Phdr::default()
+    };
+    let mut header = Ehdr::read_from_bytes(&bytes[..64]).unwrap();
+    header.e_phnum = 50;
+    bytes[..64].copy_from_slice(header.as_bytes());
+    bytes.resize(usize::try_from(MIB).unwrap(), 0);
+    for slot in bytes[64 + 2 * 56..64 + 50 * 56].chunks_exact_mut(56) {
+        slot.copy_from_slice(more.as_bytes());
+    }
+    let file = host_file(kernel.platform.memory_file(), &bytes);
+    let image = elf::Image::parse(&file, bytes[..4096].to_vec()).unwrap();
+    let space = kernel.platform.new_address_space().unwrap();
+    let mm = MemoryManager::new(&kernel, space).unwrap();
+    let range = mm.user_range();
+    let layout = Layout::new(&range, 8 << 20, false, &mut Random::new(false));
+    let mut plan = Plan::new(layout);
+    let map = Plan::file(&mm, &file).unwrap();
+    image.map(&mut plan, &map, 0, &range).unwrap();
+    assert!((MIB..5 * MIB).contains(&plan.copied()), "{}", plan.copied());
 }
 
 #[test]

@@ -223,6 +223,11 @@ impl Plan {
         }
     }
 
+    /// How many bytes are to be written so far.
+    pub fn copied(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// `len` bytes of a file, from `offset`, for `addr`; fewer where the file ends.
     pub fn write_file(
         &mut self,

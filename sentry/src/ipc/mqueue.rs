@@ -55,6 +55,9 @@ impl Drop for Charge {
         let mut accounts = self.accounts.0.lock();
         if let Some(used) = accounts.get_mut(&self.uid) {
             *used = used.saturating_sub(self.bytes);
+            if *used == 0 {
+                accounts.remove(&self.uid);
+            }
         }
     }
 }
@@ -309,12 +312,12 @@ fn prepare(task: &Task, mode: u32, attr: Option<MqAttr>) -> Result<Arc<Queue>, E
     let accounts = task.kernel().extension(Accounts::default);
     {
         let mut all = accounts.0.lock();
-        let used = all.entry(cred.ruid).or_default();
+        let used = all.get(&cred.ruid).copied().unwrap_or(0);
         let new = used.saturating_add(bytes);
         if new > limit {
             return Err(Errno::EMFILE);
         }
-        *used = new;
+        all.insert(cred.ruid, new);
     }
     Ok(Arc::new(Queue {
         owner: Owner {

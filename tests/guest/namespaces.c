@@ -152,9 +152,44 @@ TEST(pivot_root) {
         ERR(access("/old/bin/sh", F_OK), ENOENT);
     }), 0);
 }
-int main(void) {
+// A first thread that has namespaces of its own and ends before the others: they go with it, and execve takes its place.
+static int own_program;
+static void *executes(void *main_thread) {
+    char *argv[] = {"namespaces", "executed", NULL};
+    pthread_join(*(pthread_t *)main_thread, 0);
+    fexecve(own_program, argv, environ);
+    _exit(9);
+}
+TEST(the_first_threads_own) {
+    pid_t p = CHILD({
+        static pthread_t self, t;
+        self = pthread_self();
+        own_program = OK(open("/proc/self/exe", O_RDONLY));
+        CHECK(!pthread_create(&t, 0, executes, &self));
+        mkdir("m", 0755);
+        OK(unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS));
+        OK(mount("x", "m", "tmpfs", 0, 0));
+        t_put("m/inside", "i");
+        pthread_exit(0);
+    });
+    CODE(p, 7);
+}
+TEST(a_zombie_has_left) {
+    char path[64], name[64];
+    pid_t p = CHILD({ OK(unshare(CLONE_NEWUTS)); });
+    t_state(p, 'Z');
+    for (const char *const *n = (const char *const[]){"mnt", "uts", "ipc", "net", 0}; *n; n++) {
+        snprintf(path, sizeof path, "/proc/%d/ns/%s", p, *n);
+        ERR(readlink(path, name, sizeof name), ENOENT);
+    }
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", p);
+    OK(readlink(path, name, sizeof name));
+    CODE(p, 0);
+}
+int main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "executed")) return 7;
     RUN(uname_and_hostname); RUN(unshare_uts); RUN(unshare_ipc); RUN(unshare_mount); RUN(pid_namespace); RUN(pid_namespace_dies_with_init);
     RUN(init_is_not_killed_by_its_own); RUN(ns_links); RUN(setns_uts); RUN(setns_other_files); RUN(unshare_files_and_fs); RUN(chroot_changes_the_root);
-    RUN(pivot_root);
+    RUN(pivot_root); RUN(the_first_threads_own); RUN(a_zombie_has_left);
     DONE();
 }

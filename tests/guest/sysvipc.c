@@ -139,8 +139,35 @@ TEST(posix_shm) {
     OK(shm_unlink("/t-shm"));
     ERR(shm_open("/t-shm", O_RDWR, 0), ENOENT);
 }
+// Who leaves a namespace with its only thread undoes there what it has done.
+TEST(undone_on_leaving) {
+    int id = OK(semget(IPC_PRIVATE, 1, 0600));
+    struct sembuf up = {0, 3, SEM_UNDO};
+    CODE(CHILD({
+        OK(semop(id, &up, 1));
+        EQ(semctl(id, 0, GETVAL), 3);
+        OK(unshare(CLONE_NEWIPC));
+    }), 0);
+    EQ(semctl(id, 0, GETVAL), 0);
+    OK(semctl(id, 0, IPC_RMID));
+}
+// Many who remove one object while another is made: what is made stays, under its key.
+static volatile int doomed;
+static void *removes(void *p) { for (;;) semctl(doomed, 0, IPC_RMID); return p; }
+TEST(removed_by_many) {
+    pthread_t t;
+    for (int i = 0; i < 3; i++) CHECK(!pthread_create(&t, 0, removes, 0));
+    for (int i = 0; i < 1000; i++) {
+        doomed = OK(semget(IPC_PRIVATE, 1, 0600));
+        int id = OK(semget(0x1234, 1, IPC_CREAT | 0600));
+        EQ(semget(0x1234, 1, IPC_CREAT | 0600), id);
+        OK(semctl(id, 0, IPC_RMID));
+        semctl(doomed, 0, IPC_RMID);
+    }
+}
 int main(void) {
     RUN(shm_attach_and_share); RUN(shm_keys_and_errors); RUN(sem_values_and_wait); RUN(sem_atomic_pair_and_zero_wait); RUN(sem_undo);
     RUN(sem_removed_while_waiting); RUN(msg_types); RUN(msg_full_queue); RUN(posix_shm);
+    RUN(undone_on_leaving); RUN(removed_by_many);
     DONE();
 }

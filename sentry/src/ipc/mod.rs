@@ -45,9 +45,9 @@ impl IpcNamespace {
     }
 }
 
-/// What a task's process leaves undone (`SEM_UNDO`). Call when its last thread ends.
-pub fn exit_group(task: &Task) {
-    if let Ok(ns) = IpcNamespace::of(&task.ns().ipc) {
+/// What a task's process leaves undone (`SEM_UNDO`) in a namespace: call when its last thread ends, or leaves it.
+pub fn exit_group(ns: &OpaqueNamespace, task: &Task) {
+    if let Ok(ns) = IpcNamespace::of(ns) {
         sem::exit_group(&ns, task);
     }
 }
@@ -308,14 +308,17 @@ impl<T: Object> Table<T> {
         }
     }
 
-    /// Takes it out for good.
+    /// Takes it out for good; once, however many ask for it: its place may have been given to another since.
     fn remove(&self, object: &T) {
         self.forget_key(object);
         object.common().bury();
         let index = usize::try_from(object.common().id).unwrap_or(usize::MAX) % IPCMNI;
         let out = {
             let mut inner = self.inner.lock();
-            let out = inner.slots.get_mut(index).and_then(Option::take);
+            let out = inner
+                .slots
+                .get_mut(index)
+                .and_then(|slot| slot.take_if(|found| std::ptr::eq(&**found, object)));
             if out.is_some() {
                 inner.used = inner.used.saturating_sub(1);
             }
@@ -348,4 +351,34 @@ fn get_again(mut attempt: impl FnMut() -> Result<i32, Errno>) -> Result<i32, Err
 /// Seconds of `CLOCK_REALTIME`.
 fn now(task: &Task) -> i64 {
     task.kernel().clock.realtime() / 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::UserNamespace;
+
+    struct Thing(Common);
+    impl Object for Thing {
+        fn common(&self) -> &Common {
+            &self.0
+        }
+    }
+
+    /// Two that remove one object, and a third that makes another in between: it stays, and so does its key.
+    #[test]
+    fn who_removes_late_removes_nothing() {
+        let table = Table::<Thing>::default();
+        let cred = Credentials::root(UserNamespace::root());
+        let get = |key| {
+            let make = |common| Ok(Thing(common));
+            table.get(&cred, key, IPC_CREAT | 0o600, 10, |_| Ok(()), make)
+        };
+        let first = table.find(get(1).unwrap()).unwrap();
+        table.remove(&first);
+        let other = get(2).unwrap();
+        table.remove(&first);
+        assert!(table.find(other).is_ok_and(|o| o.0.alive().is_ok()));
+        assert_eq!(get(2), Ok(other));
+    }
 }

@@ -1,6 +1,7 @@
 //! The end of tasks and of thread groups: what is let go, who is told, where orphans go (`kernel/exit.c`).
 
 use super::cx::Cx;
+use super::ns::OpaqueNamespace;
 use super::session::ProcessGroup;
 use super::task::{State, Task, work};
 use super::thread_group::{ExitStatus, StopState, ThreadGroup};
@@ -48,10 +49,13 @@ pub(super) fn finish(mut cx: Cx, own_status: ExitStatus) {
         super::fd_table::close_table(files, &task);
     }
     drop(task.set_fs(None));
+    let ipc = task.ns().ipc.clone();
     if group.live_threads() == 1 {
-        crate::ipc::exit_group(&task);
+        crate::ipc::exit_group(&ipc, &task);
     }
-    notify(&task, &group, own_status, mm.as_ref());
+    // A zombie holds no mounts, and whoever reaps it does not end them under the locks of the tree.
+    task.set_ns(group.container.namespaces().clone());
+    notify(&task, &group, own_status, mm.as_ref(), &ipc);
     crate::futex::pi::owner_died(task.kernel());
     if let Some(mm) = &mm {
         release_tid_word(&task, mm, tid_word);
@@ -94,6 +98,7 @@ fn notify(
     group: &Arc<ThreadGroup>,
     own_status: ExitStatus,
     mm: Option<&Arc<MemoryManager>>,
+    ipc: &OpaqueNamespace,
 ) {
     let kernel = task.kernel().clone();
     let usage = task.last_usage(mm);
@@ -142,7 +147,7 @@ fn notify(
     }
     if last {
         // Two last threads at once: neither saw itself alone before.
-        crate::ipc::exit_group(task);
+        crate::ipc::exit_group(ipc, task);
         if let Some(tty) = tty {
             tty.disassociate();
         }

@@ -44,6 +44,9 @@ pub enum Held {
 
 fn held(look: &Look, name: &str) -> Option<(u64, Held)> {
     // A task that is gone has left its namespaces, except the pid namespace that numbers it.
+    if look.task.is_dead() && !matches!(name, "pid" | "user") {
+        return None;
+    }
     let ns = look.task.ns();
     Some(match name {
         "cgroup" => (CGROUP, Held::Only),

@@ -47,8 +47,17 @@ pub fn unshare(cx: &mut Cx, flags: Flags<CloneFlags>) -> SysResult {
     }
     let ns = new_namespaces(cx, flags, &fs)?;
     drop(cx.set_fs(Some(fs)));
-    cx.set_ns(ns);
+    enter(cx, ns);
     Ok(0)
+}
+
+/// Replaces the task's namespaces. A process that leaves its System V objects with its only thread is done with them.
+fn enter(cx: &Cx, ns: Arc<Namespaces>) {
+    let old = cx.ns();
+    if old.ipc.id() != ns.ipc.id() && cx.group().live_threads() == 1 {
+        sentry::ipc::exit_group(&old.ipc, cx.task());
+    }
+    cx.set_ns(ns);
 }
 
 /// What setns(2) joins.
@@ -126,6 +135,6 @@ pub fn setns(cx: &mut Cx, fd: Fd, kinds: u32) -> SysResult {
             drop(cx.set_fs(Some(fs)));
         }
     }
-    cx.set_ns(Arc::new(ns));
+    enter(cx, Arc::new(ns));
     Ok(0)
 }

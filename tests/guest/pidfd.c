@@ -45,6 +45,32 @@ TEST(getfd) {
     kill(p, SIGKILL);
     KILLED(p, SIGKILL);
 }
+// A process that does not let itself be looked at keeps its files from others of its user.
+static int taken_from(int dumpable) {
+    int up[2];
+    CHECK(!pipe(up));
+    pid_t p = CHILD({
+        if (setgid(1234) || setuid(1234) || prctl(PR_SET_DUMPABLE, dumpable)) _exit(1);
+        write(up[1], "x", 1);
+        pause();
+    });
+    char c;
+    EQ(read(up[0], &c, 1), 1);
+    pid_t q = CHILD({
+        if (setgid(1234) || setuid(1234)) _exit(200);
+        int fd = syscall(SYS_pidfd_open, p, 0);
+        _exit(syscall(SYS_pidfd_getfd, fd, up[1], 0) < 0 ? errno : 0);
+    });
+    int st = t_wait(q);
+    kill(p, SIGKILL);
+    KILLED(p, SIGKILL);
+    return st;
+}
+TEST(getfd_asks) {
+    if (getuid()) return;
+    EQ(taken_from(1), 0);
+    EQ(taken_from(0), EPERM << 8);
+}
 TEST(no_read_write) {
     char c;
     int fd = OK(syscall(SYS_pidfd_open, getpid(), 0));
@@ -69,6 +95,6 @@ TEST(kill_errors) {
     ERR(kill(-4000000, 0), ESRCH);
 }
 int main(void) {
-    RUN(open_errors); RUN(poll_on_exit); RUN(send_signal); RUN(getfd); RUN(no_read_write); RUN(fdinfo_pid); RUN(kill_errors);
+    RUN(open_errors); RUN(poll_on_exit); RUN(send_signal); RUN(getfd); RUN(getfd_asks); RUN(no_read_write); RUN(fdinfo_pid); RUN(kill_errors);
     DONE();
 }

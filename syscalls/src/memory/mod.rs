@@ -5,7 +5,7 @@ mod lock;
 mod map;
 mod numa;
 mod protect;
-mod remote;
+pub(crate) mod remote;
 
 use crate::args::{Fd, FromArg, UserPath, arg, show_flags, show_named};
 use abi::Errno;

@@ -214,20 +214,7 @@ pub fn pidfd_getfd(cx: &mut Cx, pidfd: Fd, target: Fd, flags: u32) -> SysResult 
         .group()
         .clone();
     let task = group.any_live().ok_or(Errno::ESRCH)?;
-    // PTRACE_MODE_ATTACH: the same user throughout, or the capability.
-    let (own, other) = (cx.task().cred(), task.cred());
-    let same = [other.ruid, other.euid, other.suid]
-        .iter()
-        .all(|id| *id == own.fsuid)
-        && [other.rgid, other.egid, other.sgid]
-            .iter()
-            .all(|id| *id == own.fsgid);
-    if !std::sync::Arc::ptr_eq(&group, cx.group())
-        && !same
-        && !own.has_cap_in(&other.user_ns, abi::cap::CAP_SYS_PTRACE)
-    {
-        return Err(Errno::EPERM);
-    }
+    crate::memory::remote::access(cx, &task)?;
     let found = task.files()?.get(target)?;
     crate::file::install(cx, found, true)
 }

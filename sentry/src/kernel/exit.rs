@@ -8,6 +8,7 @@ use super::thread_group::{ExitStatus, StopState, ThreadGroup};
 use crate::mm::MemoryManager;
 use abi::siginfo::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SigInfo};
 use abi::signal::{SIG_IGN, SaFlags, Signal};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -189,10 +190,12 @@ fn collect_orphaned_groups(
     out: &mut Vec<Arc<ProcessGroup>>,
 ) {
     let own = group.process_group();
+    // Each once: thousands of children may be in one, and the lock of the tree is held.
+    let mut seen = HashSet::new();
     let mut check = |pgrp: Arc<ProcessGroup>| {
-        if pgrp.is_orphaned_without(Some(group))
+        if seen.insert(Arc::as_ptr(&pgrp))
+            && pgrp.is_orphaned_without(Some(group))
             && pgrp.has_stopped()
-            && !out.iter().any(|p| Arc::ptr_eq(p, &pgrp))
         {
             out.push(pgrp);
         }

@@ -71,7 +71,7 @@ impl ProcessGroup {
     pub(super) fn remove(&self, group: &ThreadGroup) {
         self.members
             .lock()
-            .retain(|m| m.upgrade().is_some_and(|g| !std::ptr::eq(&*g, group)));
+            .retain(|m| m.strong_count() != 0 && !std::ptr::eq(m.as_ptr(), group));
     }
     /// The processes in it now, zombies included.
     pub fn members(&self) -> Vec<Arc<ThreadGroup>> {

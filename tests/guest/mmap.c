@@ -206,11 +206,23 @@ TEST(self_modifying_code) {
 TEST(shared_validate_needs_a_file) {
     CHECK(mmap(0, 4096, RW, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == EINVAL);
 }
+// Address space costs nothing, and neither does asking how much of it is resident.
+TEST(address_space_without_measure) {
+    size_t big = 64UL << 40;
+    char *p = mmap(0, big, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(p != MAP_FAILED);
+    p[big / 2] = 1;
+    long size, resident;
+    EQ(sscanf(t_get("/proc/self/statm"), "%ld %ld", &size, &resident), 2);
+    GE(size, big / 4096);
+    CHECK(resident > 0 && resident < 1 << 20);
+    CHECK(strstr(t_get("/proc/self/status"), "VmRSS:"));
+}
 int main(void) {
     RUN(zeroed_and_writable); RUN(errors); RUN(file_modes); RUN(shared_file_coherence); RUN(private_sees_later_writes_until_touched);
     RUN(anonymous_shared_across_fork); RUN(fixed_replaces_and_noreplace_refuses); RUN(unmap_splits); RUN(protect_splits_and_merges);
     RUN(brk); RUN(mremap_grow_shrink_move); RUN(mremap_fixed_and_errors); RUN(mremap_file); RUN(growing_stack); RUN(big_reservation);
     RUN(many_mappings); RUN(self_modifying_code);
-    RUN(shared_validate_needs_a_file);
+    RUN(shared_validate_needs_a_file); RUN(address_space_without_measure);
     DONE();
 }

@@ -35,6 +35,9 @@ pub struct Statm {
     pub locked: u64,
 }
 
+/// The most address space in which pages are counted one by one.
+const LOOKED_THROUGH: u64 = 64 << 30;
+
 /// The column where names begin in `maps`.
 const NAME_COLUMN: usize = 73;
 
@@ -155,13 +158,7 @@ impl MemoryManager {
             }
             out
         };
-        let rss = |ranges: Vec<Range<u64>>| {
-            if ranges.is_empty() {
-                0
-            } else {
-                self.space.rss(&ranges)
-            }
-        };
+        let rss = |ranges: Vec<Range<u64>>| self.resident(&ranges);
         let anon = rss(ranges(|v| v.is_anonymous() || v.host == Host::Copied));
         let file = rss(ranges(|v| {
             matches!(v.backing, VmBacking::File { .. }) && v.host == Host::Mapped
@@ -220,7 +217,21 @@ impl MemoryManager {
 
     fn present(&self, ranges: &[Range<u64>], vma: &Vma) -> u64 {
         let all_there = vma.host != Host::Absent;
-        if all_there { self.space.rss(ranges) } else { 0 }
+        if all_there { self.resident(ranges) } else { 0 }
+    }
+
+    /// How many pages of these are resident. The host is asked page by page, and whoever asks waits; so of address space without measure, which costs a
+    /// guest nothing, only this is told: no more is there than the process ever had.
+    fn resident(&self, ranges: &[Range<u64>]) -> u64 {
+        let bytes = ranges
+            .iter()
+            .map(|r| r.end.saturating_sub(r.start))
+            .fold(0, u64::saturating_add);
+        match bytes {
+            0 => 0,
+            1..=LOOKED_THROUGH => self.space.rss(ranges),
+            _ => self.host_usage().peak_rss.min(bytes / PAGE_SIZE),
+        }
     }
 
     /// `/proc/PID/status`, the lines from `VmPeak` to `VmSwap`.

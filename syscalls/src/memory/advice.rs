@@ -62,6 +62,9 @@ pub fn mincore(cx: &mut Cx, addr: Addr, length: u64, vec: Addr) -> SysResult {
         return Err(Errno::EINVAL);
     }
     while left != 0 {
+        if cx.fatal_signal_pending() {
+            return Err(Errno::EINTR);
+        }
         let len = left.min(STEP);
         let resident = mm.mincore(at, len)?;
         mm.write_bytes(out, &resident)?;

@@ -45,7 +45,7 @@ fn row(name: &str, rounds: usize, each: usize, mut body: impl FnMut()) {
 fn make() -> StubPlatform {
     let vdso = HostVdso::find();
     match std::env::var("PLATFORM").as_deref() {
-        Ok("systrap") => systrap::new(&vdso).unwrap(),
+        Ok("systrap") => systrap::new(&vdso, Default::default()).unwrap(),
         _ => ptrace::new(&vdso).unwrap(),
     }
 }

@@ -230,6 +230,21 @@ impl MemoryFile {
         Ok(unsafe { AtomicU32::from_ptr(window.base.as_ptr().add(offset as usize).cast()) })
     }
 
+    /// An allocated range, shared with every address space that maps it.
+    pub(crate) fn words(&self, offset: u64, len: u64) -> Result<&[AtomicU64]> {
+        whole_pages(offset, len)?;
+        let _ = self.word(offset.saturating_add(len) - 4)?;
+        let window = self.window.get().and_then(|w| w.as_ref());
+        let window = window.ok_or(Errno::ENOMEM)?;
+        // SAFETY: as in `word`, which has looked at the last of them.
+        Ok(unsafe {
+            std::slice::from_raw_parts(
+                window.base.as_ptr().add(offset as usize).cast(),
+                (len / 8) as usize,
+            )
+        })
+    }
+
     /// Loads the word at `offset`.
     pub fn load_u32(&self, offset: u64) -> Result<u32> {
         Ok(self.word(offset)?.load(Ordering::SeqCst))

@@ -19,10 +19,10 @@ pub struct Finding {
 }
 
 /// The best platform that passes its self-test, for a sandbox: see [`StubPlatform`] for when to call it.
-pub fn choose(vdso: &HostVdso) -> crate::Result<StubPlatform> {
+pub fn choose(vdso: &HostVdso, options: systrap::Options) -> crate::Result<StubPlatform> {
     let found = match systrap::missing() {
         Some(why) => Err(why),
-        None => systrap::new(vdso)
+        None => systrap::new(vdso, options)
             .map_err(|error| error.to_string())
             .and_then(|platform| self_test(&platform).map(|()| platform)),
     };
@@ -45,7 +45,7 @@ pub fn probe() -> Vec<Finding> {
             name: "systrap",
             usable: match systrap::missing() {
                 Some(why) => Err(why),
-                None => try_out(systrap::new(&vdso)),
+                None => try_out(systrap::new(&vdso, systrap::Options::default())),
             },
         },
         Finding {

@@ -9,7 +9,7 @@ use abi::{Errno, Iovec};
 
 use crate::placement::Balancer;
 use crate::stub::{self, GuestKind, HostVdso, Pool, Process, Thread};
-use crate::systrap::Offer;
+use crate::systrap::{Offer, Rewriter, TextMap};
 use crate::{Context, Entry, Fault, MemoryFile, Order, Result, ptrace, systrap, workers};
 
 /// See the module.
@@ -23,6 +23,8 @@ struct Shared {
     memory: Arc<MemoryFile>,
     pool: Pool,
     balancer: Arc<Balancer>,
+    /// Call sites are rewritten (systrap).
+    rewriter: Option<Arc<Rewriter>>,
 }
 
 impl Drop for Shared {
@@ -34,8 +36,16 @@ impl Drop for Shared {
 impl StubPlatform {
     /// Forks the zygote, then starts the thread that keeps stubs ready. To be called while this process has one thread, which must live as
     /// long as the sandbox, and after everything that stubs are to inherit has been set up: namespaces, root directory, user.
-    pub(crate) fn new(kind: GuestKind, vdso: &HostVdso) -> Result<StubPlatform> {
+    pub(crate) fn new(
+        kind: GuestKind,
+        vdso: &HostVdso,
+        options: systrap::Options,
+    ) -> Result<StubPlatform> {
         let memory = Arc::new(MemoryFile::new()?);
+        let rewriter = match options.rewrite {
+            true => Some(Arc::new(Rewriter::new(&memory)?)),
+            false => None,
+        };
         let mut pool = Pool::new(kind, vdso)?;
         pool.start()?;
         let balancer = Arc::new(Balancer::new());
@@ -56,6 +66,7 @@ impl StubPlatform {
                 memory,
                 pool,
                 balancer,
+                rewriter,
             }),
             vdso: vdso.image(),
         })
@@ -73,10 +84,9 @@ impl crate::Platform for StubPlatform {
         &self.shared.memory
     }
     fn new_address_space(&self) -> Result<Arc<dyn crate::AddressSpace>> {
-        Ok(AddressSpace::new(
-            self.shared.clone(),
-            self.shared.pool.take()?,
-        ))
+        let process = self.shared.pool.take()?;
+        let text = self.shared.rewriter.as_ref().map(TextMap::new);
+        Ok(AddressSpace::new(self.shared.clone(), process, text))
     }
     fn user_range(&self) -> Range<u64> {
         stub::USER
@@ -95,15 +105,18 @@ pub struct AddressSpace {
     guests: AtomicUsize,
     /// A call of its only guest thread that may turn out to be an order (systrap).
     offer: sync::Mutex<Offer>,
+    /// Its rewritten call sites (systrap).
+    text: Option<TextMap>,
 }
 
 impl AddressSpace {
-    fn new(shared: Arc<Shared>, process: Process) -> Arc<AddressSpace> {
+    fn new(shared: Arc<Shared>, process: Process, text: Option<TextMap>) -> Arc<AddressSpace> {
         Arc::new(AddressSpace {
             shared,
             process: Some(process),
             guests: AtomicUsize::new(0),
             offer: sync::Mutex::default(),
+            text,
         })
     }
 
@@ -128,6 +141,28 @@ impl AddressSpace {
 
     pub(crate) fn balancer(&self) -> &Balancer {
         &self.shared.balancer
+    }
+
+    pub(crate) fn text(&self) -> Option<&TextMap> {
+        self.text.as_ref()
+    }
+
+    /// Has orders carried out, or lets the call proceed that is one.
+    fn carry_out(&self, orders: &[Order]) -> Result<()> {
+        let apply = |orders: &[Order]| stub::apply(self.process(), &self.shared.memory, orders);
+        let mut offer = self.offer.lock();
+        let found = std::mem::take(&mut *offer);
+        if let [order] = orders
+            && found.carries(order)
+        {
+            *offer = Offer::Accepted(order.clone());
+            return Ok(());
+        }
+        drop(offer);
+        if let Offer::Accepted(before) = found {
+            apply(&[before])?;
+        }
+        apply(orders)
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -163,27 +198,21 @@ fn one(addr: u64, len: usize) -> [Iovec; 1] {
 
 impl crate::AddressSpace for AddressSpace {
     fn apply(&self, orders: &[Order]) -> Result<()> {
-        let apply = |orders: &[Order]| stub::apply(self.process(), &self.shared.memory, orders);
-        let mut offer = self.offer.lock();
-        let found = std::mem::take(&mut *offer);
-        if let [order] = orders
-            && found.carries(order)
-        {
-            *offer = Offer::Accepted(order.clone());
-            return Ok(());
+        match &self.text {
+            Some(text) => text.apply(self.process(), orders, || self.carry_out(orders)),
+            None => self.carry_out(orders),
         }
-        drop(offer);
-        if let Offer::Accepted(before) = found {
-            apply(&[before])?;
-        }
-        apply(orders)
     }
 
     fn fork(&self) -> Result<Arc<dyn crate::AddressSpace>> {
-        Ok(AddressSpace::new(
-            self.shared.clone(),
-            self.process().fork()?,
-        ))
+        let copy = || self.process().fork();
+        let (process, text) = match &self.text {
+            Some(text) => text
+                .fork(copy)
+                .map(|(process, text)| (process, Some(text)))?,
+            None => (copy()?, None),
+        };
+        Ok(AddressSpace::new(self.shared.clone(), process, text))
     }
 
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Fault> {
@@ -195,7 +224,11 @@ impl crate::AddressSpace for AddressSpace {
     }
 
     fn readv(&self, remote: &[Iovec], buf: &mut [u8]) -> Result<usize, Fault> {
-        stub::read(self.process().pid(), remote, buf)
+        let done = stub::read(self.process().pid(), remote, buf)?;
+        if let Some(text) = &self.text {
+            text.unrewrite(remote, &mut buf[..done]);
+        }
+        Ok(done)
     }
 
     fn writev(&self, remote: &[Iovec], buf: &[u8]) -> Result<usize, Fault> {

@@ -52,6 +52,9 @@ pub struct Global {
     /// What guest code runs on
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub platform: String,
+    /// On systrap: rewrite call sites that are used often
+    #[arg(long, value_enum, default_value_t = Switch::Off, value_name = "on|off")]
+    pub systrap_rewrite: Switch,
     /// Log the guest's system calls, as strace(1) would
     #[arg(long)]
     pub strace: bool,

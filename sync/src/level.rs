@@ -100,6 +100,10 @@ levels! {
     TIMER = 7500,
     /// Timers of a clock.
     TIMERS = 7600,
+    /// Which text of an address space is rewritten (systrap).
+    TEXT = 7900,
+    /// The rewritten pages of a sandbox (systrap).
+    TEXT_CACHE = 7950,
     /// A platform's own tables.
     PLATFORM = 8000,
     /// A gofer client's free connections.

@@ -72,6 +72,12 @@ pub fn platforms() -> Vec<String> {
         .collect()
 }
 
+/// What else the runtime is told before its command, in words: `RUNSC_RS_ARGS="--systrap-rewrite=on"`.
+pub fn arguments() -> Vec<String> {
+    let words = env::var("RUNSC_RS_ARGS").unwrap_or_default();
+    words.split_whitespace().map(String::from).collect()
+}
+
 /// Whether directories and strace logs of tests are to be kept.
 pub fn keep() -> bool {
     env::var_os("RUNSC_RS_KEEP").is_some()

@@ -57,7 +57,8 @@ impl Live {
             .arg(self.root.dir().join("state"))
             .arg("--log")
             .arg(self.root.dir().join("log"))
-            .arg(format!("--platform={}", self.platform));
+            .arg(format!("--platform={}", self.platform))
+            .args(crate::env::arguments());
         command
     }
 

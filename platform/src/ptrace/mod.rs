@@ -13,5 +13,5 @@ pub(crate) use context::Context;
 
 /// The platform; see [`StubPlatform::new`] for when to make it.
 pub fn new(vdso: &HostVdso) -> Result<StubPlatform> {
-    StubPlatform::new(GuestKind::Traced, vdso)
+    StubPlatform::new(GuestKind::Traced, vdso, Default::default())
 }

@@ -9,8 +9,12 @@
 //! | `0x5_0000` | [`ORDERS`]: this stub's page of the order book | r-- | the sentry, through its own mapping |
 //! | `0x6_0000` | [`SCRATCH`]: buffers the host writes to; nothing in it is believed | rw- | anybody |
 //! | `0x1000_0000` | [`SEATS`]: on systrap, a signal stack for every guest thread; nothing in it is believed | rw- | anybody |
+//! | `0x6000_0000` | [`SITES_TEXT`]: on systrap, the code of rewritten call sites, shared by all stubs | r-x | the sentry, before a site is used |
+//! | `0x6100_0000` | [`BASES`]: where the rewritten pages are in this address space | r-- | the sentry |
 //!
-//! The filter of the spawner and the helper, the only threads that may change mappings, refuses addresses from [`BASE`] up, so the area stays as it is.
+//! The filters of the spawner and the helper, the only threads that may change mappings, refuse addresses from [`BASE`] up, so the area stays as it
+//! is; the last rows can be mapped, each as it is here and not otherwise. Rewritten sites need two more ranges that 32 bits can name ([`SLOTS`]), in
+//! the guest's range: a guest that maps something there has it, and its sites are as they were.
 
 use std::ops::Range;
 
@@ -41,6 +45,26 @@ pub const ORDERS: u64 = BASE + 0x5_0000;
 pub const SCRATCH: u64 = BASE + 0x6_0000;
 /// All of it.
 pub const SCRATCH_LEN: u64 = 0x3_0000;
+
+/// Read-execute, on systrap: the code of rewritten call sites.
+pub const SITES_TEXT: u64 = BASE + 0x6000_0000;
+/// Its size: a page of common code, and [`MAX_SITES`] pieces.
+pub const SITES_TEXT_LEN: u64 = 0x1000 + MAX_SITES * SITE_LEN;
+/// How many call sites a sandbox can have rewritten.
+pub const MAX_SITES: u64 = 0x2000;
+/// The room of one in [`SITES_TEXT`].
+pub const SITE_LEN: u64 = 64;
+/// Read-only, on systrap: a word for each rewritten page, its address.
+pub const BASES: u64 = BASE + 0x6100_0000;
+/// Its size.
+pub const BASES_LEN: u64 = 0x4000;
+/// Read-execute, on systrap: a word for each rewritten site, the address of its code. The third byte of every address in it is 6, which is no
+/// instruction: a site that begins with a `mov` has it where its `syscall` was.
+pub const SLOTS: u64 = 0x6_0000;
+/// Read-execute, behind it: jumps through the slots, for sites that begin with their `syscall`.
+pub const ENTRANCES: u64 = 0x7_0000;
+/// The size of both.
+pub const SLOTS_LEN: u64 = 0x2_0000;
 
 /// In [`DATA`]: byte *n* is *n*. A result leaves the stub as the address of its byte.
 pub const TABLE: u64 = DATA;

@@ -25,9 +25,13 @@ mod zygote;
 pub use filter::{Action, FilterSpec, GUEST, HELPER, NOTIFIED, Rule, SPAWNER, When};
 pub use zygote::HostVdso;
 
-pub(crate) use layout::{FRAME_RETURN, GUEST_TEXT, SEAT_LEN, SEATS, SIGNAL_MASK, TASK_END, USER};
+pub(crate) use layout::{
+    BASES, BASES_LEN, DONATED_FD, ENTRANCES, FRAME_RETURN, GUEST_TEXT, MAX_SITES, SEAT_LEN, SEATS,
+    SIGNAL_MASK, SITE_LEN, SITES_TEXT, SITES_TEXT_LEN, SLOTS, SLOTS_LEN, TASK_END, USER,
+};
 pub use memory::thread_cpu_time;
 pub(crate) use memory::{cpu_time, read, write};
+pub(crate) use order_book::Entry;
 pub(crate) use orders::{apply, mincore, plain_call, resident, usage};
 pub(crate) use pool::Pool;
 pub(crate) use process::{GuestKind, Process, Seat, Thread, errno};

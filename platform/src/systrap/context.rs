@@ -8,6 +8,7 @@ use abi::{Errno, Result};
 use super::frame::Frame;
 use super::in_place::Offer;
 use super::listener::{self, Call};
+use super::rewrite::{Middle, Progress, is_site_code};
 use super::xstate;
 use crate::interrupt::Interruption;
 use crate::placement;
@@ -26,6 +27,9 @@ const ERROR_EXECUTE: u64 = 16;
 const NOBODY: i32 = i32::MAX;
 /// How often a thread is told to leave before its process is ended.
 const TRIES: usize = 16;
+/// How many call sites are watched, and how many calls make one worth rewriting.
+const SITES: usize = 64;
+const OFTEN: u8 = 3;
 
 /// Where the guest thread waits for an answer. There is one of these per thread, and it changes with every call: no box.
 #[allow(clippy::large_enum_variant)]
@@ -45,6 +49,14 @@ enum At {
     Away,
 }
 
+/// What a signal is that came to a thread in a rewritten site.
+enum InSite {
+    /// The site's call.
+    Call,
+    /// Nothing that the guest would know of.
+    Nothing,
+}
+
 /// See the module.
 pub struct Context {
     space: Arc<AddressSpace>,
@@ -59,6 +71,8 @@ pub struct Context {
     offered: bool,
     /// It may not run everywhere.
     restricted: bool,
+    /// Where its calls come from, and how often: those that come often are rewritten.
+    sites: Box<[(u64, u8); SITES]>,
 }
 
 impl Context {
@@ -79,6 +93,7 @@ impl Context {
             dead: false,
             offered: false,
             restricted: false,
+            sites: Box::new([(0, 0); SITES]),
         };
         if let Err(error) = context.take_over() {
             log::warn!(
@@ -192,7 +207,12 @@ impl Context {
             self.stop()?;
         }
         if let At::Handler { frame, nested, .. } = &mut self.at {
-            frame.write(&*self.space, &regs.user)?;
+            let mut user = regs.user;
+            let middle = self.space.text().and_then(|text| text.middle(&mut user));
+            if let Some(Middle::Call(own)) = middle {
+                user.rip = own;
+            }
+            frame.write(&*self.space, &user)?;
             if let Some(nested) = *nested {
                 frame.write_way_back(&*self.space, nested)?;
             }
@@ -242,6 +262,9 @@ impl Context {
             user.rax = Errno::ENOSYS.to_return() as u64;
             (user.rip, user.cs) = (call.rip, CODE_64);
             regs.partial = true;
+            if let Some(caller) = self.caller(&call) {
+                regs.user.rip = caller;
+            }
             return Ok(Some(if call.native {
                 Event::Syscall
             } else {
@@ -262,6 +285,7 @@ impl Context {
             _ => regs.user = frame.registers(),
         }
         regs.partial = false;
+        let site = self.site(signal, code, &mut regs.user);
         if early && signal != INTERRUPT && nested.is_some() {
             // The processor has refused to load them. Of an extended state nothing may be left that it refuses again.
             frame.context.fpstate = 0;
@@ -271,6 +295,15 @@ impl Context {
             frame,
             nested,
         };
+        match site {
+            Some(InSite::Call) => {
+                regs.user.orig_rax = regs.user.rax & 0xffff_ffff;
+                regs.user.rax = Errno::ENOSYS.to_return() as u64;
+                return Ok(Some(Event::Syscall));
+            }
+            Some(InSite::Nothing) => return Ok(None),
+            None => {}
+        }
         Ok(match signal {
             INTERRUPT => self.interruption.received().then_some(Event::Interrupted),
             libc::SIGSEGV | libc::SIGBUS if early => Some(Event::Fault {
@@ -302,6 +335,52 @@ impl Context {
             }),
             _ => None,
         })
+    }
+
+    /// Where the guest's call came from, if its site is rewritten. If not, it may be from now on.
+    fn caller(&mut self, call: &Call) -> Option<u64> {
+        let text = self.space.text()?;
+        if is_site_code(call.rip) {
+            return text.caller(call.rip);
+        }
+        if call.native {
+            let (rip, count) = self.sites.get_mut((call.rip >> 1) as usize % SITES)?;
+            if *rip != call.rip {
+                (*rip, *count) = (call.rip, 0);
+            }
+            *count = count.saturating_add(1);
+            if *count == OFTEN {
+                text.rewrite(self.space.process(), call.rip, call.nr as u32);
+            }
+        }
+        None
+    }
+
+    /// Shows a thread to which a signal came in the code or in the middle of a rewritten site as it would be without.
+    fn site(&self, signal: i32, code: i32, user: &mut UserRegs) -> Option<InSite> {
+        let text = self.space.text()?;
+        if is_site_code(user.rip) {
+            let progress = text.show_thread(user)?;
+            return match signal {
+                // It is being followed step by step: these are none of its own.
+                libc::SIGTRAP if code > 0 => Some(InSite::Nothing),
+                libc::SIGSEGV | libc::SIGBUS if code > 0 && progress == Progress::Before => {
+                    user.rip += 2;
+                    Some(InSite::Call)
+                }
+                _ => None,
+            };
+        }
+        if signal != libc::SIGILL || code <= 0 {
+            return None;
+        }
+        match text.middle(user)? {
+            Middle::Call(_) => {
+                user.rip += 2;
+                Some(InSite::Call)
+            }
+            Middle::Compared => Some(InSite::Nothing),
+        }
     }
 
     /// Has the guest thread end.
@@ -348,10 +427,14 @@ impl crate::Context for Context {
         let stopped = self.stop().and_then(|()| Self::in_handler(&mut self.at));
         match stopped {
             Ok(frame) => {
+                let mut user = frame.registers();
+                if let Some(text) = self.space.text() {
+                    text.show_thread(&mut user);
+                }
                 regs.user = UserRegs {
                     rax: regs.user.rax,
                     orig_rax: regs.user.orig_rax,
-                    ..frame.registers()
+                    ..user
                 };
                 regs.partial = false;
                 Ok(())

@@ -22,6 +22,7 @@ mod context;
 mod frame;
 mod in_place;
 pub(crate) mod listener;
+mod rewrite;
 mod xstate;
 
 use abi::Errno;
@@ -31,11 +32,19 @@ use crate::{Result, StubPlatform};
 
 pub(crate) use context::Context;
 pub(crate) use in_place::Offer;
+pub(crate) use rewrite::{Rewriter, TextMap};
+
+/// What a sandbox may do to be quicker.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Call sites are rewritten.
+    pub rewrite: bool,
+}
 
 /// The platform; see [`StubPlatform`] for when to make it. `ENOSYS` where [`missing`] knows something.
-pub fn new(vdso: &HostVdso) -> Result<StubPlatform> {
+pub fn new(vdso: &HostVdso, options: Options) -> Result<StubPlatform> {
     match missing() {
-        None => StubPlatform::new(GuestKind::Notified, vdso),
+        None => StubPlatform::new(GuestKind::Notified, vdso, options),
         Some(_) => Err(Errno::ENOSYS),
     }
 }

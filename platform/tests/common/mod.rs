@@ -23,7 +23,7 @@ pub const DATA_LEN: u64 = 0x1_0000;
 fn make() -> StubPlatform {
     let vdso = HostVdso::find();
     match std::env::var("PLATFORM").as_deref() {
-        Ok("systrap") => systrap::new(&vdso).unwrap(),
+        Ok("systrap") => systrap::new(&vdso, Default::default()).unwrap(),
         _ => ptrace::new(&vdso).unwrap(),
     }
 }

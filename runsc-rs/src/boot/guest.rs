@@ -8,8 +8,8 @@ use abi::signal::Signal;
 use anyhow::{Result, anyhow, bail};
 use fs::{Events, File, Observer};
 use gofer::client::Client;
-use platform::Platform;
 use platform::stub::HostVdso;
+use platform::{Platform, systrap};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use sentry::kernel::container::{Prepared, StartError};
 use sentry::kernel::limits::Limit;
@@ -43,13 +43,17 @@ impl HostInfo {
 }
 
 /// Makes the platform of a name. The process has one thread, and the walls stand.
-pub fn platform(name: &str, vdso: &HostVdso) -> Result<Arc<dyn Platform>> {
+pub fn platform(
+    name: &str,
+    options: systrap::Options,
+    vdso: &HostVdso,
+) -> Result<Arc<dyn Platform>> {
     let made = match name {
-        "auto" => platform::choose(vdso),
+        "auto" => platform::choose(vdso, options),
         "ptrace" => platform::ptrace::new(vdso),
-        "systrap" => match platform::systrap::missing() {
+        "systrap" => match systrap::missing() {
             Some(why) => bail!("platform systrap: {why}"),
-            None => platform::systrap::new(vdso),
+            None => systrap::new(vdso, options),
         },
         other => bail!("platform \"{other}\": there is no such platform (auto, systrap, ptrace)"),
     };

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 
-use crate::cli::{Global, Overlay, StraceFormat};
+use crate::cli::{Global, Overlay, StraceFormat, Switch};
 use crate::control::client;
 use crate::control::wire::Reply;
 use crate::oci::process::Process;
@@ -46,6 +46,8 @@ pub struct BootSpec {
     pub overlay: bool,
     /// `--platform`
     pub platform: String,
+    /// `--systrap-…`
+    pub systrap: platform::systrap::Options,
     /// `--strace…`
     pub strace: Strace,
     /// Three descriptors, or one terminal.
@@ -106,6 +108,9 @@ impl BootSpec {
             mounts,
             overlay: global.overlay2 == Overlay::RootMemory,
             platform: global.platform.clone(),
+            systrap: platform::systrap::Options {
+                rewrite: global.systrap_rewrite == Switch::On,
+            },
             strace: Strace {
                 on: global.strace,
                 only: global.strace_syscalls.clone(),
@@ -186,7 +191,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
     jail::drop_capabilities()?;
     let signals = sys::signal_fd(server::FORWARDED).context("signalfd")?;
 
-    let platform = guest::platform(&spec.platform, &host.vdso)?;
+    let platform = guest::platform(&spec.platform, spec.systrap, &host.vdso)?;
     let name = platform.name().to_owned();
     let without = spec.filter_without.clone();
     let guest = guest::Guest::new(

@@ -4,7 +4,9 @@ target  := $(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu
 cache   := $(or $(RUNSC_RS_CACHE),/var/cache/runsc-rs)
 export RUNSC_RS_CACHE := $(cache)
 
-.PHONY: build fast run setup rootfs test units guest check shape bench clean
+prefix  := $(or $(PREFIX),/usr/local)
+
+.PHONY: install uninstall build fast run setup rootfs test units guest check shape bench clean
 
 ## build: the release binary, static and stripped, at bin/runsc-rs
 build:
@@ -16,6 +18,16 @@ build:
 fast:
 	cargo build --profile fast -p runsc-rs
 	@mkdir -p bin/fast && cp -f $(target)/fast/runsc-rs bin/fast/.runsc-rs.new && mv -f bin/fast/.runsc-rs.new bin/fast/runsc-rs
+
+## install: the release binary to $(prefix)/bin, and as a runtime into the configurations of Docker and containerd (root)
+install: build
+	install -D -m 0755 bin/runsc-rs $(DESTDIR)$(prefix)/bin/runsc-rs
+	$(if $(DESTDIR),,$(prefix)/bin/runsc-rs install)
+
+## uninstall: takes both back
+uninstall:
+	-$(if $(DESTDIR),,$(prefix)/bin/runsc-rs uninstall)
+	rm -f $(DESTDIR)$(prefix)/bin/runsc-rs
 
 ## run: build, then run a real container on this machine's own root (read-only, under an overlay in memory)
 run: build

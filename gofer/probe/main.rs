@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match jail::run_without(&spec, vec![channel], threads, without) {
+    match jail::run_without(&spec, vec![channel], threads, without, || ()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

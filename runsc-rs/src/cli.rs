@@ -207,6 +207,10 @@ pub enum Command {
     Do(Do),
     /// Look into a live sandbox
     Debug(Debug),
+    /// Make this program a runtime of Docker and containerd
+    Install(Install),
+    /// Take that back
+    Uninstall(Uninstall),
     /// List the system calls the guest's kernel has
     Syscalls(Syscalls),
     /// List the platforms, what was probed, and which one `auto` chooses
@@ -467,6 +471,48 @@ pub struct Debug {
     /// The name for the instance of the container
     #[arg(value_name = "container-id")]
     pub id: String,
+}
+
+/// `install`.
+#[derive(Args, Debug, Clone)]
+pub struct Install {
+    /// The runtime's name
+    #[arg(long, default_value = "runsc-rs")]
+    pub runtime: String,
+    /// The program that engines are to run (default: this one)
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Docker's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
+    pub docker_config: PathBuf,
+    /// containerd's configuration
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/containerd/config.toml"
+    )]
+    pub containerd_config: PathBuf,
+    /// Global options that Docker is to give it, after --
+    #[arg(last = true, value_name = "option")]
+    pub args: Vec<String>,
+}
+
+/// `uninstall`.
+#[derive(Args, Debug, Clone)]
+pub struct Uninstall {
+    /// The runtime's name
+    #[arg(long, default_value = "runsc-rs")]
+    pub runtime: String,
+    /// Docker's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
+    pub docker_config: PathBuf,
+    /// containerd's configuration
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/containerd/config.toml"
+    )]
+    pub containerd_config: PathBuf,
 }
 
 /// on or off.

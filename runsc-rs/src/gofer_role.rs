@@ -37,6 +37,8 @@ pub fn main(args: Args) -> ! {
         logging::fd().as_raw_fd(),
     ]);
     sys::reset_signals();
+    // Its threads allocate little, and each arena costs pages.
+    sys::bound_allocator(1);
     let _ = rustix::thread::set_name(c"runsc-gofer");
     let status = match serve(args) {
         Ok(()) => 0,
@@ -71,7 +73,8 @@ fn serve(args: Args) -> Result<(), String> {
         new_network: !shared,
         die_with_parent: false,
     };
-    gofer::jail::run(&spec, vec![args.channel], THREADS).map_err(|e| e.to_string())
+    gofer::jail::run(&spec, vec![args.channel], THREADS, sys::forget_program)
+        .map_err(|e| e.to_string())
 }
 
 /// /dev/null for stdin and stdout: neither process has business with the container's stdio under those numbers. Stderr is the log;

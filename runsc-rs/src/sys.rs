@@ -180,10 +180,49 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Bounds the C library's allocator to a few arenas: less memory, and no look at /sys for the number of processors when a thread contends.
-pub fn bound_allocator() {
+/// Bounds the C library's allocator to this many arenas: less memory, and no look at /sys for the number of processors when a thread
+/// contends.
+pub fn bound_allocator(arenas: i32) {
     // SAFETY: sets a parameter of the allocator; it has no other effect and cannot fail in a way that matters.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 4);
+        libc::mallopt(libc::M_ARENA_MAX, arenas);
+    }
+}
+
+/// Gives back the memory that this process's start took: free heap, and the pages of the program that it has mapped. Those it needs
+/// from here on it finds in the page cache again; most belong to the command line, the configuration and the making of walls.
+pub fn forget_program() {
+    unsafe extern "C" fn forget(
+        info: *mut libc::dl_phdr_info,
+        _size: usize,
+        _data: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: the C library hands its callback a description that is valid during the call.
+        let info = unsafe { &*info };
+        for n in 0..info.dlpi_phnum {
+            // SAFETY: as the description says, there are `dlpi_phnum` headers.
+            let h = unsafe { &*info.dlpi_phdr.add(usize::from(n)) };
+            if h.p_type != libc::PT_LOAD || h.p_flags & libc::PF_W != 0 {
+                continue;
+            }
+            let at = info.dlpi_addr.wrapping_add(h.p_vaddr);
+            let (start, end) = (at & !4095, at.wrapping_add(h.p_memsz));
+            // SAFETY: a segment without PF_W was never written (what is relocated is in one that has it), so its pages are those of the
+            // program's file, and are read from there again.
+            unsafe {
+                libc::madvise(
+                    start as *mut libc::c_void,
+                    end.wrapping_sub(start) as usize,
+                    libc::MADV_DONTNEED,
+                )
+            };
+        }
+        // The first is the program.
+        1
+    }
+    // SAFETY: the callback keeps nothing; the allocator is told to return what is free, which is always allowed.
+    unsafe {
+        libc::malloc_trim(0);
+        libc::dl_iterate_phdr(Some(forget), std::ptr::null_mut());
     }
 }

@@ -237,3 +237,55 @@ fn features_and_listings() {
             .any(|c| c["name"] == "read" && c["support"] == "full")
     );
 }
+
+#[test]
+fn install_and_uninstall() {
+    let s = Scene::new("install");
+    let (docker, containerd) = (s.0.join("daemon.json"), s.0.join("config.toml"));
+    fs::write(&docker, "{\"debug\": true}").unwrap();
+    let paths = [
+        "--docker-config",
+        docker.to_str().unwrap(),
+        "--containerd-config",
+        containerd.to_str().unwrap(),
+    ];
+    let run = |command: &str, rest: &[&str]| s.run(&[&[command][..], &paths, rest].concat());
+    // No configuration of containerd: it is left so.
+    let out = run("install", &["--runtime", "mine", "--", "--platform=ptrace"]);
+    assert_eq!(out.status.code(), Some(0));
+    assert!(stdout(&out).contains("not there, left alone"));
+    assert!(!containerd.exists());
+    let text = fs::read_to_string(&docker).unwrap();
+    assert!(
+        text.contains("\"debug\": true")
+            && text.contains("--platform=ptrace")
+            && text.contains("\"mine\""),
+        "{text}"
+    );
+    fs::write(&containerd, "version = 2\n").unwrap();
+    assert_eq!(run("install", &[]).status.code(), Some(0));
+    assert!(
+        fs::read_to_string(&containerd)
+            .unwrap()
+            .contains("BinaryName")
+    );
+    for name in ["mine", "runsc-rs"] {
+        assert_eq!(
+            run("uninstall", &["--runtime", name]).status.code(),
+            Some(0)
+        );
+    }
+    assert_eq!(fs::read_to_string(&containerd).unwrap(), "version = 2\n");
+    assert_eq!(
+        fs::read_to_string(&docker).unwrap(),
+        "{\n    \"debug\": true\n}\n"
+    );
+    // What cannot be read is not replaced.
+    fs::write(&docker, "{oops").unwrap();
+    assert_eq!(run("install", &[]).status.code(), Some(1));
+    assert_eq!(fs::read_to_string(&docker).unwrap(), "{oops");
+    assert_eq!(
+        run("install", &["--runtime", "runc"]).status.code(),
+        Some(1)
+    );
+}

@@ -20,7 +20,7 @@ pub const IMAGE: &str = "tiny";
 /// What busybox is called by in it.
 const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "sleep", "id", "stty", "kill", "ps", "true", "false", "hostname", "mkdir",
-    "grep", "seq", "pwd", "ls", "mount",
+    "grep", "seq", "pwd", "ls", "mount", "mv", "rm",
 ];
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);

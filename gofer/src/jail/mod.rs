@@ -166,8 +166,14 @@ pub fn seal(flags: MountFlags, without: Option<u64>) -> Result<(), JailError> {
 
 /// The life of a gofer process: jail, threads, filter, serve until the sandbox is gone. `channels` are the first connections;
 /// `threads` bounds how many there can be. The caller exits the process when this returns, with no more than `exit_group`.
-pub fn run(spec: &JailSpec, channels: Vec<OwnedFd>, threads: usize) -> Result<(), JailError> {
-    run_without(spec, channels, threads, None)
+/// `ready` is called when nothing but requests is to come.
+pub fn run(
+    spec: &JailSpec,
+    channels: Vec<OwnedFd>,
+    threads: usize,
+    ready: impl FnOnce(),
+) -> Result<(), JailError> {
+    run_without(spec, channels, threads, None, ready)
 }
 
 /// [`run`] with one call left out of the filter, for the test that shows that each is needed.
@@ -177,6 +183,7 @@ pub fn run_without(
     channels: Vec<OwnedFd>,
     threads: usize,
     without: Option<u64>,
+    ready: impl FnOnce(),
 ) -> Result<(), JailError> {
     let flags = union(spec.trees.iter().map(|tree| tree.flags));
     let jailed = enter(spec)?;
@@ -185,6 +192,7 @@ pub fn run_without(
     let (pool, _threads) = Pool::start(Arc::new(server), threads.max(channels.len()))
         .map_err(|e| JailError::Server("start threads", e.to_string()))?;
     seal(flags, without)?;
+    ready();
     pool.serve(channels);
     Ok(())
 }

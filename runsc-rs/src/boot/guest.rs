@@ -137,7 +137,19 @@ impl Guest {
         });
         let (namespace, root) = mounts::build(&kernel, &client, &trees, &spec)?;
         let hostname = spec.spec.hostname().clone().unwrap_or_default();
-        let domainname = spec.spec.domainname().clone().unwrap_or_default();
+        // Engines give it as the one or the other.
+        let sysctl = spec.spec.linux().as_ref().and_then(|l| {
+            let list = l.sysctl().as_ref()?;
+            list.get("kernel.domainname")
+                .or(list.get("kernel/domainname"))
+                .cloned()
+        });
+        let domainname = spec
+            .spec
+            .domainname()
+            .clone()
+            .or(sysctl)
+            .unwrap_or_default();
         let container = kernel
             .create_container(
                 &spec.id,

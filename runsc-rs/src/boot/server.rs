@@ -1,11 +1,12 @@
-//! The control server: one thread, one poll, no timer. It wakes when somebody speaks, when a signal arrives, when a watched
-//! process ends, or when the gofer is gone.
+//! The control server: one thread, one poll. It wakes when somebody speaks, when a signal arrives, when a watched process ends, or
+//! when the gofer is gone; and by itself once, when the sandbox has settled.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use sentry::kernel::ThreadGroup;
@@ -72,7 +73,15 @@ pub struct Server {
     listener: OwnedFd,
     signals: OwnedFd,
     connections: Vec<Connection>,
+    /// What the start took has been given back.
+    settled: Cell<bool>,
 }
+
+/// When a sandbox has settled: what is mapped of the program then is mostly what its start took.
+const SETTLED_AFTER: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 impl Server {
     /// A server with the leash as its first connection.
@@ -84,6 +93,7 @@ impl Server {
             listener,
             signals,
             connections: vec![Connection::new(leash, true)],
+            settled: Cell::new(false),
         })
     }
 
@@ -168,8 +178,15 @@ impl Server {
                 .map(|c| PollFd::new(&c.socket, PollFlags::IN)),
         );
         loop {
-            match rustix::event::poll(&mut fds, None) {
-                Ok(_) => return Ok(fds.iter().map(PollFd::revents).collect()),
+            let limit = (!self.settled.get()).then_some(&SETTLED_AFTER);
+            match rustix::event::poll(&mut fds, limit) {
+                Ok(n) => {
+                    if n == 0 {
+                        self.settled.set(true);
+                        sys::forget_program();
+                    }
+                    return Ok(fds.iter().map(PollFd::revents).collect());
+                }
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(anyhow!("poll: {}", crate::error::rx(e))),
             }

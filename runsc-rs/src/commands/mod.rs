@@ -2,6 +2,7 @@
 
 mod do_;
 mod exec;
+mod install;
 mod life;
 mod look;
 mod query;
@@ -58,6 +59,8 @@ fn dispatch(cli: &Cli, preserved: Vec<OwnedFd>) -> Result<ExitCode> {
         Command::Events(a) => look::events(&root, a)?,
         Command::Features => query::features()?,
         Command::Do(a) => return do_::do_(&root, global, a),
+        Command::Install(a) => install::install(a)?,
+        Command::Uninstall(a) => install::uninstall(a)?,
         Command::Debug(a) => look::debug(&root, a)?,
         Command::Syscalls(a) => look::syscalls(a)?,
         Command::Platforms => look::platforms()?,

@@ -167,9 +167,7 @@ fn linux(l: &oci::Linux) -> Result<()> {
         }
     }
     for name in l.sysctl().iter().flatten().map(|(k, _)| k) {
-        if !sysctl_ok(name) {
-            bail!("sysctl \"{name}\" is not in a separate kernel namespace");
-        }
+        sysctl(name)?;
     }
     if let Some(profile) = l.seccomp() {
         super::seccomp::compile(profile)?;
@@ -227,22 +225,29 @@ fn linux(l: &oci::Linux) -> Result<()> {
     Ok(())
 }
 
-/// Sysctls of the sandbox's own kernel: all of these are per namespace on Linux.
-fn sysctl_ok(name: &str) -> bool {
-    let name = name.replace('/', ".");
-    name.starts_with("net.")
-        || name.starts_with("fs.mqueue.")
-        || [
-            "kernel.msgmax",
-            "kernel.msgmnb",
-            "kernel.msgmni",
-            "kernel.sem",
-            "kernel.shmall",
-            "kernel.shmmax",
-            "kernel.shmmni",
-        ]
-        .contains(&name.as_str())
-        || ["kernel.shm_rmid_forced", "kernel.domainname"].contains(&name.as_str())
+/// Sysctls that Linux has per namespace. Of those of IPC this kernel has one value each, so they are refused rather than forgotten.
+fn sysctl(name: &str) -> Result<()> {
+    let dotted = name.replace('/', ".");
+    let fixed = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    if fixed.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        bail!("linux.sysctl: \"{name}\" cannot be set: the sandbox's kernel has one value for it");
+    }
+    if dotted.starts_with("net.") {
+        // Engines set some for every container.
+        log::debug!("linux.sysctl: {name} is not applied: the network is the sandbox's own");
+    } else if dotted != "kernel.domainname" {
+        bail!("sysctl \"{name}\" is not in a separate kernel namespace");
+    }
+    Ok(())
 }
 
 /// The character devices that the guest's kernel has itself.
@@ -291,6 +296,10 @@ mod tests {
         assert_eq!(
             check(|c| c["linux"]["sysctl"] = json!({"kernel.foo": "1"})),
             "sysctl \"kernel.foo\" is not in a separate kernel namespace"
+        );
+        assert!(
+            check(|c| c["linux"]["sysctl"] = json!({"kernel/msgmax": "1"}))
+                .starts_with("linux.sysctl: \"kernel/msgmax\" cannot be set")
         );
         assert!(
             check(|c| c["linux"]["namespaces"][0]["type"] = json!("foo"))

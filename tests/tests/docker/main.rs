@@ -1,4 +1,4 @@
-//! Docker's first contact: a dockerd of its own (Debian's `docker.io`) drives the runtime through the life of containers.
+//! Docker: a dockerd of its own (Debian's `docker.io`) drives the runtime through the life of containers.
 //!
 //! The daemon has its own data root, exec root, pid file and socket, no bridge and no rules; it is stopped by its pid file, also when tests fail, and
 //! dies with this process.
@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use tests::docker::{Daemon, IMAGE, Outcome};
 use tests::suite::{self, Suite};
+
+mod surface;
 
 type Test = fn(&Daemon, &str) -> Outcome;
 
@@ -30,8 +32,8 @@ fn main() -> ExitCode {
             ("top_and_inspect", top_and_inspect),
             ("seccomp", seccomp),
         ];
-        for (name, test) in tests {
-            add(suite, name, test);
+        for (name, test) in tests.iter().chain(surface::TESTS) {
+            add(suite, name, *test);
         }
         Ok(())
     });

@@ -2,7 +2,7 @@
 //! (What needs no sandbox is in `runsc-rs/tests/cli.rs`.)
 
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ type Test = fn(&str) -> Result<()>;
 
 fn main() -> ExitCode {
     suite::main("cli", |suite| {
-        let tests: [(&str, Test); 15] = [
+        let tests: [(&str, Test); 16] = [
             ("programs_that_cannot_run", programs_that_cannot_run),
             ("an_id_in_use", an_id_in_use),
             ("no_root_filesystem", no_root_filesystem),
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             ("options_given_twice", options_given_twice),
             ("limits", limits),
             ("a_memory_bomb", a_memory_bomb),
+            ("many_at_once", many_at_once),
         ];
         for (name, test) in tests {
             let body = move |platform: &str| test(platform).map_err(|e| format!("{e:#}"));
@@ -522,5 +523,37 @@ fn a_memory_bomb(platform: &str) -> Result<()> {
         "{said}"
     );
     ensure!(said.ends_with("alive\n"), "{said}");
+    Ok(())
+}
+
+/// Short sandboxes that leave processes behind, more at once than there are processors: each cgroup is empty a while after its processes
+/// were killed, and is waited for.
+fn many_at_once(platform: &str) -> Result<()> {
+    let live = Live::new(platform, &shell("true"))?;
+    let running: Vec<_> = (0..16)
+        .map(|_| {
+            let mut command = live.command();
+            command.args(["do", "sh", "-c", "sleep 100 & sleep 100 & exit 3"]);
+            command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()
+        })
+        .collect::<Result<_, _>>()?;
+    let mut ids = Vec::new();
+    for mut child in running {
+        ids.push(format!("do-{}", child.id()));
+        let status = child.wait()?;
+        ensure!(status.code() == Some(3), "{status}\n{}", live.log());
+    }
+    let state = live.root().dir().join("state");
+    ensure!(fs::read_dir(state)?.count() == 0, "{}", live.log());
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let mounts = text.lines().filter(|l| l.contains(" - cgroup"));
+    for mount in mounts.filter_map(|l| l.split(' ').nth(4)) {
+        for id in &ids {
+            ensure!(
+                !std::path::Path::new(mount).join(id).exists(),
+                "{mount}/{id} is left"
+            );
+        }
+    }
     Ok(())
 }

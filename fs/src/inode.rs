@@ -124,12 +124,13 @@ pub trait Inode: Send + Sync + Any {
     }
     /// Whether the caller may (`MAY_READ|MAY_WRITE|MAY_EXEC`); mount flags were checked. Override for rules of one's own (procfs), or to ask elsewhere.
     fn permission(&self, caller: &dyn Caller, cred: &crate::Cred, mask: u32) -> Result<(), Errno> {
-        crate::vfs::perm::generic(
-            self.owner()?,
-            self.kind() == NodeKind::Directory,
-            cred,
-            mask,
-        )
+        let owner = self.owner()?;
+        crate::vfs::perm::generic(owner, self.kind() == NodeKind::Directory, cred, mask)
+    }
+    /// The access control list of that name ([`crate::vfs::acl`]). Filesystems that have such lists check permissions with
+    /// [`crate::vfs::acl::permission`], keep mode and list together, and give new files what the directory's default list says.
+    fn acl(&self, name: &[u8]) -> Result<Option<crate::vfs::acl::Acl>, Errno> {
+        Ok(None)
     }
     /// Changes attributes; truncation included (pages past the end are gone from every mapping afterwards, see `Mappable`).
     fn set_attr(&self, caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {

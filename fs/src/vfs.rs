@@ -11,6 +11,7 @@
 //! Lock order: the namespace's tree, then a superblock's rename lock, then directories (ancestors first), then whatever the filesystem takes, then
 //! a dentry's children and link.
 
+pub mod acl;
 mod attrs;
 mod create;
 mod dentry;

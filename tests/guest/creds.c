@@ -114,6 +114,21 @@ TEST(setuid_program) {
     CODE(CHILD({ OK(setresuid_(1000, 1000, 1000)); execl("./suid", "suid", "1234", "2345", (char *)0); }), 0);
     CODE(CHILD({ OK(setresuid_(1000, 1000, 1000)); OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); execl("./suid", "suid", "1000", "0", (char *)0); }), 0);
 }
+TEST(setuid_program_beside_a_sharer) {
+    // Whoever shares root and working directory could move them under the program: it gains nothing, unless the caller may set ids anyway.
+    EQ(system("cp /guest/creds ./suid && chown 1234:2345 suid && chmod 6755 suid && chmod 755 ."), 0);
+    for (int root = 0; root < 2; root++)
+        CODE(CHILD({
+            int ends[2];
+            OK(pipe(ends));
+            pid_t p = OK(syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0));
+            // Ends with the other end of the pipe: the program closes it at its end.
+            if (!p) { char c; close(ends[1]); read(ends[0], &c, 1); _exit(0); }
+            if (!root) OK(setresuid_(1000, 1000, 1000));
+            if (root) execl("./suid", "suid", "1234", "2345", (char *)0);
+            else execl("./suid", "suid", "1000", "0", (char *)0);
+        }), 0);
+}
 TEST(write_drops_setuid) {
     struct stat st;
     t_put("f", "x");
@@ -166,7 +181,7 @@ TEST(changed_identity_is_not_dumpable) {
 int main(int c, char **v) {
     if (c == 3) return geteuid() == atoi(v[1]) && getegid() == atoi(v[2]) ? 0 : 1;
     RUN(setuid_as_root_sets_all); RUN(seteuid_and_back); RUN(setreuid_saved_rule); RUN(groups); RUN(mode_bits);
-    RUN(directory_search_and_sticky); RUN(access_uses_real_ids); RUN(root_and_the_x_bit); RUN(fsuid); RUN(setuid_program);
+    RUN(directory_search_and_sticky); RUN(access_uses_real_ids); RUN(root_and_the_x_bit); RUN(fsuid); RUN(setuid_program); RUN(setuid_program_beside_a_sharer);
     RUN(write_drops_setuid); RUN(setgid_directory); RUN(kill_permission); RUN(umask);
     RUN(changed_identity_is_not_dumpable);
     DONE();

@@ -6,17 +6,18 @@ use super::dir::{GoferDir, Listings};
 use super::fds::Fds;
 use super::file::GoferFile;
 use super::{GoferFs, Identity};
-use crate::Caller;
 use crate::file::FileOps;
 use crate::inode::{Attr, FileSystem, Follow, Inode, NodeKind, SetAttr};
 use crate::vfs::Vnode;
+use crate::vfs::acl::{self, Acl};
 use crate::vfs::perm::{self, Owner};
+use crate::{Caller, Cred};
 use abi::Errno;
 use gofer::client::{Node, stat_fd};
 use gofer::wire::{Access, Owner as NewOwner, RenameFlags, SetAttr as HostSetAttr, SetTime};
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, OnceLock, RwLock};
 
@@ -48,6 +49,8 @@ pub struct GoferInode {
     /// Guests map it through the descriptor that only reads.
     pub(super) mapped_read_only: AtomicBool,
     bare: AtomicU8,
+    /// Where others change files, too: the `ctime` for which that holds.
+    bare_at: AtomicI64,
     target: OnceLock<Arc<[u8]>>,
     pub(super) listings: Listings,
     pub(super) ahead: Ahead,
@@ -92,6 +95,7 @@ impl GoferInode {
             mapped_writable: AtomicBool::new(false),
             mapped_read_only: AtomicBool::new(false),
             bare: AtomicU8::new(bare::UNKNOWN),
+            bare_at: AtomicI64::new(0),
             target: OnceLock::new(),
             listings: Listings::default(),
             ahead: Ahead::default(),
@@ -192,8 +196,13 @@ impl GoferInode {
 
     fn child_owner(&self, caller: &dyn Caller, directory: bool, mode: u32) -> NewOwner {
         let owner = perm::inherit(self.cached.owner(), directory, mode, &caller.cred());
+        // The host hands the list down; what it makes of the mode is the mode.
+        let mode = match self.acl(acl::DEFAULT) {
+            Ok(Some(list)) => list.inherit(owner.mode).1,
+            _ => owner.mode,
+        };
         NewOwner {
-            mode: owner.mode & 0o7777,
+            mode: mode & 0o7777,
             uid: owner.uid,
             gid: owner.gid,
         }
@@ -218,16 +227,17 @@ impl GoferInode {
     }
 
     fn is_bare(&self) -> Result<bool, Errno> {
+        let ctime = self.cached.attr().ctime;
+        let valid = !self.fs.shared() || self.bare_at.load(Ordering::Relaxed) == ctime;
         match self.bare.load(Ordering::Relaxed) {
-            bare::UNKNOWN => {
+            known @ (bare::YES | bare::NO) if valid => Ok(known == bare::YES),
+            _ => {
                 let none = self.node.xattrs()?.is_empty();
-                if !self.fs.shared() {
-                    self.bare
-                        .store(if none { bare::YES } else { bare::NO }, Ordering::Relaxed);
-                }
+                self.bare
+                    .store(if none { bare::YES } else { bare::NO }, Ordering::Relaxed);
+                self.bare_at.store(ctime, Ordering::Relaxed);
                 Ok(none)
             }
-            known => Ok(known == bare::YES),
         }
     }
 }
@@ -501,10 +511,24 @@ impl Inode for GoferInode {
         Ok(Box::new(file))
     }
 
+    fn permission(&self, _caller: &dyn Caller, cred: &Cred, mask: u32) -> Result<(), Errno> {
+        acl::permission(self, cred, mask)
+    }
+    fn acl(&self, name: &[u8]) -> Result<Option<Acl>, Errno> {
+        if self.is_bare()? {
+            return Ok(None);
+        }
+        match self.node.xattr(name) {
+            Ok(value) => Acl::parse(&value),
+            Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
     fn get_xattr(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Vec<u8>, Errno> {
         if !xattr_served(name) {
             return Err(Errno::EOPNOTSUPP);
         }
+        self.refresh()?;
         if self.is_bare()? {
             return Err(Errno::ENODATA);
         }
@@ -525,20 +549,11 @@ impl Inode for GoferInode {
         Ok(())
     }
     fn list_xattr(&self, _caller: &dyn Caller) -> Result<Vec<u8>, Errno> {
-        if self.bare.load(Ordering::Relaxed) == bare::YES {
+        self.refresh()?;
+        if self.is_bare()? {
             return Ok(Vec::new());
         }
         let names = self.node.xattrs()?;
-        if !self.fs.shared() {
-            self.bare.store(
-                if names.is_empty() {
-                    bare::YES
-                } else {
-                    bare::NO
-                },
-                Ordering::Relaxed,
-            );
-        }
         let mut list = Vec::new();
         for name in names {
             list.extend_from_slice(&name);
@@ -550,6 +565,7 @@ impl Inode for GoferInode {
         if !xattr_served(name) {
             return Err(Errno::EOPNOTSUPP);
         }
+        self.refresh()?;
         if self.is_bare()? {
             return Err(Errno::ENODATA);
         }

@@ -5,7 +5,7 @@ use super::{Key, Origin};
 use crate::Caller;
 use crate::file::Pos;
 use crate::inode::{Attr, Follow, Inode, NodeKind, SetAttr};
-use crate::vfs::KernelCaller;
+use crate::vfs::{KernelCaller, acl};
 use abi::Errno;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,6 +33,10 @@ pub fn xattrs(
     from: &Arc<dyn Inode>,
     to: &Arc<dyn Inode>,
 ) -> Result<(), Errno> {
+    // What it got from the directory above is not its own.
+    for name in [acl::ACCESS, acl::DEFAULT] {
+        let _ = to.remove_xattr(caller, name);
+    }
     let names = match from.list_xattr(caller) {
         Ok(names) => names,
         Err(Errno::EOPNOTSUPP) => return Ok(()),

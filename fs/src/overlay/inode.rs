@@ -2,11 +2,12 @@
 
 use super::file::{OverlayDir, OverlayFile};
 use super::{Key, Origin, OverlayFs};
-use crate::Caller;
 use crate::file::FileOps;
 use crate::inode::{Attr, DirEntry, FileSystem, Follow, Inode, NodeKind, SetAttr};
+use crate::vfs::acl::{self, Acl};
 use crate::vfs::perm::Owner;
 use crate::vfs::{KernelCaller, MappingObserver, Vnode};
+use crate::{Caller, Cred};
 use abi::Errno;
 use abi::fcntl::RENAME_EXCHANGE;
 use std::any::Any;
@@ -319,6 +320,12 @@ impl Inode for OverlayInode {
     }
     fn owner(&self) -> Result<Owner, Errno> {
         self.real()?.owner()
+    }
+    fn permission(&self, _caller: &dyn Caller, cred: &Cred, mask: u32) -> Result<(), Errno> {
+        acl::permission(self, cred, mask)
+    }
+    fn acl(&self, name: &[u8]) -> Result<Option<Acl>, Errno> {
+        self.real()?.acl(name)
     }
     fn set_attr(&self, caller: &dyn Caller, set: &SetAttr) -> Result<(), Errno> {
         self.copy_up(set.size)?.set_attr(caller, set)

@@ -5,12 +5,13 @@ use super::data::Data;
 use super::dir::{DIRENT_SIZE, Dir};
 use super::file::{DirFile, RegularFile};
 use super::usage::Usage;
-use crate::Caller;
 use crate::file::FileOps;
 use crate::inode::{Attr, FileSystem, Follow, Inode, NodeKind, SetAttr};
 use crate::meta::Meta;
 use crate::vfs::Vnode;
+use crate::vfs::acl::{self, Acl};
 use crate::vfs::perm::{self, Owner};
+use crate::{Caller, Cred};
 use abi::Errno;
 use abi::fcntl::{RENAME_EXCHANGE, Seals};
 use std::any::Any;
@@ -138,6 +139,33 @@ impl TmpInode {
         }
     }
 
+    /// A new inode for this directory: its default list says what it gets.
+    fn child(
+        &self,
+        kind: NodeKind,
+        mut owner: Owner,
+        now: i64,
+        link: &[u8],
+    ) -> Result<Arc<Self>, Errno> {
+        let list = match kind {
+            NodeKind::Symlink => None,
+            _ => self.acl(acl::DEFAULT)?,
+        };
+        let Some(list) = list else {
+            return Self::new(&self.fs, kind, owner, now, link);
+        };
+        let (access, mode) = list.inherit(owner.mode);
+        owner.mode = mode;
+        let inode = Self::new(&self.fs, kind, owner, now, link)?;
+        if !access.is_minimal() {
+            inode.put_xattr(acl::ACCESS, &access.value(), 0)?;
+        }
+        if kind == NodeKind::Directory {
+            inode.put_xattr(acl::DEFAULT, &list.value(), 0)?;
+        }
+        Ok(inode)
+    }
+
     /// Adds a new inode under `name`.
     fn add(
         &self,
@@ -156,7 +184,7 @@ impl TmpInode {
             mode,
             &caller.cred(),
         );
-        let inode = Self::new(&self.fs, kind, owner, now, link)?;
+        let inode = self.child(kind, owner, now, link)?;
         dir.lock().insert(name, inode.clone())?;
         if kind == NodeKind::Directory {
             self.meta.link();
@@ -182,6 +210,27 @@ impl TmpInode {
         let start = size.next_multiple_of(4096);
         self.vnode.invalidate(start, u64::MAX.saturating_sub(start));
         Data::release(&*self.fs.store, freed);
+        Ok(())
+    }
+
+    fn put_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+        let mut xattrs = self.xattrs().lock();
+        let old = xattrs.get(name).map(Vec::len);
+        match old {
+            Some(_) if flags & 1 != 0 => return Err(Errno::EEXIST),
+            None if flags & 2 != 0 => return Err(Errno::ENODATA),
+            _ => {}
+        }
+        Usage::add_bytes(
+            name.len()
+                .saturating_add(value.len())
+                .saturating_add(XATTR_COST),
+        )?;
+        if let Some(old) = old {
+            Usage::remove_bytes(name.len().saturating_add(old).saturating_add(XATTR_COST));
+        }
+        xattrs.insert(name.to_vec(), value.to_vec());
+        drop(xattrs);
         Ok(())
     }
 
@@ -253,8 +302,24 @@ impl Inode for TmpInode {
             let body = self.body().ok_or(Errno::EINVAL)?;
             self.set_size(body, size)?;
         }
+        if let Some(mode) = set.mode
+            && let Some(mut list) = self.acl(acl::ACCESS)?
+        {
+            list.set_mode(mode);
+            self.put_xattr(acl::ACCESS, &list.value(), 0)?;
+        }
         self.meta.set(set);
         Ok(())
+    }
+    fn permission(&self, _caller: &dyn Caller, cred: &Cred, mask: u32) -> Result<(), Errno> {
+        acl::permission(self, cred, mask)
+    }
+    fn acl(&self, name: &[u8]) -> Result<Option<Acl>, Errno> {
+        let Some(xattrs) = self.xattrs.get() else {
+            return Ok(None);
+        };
+        let value = xattrs.lock().get(name).cloned();
+        value.map_or(Ok(None), |value| Acl::parse(&value))
     }
     fn lookup(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         match self.dir()?.lock().get(name) {
@@ -281,7 +346,7 @@ impl Inode for TmpInode {
     }
     fn tmpfile(&self, caller: &dyn Caller, mode: u32) -> Result<Arc<dyn Inode>, Errno> {
         let owner = perm::inherit(self.meta.owner(), false, mode, &caller.cred());
-        let inode = Self::new(&self.fs, NodeKind::Regular, owner, caller.now_ns(), b"")?;
+        let inode = self.child(NodeKind::Regular, owner, caller.now_ns(), b"")?;
         inode.meta.set_nlink(0);
         Ok(inode)
     }
@@ -403,23 +468,24 @@ impl Inode for TmpInode {
         value: &[u8],
         flags: u32,
     ) -> Result<(), Errno> {
-        let mut xattrs = self.xattrs().lock();
-        let old = xattrs.get(name).map(Vec::len);
-        match old {
-            Some(_) if flags & 1 != 0 => return Err(Errno::EEXIST),
-            None if flags & 2 != 0 => return Err(Errno::ENODATA),
-            _ => {}
+        if name == acl::ACCESS
+            && let Some(list) = Acl::parse(value)?
+        {
+            let mode = acl::new_mode(&list, self.meta.owner(), &caller.cred());
+            if list.is_minimal() {
+                // The mode says all of it.
+                let _ = self.remove_xattr(caller, name);
+            } else {
+                self.put_xattr(name, value, flags)?;
+            }
+            self.meta.set(&SetAttr {
+                mode: Some(mode),
+                ctime: caller.now_ns(),
+                ..SetAttr::default()
+            });
+        } else {
+            self.put_xattr(name, value, flags)?;
         }
-        Usage::add_bytes(
-            name.len()
-                .saturating_add(value.len())
-                .saturating_add(XATTR_COST),
-        )?;
-        if let Some(old) = old {
-            Usage::remove_bytes(name.len().saturating_add(old).saturating_add(XATTR_COST));
-        }
-        xattrs.insert(name.to_vec(), value.to_vec());
-        drop(xattrs);
         self.meta.changed(caller.now_ns());
         Ok(())
     }

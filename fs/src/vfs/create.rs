@@ -1,5 +1,6 @@
 //! New names: `mkdir(2)`, `mknod(2)`, `symlink(2)`, `link(2)` (`fs/namei.c`: `filename_create` and the `vfs_*` behind it).
 
+use super::acl;
 use super::dentry::{Dentry, DirWrite};
 use super::mount::Path;
 use super::perm::{MAY_EXEC, MAY_WRITE, cap};
@@ -58,12 +59,9 @@ impl Lookup<'_> {
     pub fn mkdir(&self, path: &[u8], mode: u32) -> Result<Path, Errno> {
         self.create_name(path, true, |dir, name| {
             self.may_create(dir)?;
-            dir.inode().create(
-                self.caller,
-                name,
-                NodeKind::Directory,
-                mode & 0o1777 & !self.caller.umask(),
-            )
+            let mode = mode & 0o1777 & !acl::umask(&**dir.inode(), self.caller)?;
+            dir.inode()
+                .create(self.caller, name, NodeKind::Directory, mode)
         })
     }
 
@@ -80,12 +78,8 @@ impl Lookup<'_> {
             if device && !self.caller.cred().has_cap(cap::MKNOD) {
                 return Err(Errno::EPERM);
             }
-            dir.inode().create(
-                self.caller,
-                name,
-                kind,
-                mode & 0o7777 & !self.caller.umask(),
-            )
+            let mode = mode & 0o7777 & !acl::umask(&**dir.inode(), self.caller)?;
+            dir.inode().create(self.caller, name, kind, mode)
         })
     }
 

@@ -1,5 +1,6 @@
 //! `open(2)` (`fs/namei.c`: `path_openat`, `may_open`; `fs/open.c`).
 
+use super::acl;
 use super::dentry::Dentry;
 use super::mount::{MountFlags, Path};
 use super::perm::{self, MAY_EXEC, MAY_READ, MAY_WRITE};
@@ -47,7 +48,7 @@ impl Lookup<'_> {
             return Err(Errno::EAGAIN);
         }
         let flags = flags | O_LARGEFILE;
-        let mode = mode & 0o7777 & !self.caller.umask();
+        let mode = mode & 0o7777;
         if flags & TMPFILE_BIT != 0 {
             if flags & O_DIRECTORY == 0 || flags & O_CREAT != 0 || access_of(flags) & MAY_WRITE == 0
             {
@@ -144,9 +145,10 @@ impl Lookup<'_> {
         walker.at.mount.want_write()?;
         dir.inode()
             .permission(self.caller, walker.cred(), MAY_WRITE | MAY_EXEC)?;
+        let umask = acl::umask(&**dir.inode(), self.caller)?;
         let inode = dir
             .inode()
-            .create(self.caller, name, NodeKind::Regular, mode)?;
+            .create(self.caller, name, NodeKind::Regular, mode & !umask)?;
         let child = dir.insert(name, inode);
         drop(order);
         notify_child(dir, event::CREATE, 0, name);
@@ -163,7 +165,8 @@ impl Lookup<'_> {
         if dir.dentry.deleted() {
             return Err(Errno::ENOENT);
         }
-        let inode = dir.inode().tmpfile(self.caller, mode)?;
+        let umask = acl::umask(&**dir.inode(), self.caller)?;
+        let inode = dir.inode().tmpfile(self.caller, mode & !umask)?;
         let dentry = Dentry::nameless(&dir.dentry, inode, flags & O_EXCL == 0)?;
         open_new(
             self.caller,

@@ -1,5 +1,6 @@
 //! Extended attributes (`xattr(7)`; `fs/xattr.c`: `xattr_permission`).
 
+use super::acl::{self, Acl};
 use super::create::notify_attrib;
 use super::mount::Path;
 use super::perm::{self, MAY_READ, MAY_WRITE, cap};
@@ -73,9 +74,49 @@ fn permission(caller: &dyn Caller, at: &Path, name: &[u8], mask: u32) -> Result<
     at.inode().permission(caller, &cred, mask)
 }
 
+/// Who may change an access control list (`set_posix_acl`), and where there are such.
+fn may_set_acl(caller: &dyn Caller, at: &Path) -> Result<(), Errno> {
+    at.mount.want_write()?;
+    if at.dentry.kind() == NodeKind::Symlink {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if perm::owner_or_capable(at.inode().owner()?, &caller.cred()) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+fn set_acl(caller: &dyn Caller, at: &Path, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+    let Some(acl) = Acl::parse(value)? else {
+        return remove_acl(caller, at, name);
+    };
+    if name == acl::DEFAULT && !matches!(at.dentry.kind(), NodeKind::Directory | NodeKind::Symlink)
+    {
+        return Err(Errno::EACCES);
+    }
+    may_set_acl(caller, at)?;
+    at.inode().set_xattr(caller, name, &acl.value(), 0)
+}
+
+/// A list that is not there can be removed.
+fn remove_acl(caller: &dyn Caller, at: &Path, name: &[u8]) -> Result<(), Errno> {
+    may_set_acl(caller, at)?;
+    match at.inode().remove_xattr(caller, name) {
+        Err(Errno::ENODATA) => Ok(()),
+        other => other,
+    }
+}
+
 /// `getxattr(2)` on a resolved place: the whole value (`ERANGE` for a short buffer is the system call's).
 pub fn get_xattr(caller: &dyn Caller, at: &Path, name: &[u8]) -> Result<Vec<u8>, Errno> {
     check_name(name)?;
+    if acl::is_acl(name) {
+        return match at.dentry.kind() {
+            NodeKind::Symlink => Err(Errno::EOPNOTSUPP),
+            _ => at.inode().get_xattr(caller, name),
+        };
+    }
     permission(caller, at, name, MAY_READ)?;
     at.inode().get_xattr(caller, name)
 }
@@ -95,8 +136,12 @@ pub fn set_xattr(
     if value.len() > XATTR_SIZE_MAX {
         return Err(Errno::E2BIG);
     }
-    permission(caller, at, name, MAY_WRITE)?;
-    at.inode().set_xattr(caller, name, value, flags)?;
+    if acl::is_acl(name) {
+        set_acl(caller, at, name, value)?;
+    } else {
+        permission(caller, at, name, MAY_WRITE)?;
+        at.inode().set_xattr(caller, name, value, flags)?;
+    }
     notify_attrib(at);
     Ok(())
 }
@@ -116,8 +161,12 @@ pub fn list_xattr(caller: &dyn Caller, at: &Path) -> Result<Vec<u8>, Errno> {
 /// `removexattr(2)` on a resolved place.
 pub fn remove_xattr(caller: &dyn Caller, at: &Path, name: &[u8]) -> Result<(), Errno> {
     check_name(name)?;
-    permission(caller, at, name, MAY_WRITE)?;
-    at.inode().remove_xattr(caller, name)?;
+    if acl::is_acl(name) {
+        remove_acl(caller, at, name)?;
+    } else {
+        permission(caller, at, name, MAY_WRITE)?;
+        at.inode().remove_xattr(caller, name)?;
+    }
     notify_attrib(at);
     Ok(())
 }

@@ -215,7 +215,12 @@ impl Drop for TaskCount {
 }
 
 /// The credentials after executing `file` (`capabilities(7)`, "Transformation of capabilities during execve"), and whether they count as secure execution.
-pub fn exec_credentials(old: &Credentials, file: &fs::File) -> Result<(Credentials, bool), Errno> {
+/// `shared`: does another process share the caller's root and working directory? Then it could move them under a program that trusts them.
+pub fn exec_credentials(
+    old: &Credentials,
+    file: &fs::File,
+    shared: &dyn Fn() -> bool,
+) -> Result<(Credentials, bool), Errno> {
     use abi::prctl::{SECBIT_KEEP_CAPS, SECBIT_NOROOT};
     let mut new = old.clone();
     let attr = file.inode().attr()?;
@@ -238,10 +243,8 @@ pub fn exec_credentials(old: &Credentials, file: &fs::File) -> Result<(Credentia
     } else {
         FileCaps::default()
     };
-    let privileged_file = new.euid != old.euid
-        || new.egid != old.egid
-        || file_caps.permitted | file_caps.inheritable != 0;
-    if privileged_file {
+    let changed = new.euid != old.euid || new.egid != old.egid;
+    if changed || file_caps.permitted | file_caps.inheritable != 0 {
         new.ambient = 0;
     }
     let (mut permitted, mut inheritable, mut effective) = (
@@ -254,9 +257,16 @@ pub fn exec_credentials(old: &Credentials, file: &fs::File) -> Result<(Credentia
         (permitted, inheritable) = (CAP_FULL, CAP_FULL);
         effective = new.euid == 0;
     }
-    let granted = (old.inheritable & inheritable) | (permitted & old.bounding);
+    let mut granted = (old.inheritable & inheritable) | (permitted & old.bounding);
     if file_caps.effective && file_caps.permitted & !granted != 0 {
         return Err(Errno::EPERM);
+    }
+    if (changed || granted & !old.permitted != 0) && (old.no_new_privs || shared()) {
+        // No more than there was, and maybe less (`cap_bprm_creds_from_file`).
+        if old.no_new_privs || !old.has_cap(abi::cap::CAP_SETUID) {
+            (new.euid, new.egid) = (new.ruid, new.rgid);
+        }
+        granted &= old.permitted;
     }
     new.permitted = granted | new.ambient;
     new.effective = if effective {

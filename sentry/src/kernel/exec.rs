@@ -66,7 +66,7 @@ fn load(task: &Arc<Task>, args: &ExecArgs) -> Result<(Loaded, Credentials), Errn
         },
         &|path: &[u8]| open_exec(task, path),
         &mut |file: &File| {
-            let (cred, secure) = super::cred::exec_credentials(&old, file)?;
+            let (cred, secure) = super::cred::exec_credentials(&old, file, &|| shares_fs(task))?;
             let ids = (cred.ruid, cred.euid, cred.rgid, cred.egid);
             new_cred = Some(cred);
             Ok((ids, secure))
@@ -74,6 +74,21 @@ fn load(task: &Arc<Task>, args: &ExecArgs) -> Result<(Loaded, Credentials), Errn
     )?;
     let cred = new_cred.ok_or(Errno::ENOEXEC)?;
     Ok((loaded, cred))
+}
+
+/// Does a task of another process share its root and working directory (`check_unsafe_exec`)?
+fn shares_fs(task: &Arc<Task>) -> bool {
+    let Ok(own) = task.fs() else {
+        return false;
+    };
+    let shares = |other: &Arc<Task>| {
+        !Arc::ptr_eq(other.group(), task.group())
+            && other.fs().is_ok_and(|fs| Arc::ptr_eq(&fs, &own))
+    };
+    let pids = task.kernel().root_pid_ns.pids();
+    pids.into_iter()
+        .filter_map(|(_, pid)| pid.task())
+        .any(|other| shares(&other))
 }
 
 /// Opens a program by path with the task's root and cwd, for execution: `EACCES` for what is no executable regular file.

@@ -206,16 +206,17 @@ impl MemoryManager {
 
     /// The same in pages; `now` is what is resident at the moment, as far as known.
     fn peak_pages(&self, now: u64) -> u64 {
-        let mut seen = now.max(self.host_usage().peak_rss);
+        let host = self.host_usage();
+        let mut seen = now.max(host.peak_rss);
         if seen == 0 {
-            // So small that the host has not added it up yet: it is what is there now.
+            // So small that the host has not added it up yet: it is what is there now or, at the end, what was brought in.
             let (vmas, _) = self.logical();
             let there: Vec<_> = vmas
                 .iter()
                 .filter(|v| v.host != Host::Absent)
                 .map(Vma::range)
                 .collect();
-            seen = self.space.rss(&there);
+            seen = self.space.rss(&there).max(host.minor_faults.min(64));
         }
         self.peak_rss.fetch_max(seen, Ordering::Relaxed).max(seen)
     }

@@ -24,6 +24,7 @@ use abi::{Errno, Iovec};
 /// What anything that fails with an error number (or, for guest memory, a [`Fault`]) returns.
 pub type Result<T, E = Errno> = core::result::Result<T, E>;
 
+mod edges;
 mod interrupt;
 pub mod memory_file;
 pub mod mock;

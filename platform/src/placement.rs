@@ -158,6 +158,13 @@ pub fn restrict(tid: i32, cpus: &Mask) -> bool {
     true
 }
 
+/// Lets a new thread go from where it was made.
+pub fn free(tid: i32) {
+    if useful() {
+        bind(tid, ANYWHERE, &NOWHERE);
+    }
+}
+
 /// Starts something that inherits where the calling thread may run, which shall be anywhere.
 pub fn anywhere<R>(body: impl FnOnce() -> R) -> R {
     let (cpu, allowed) = HERE.with(|here| (here.cpu.get(), here.allowed.get()));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{Errno, Iovec};
 
+use crate::edges::Edges;
 use crate::placement::Balancer;
 use crate::stub::{self, GuestKind, HostVdso, Pool, Process, Thread};
 use crate::systrap::{Offer, Rewriter, TextMap};
@@ -86,7 +87,12 @@ impl crate::Platform for StubPlatform {
     fn new_address_space(&self) -> Result<Arc<dyn crate::AddressSpace>> {
         let process = self.shared.pool.take()?;
         let text = self.shared.rewriter.as_ref().map(TextMap::new);
-        Ok(AddressSpace::new(self.shared.clone(), process, text))
+        Ok(AddressSpace::new(
+            self.shared.clone(),
+            process,
+            text,
+            Edges::default(),
+        ))
     }
     fn user_range(&self) -> Range<u64> {
         stub::USER
@@ -107,16 +113,24 @@ pub struct AddressSpace {
     offer: sync::Mutex<Offer>,
     /// Its rewritten call sites (systrap).
     text: Option<TextMap>,
+    /// How many mappings it may have.
+    edges: sync::Mutex<Edges>,
 }
 
 impl AddressSpace {
-    fn new(shared: Arc<Shared>, process: Process, text: Option<TextMap>) -> Arc<AddressSpace> {
+    fn new(
+        shared: Arc<Shared>,
+        process: Process,
+        text: Option<TextMap>,
+        edges: Edges,
+    ) -> Arc<AddressSpace> {
         Arc::new(AddressSpace {
             shared,
             process: Some(process),
             guests: AtomicUsize::new(0),
             offer: sync::Mutex::default(),
             text,
+            edges: sync::Mutex::new(edges),
         })
     }
 
@@ -134,6 +148,19 @@ impl AddressSpace {
         matches!(std::mem::take(&mut *self.offer.lock()), Offer::Accepted(_))
     }
 
+    /// Will the host do what is ordered, whoever makes the call? Its refusal of a call that is let through would go to the guest only.
+    fn sure(&self, order: &Order) -> bool {
+        self.shared.kind == GuestKind::Notified && self.edges.lock().sure(order)
+    }
+
+    /// Orders that have been given, or are about to be.
+    fn given(&self, orders: &[Order], done: bool) {
+        if self.shared.kind == GuestKind::Notified {
+            let mut edges = self.edges.lock();
+            orders.iter().for_each(|order| edges.given(order, done));
+        }
+    }
+
     /// A guest thread runs in it no more.
     pub(crate) fn left(&self) {
         self.guests.fetch_sub(1, Ordering::SeqCst);
@@ -149,16 +176,20 @@ impl AddressSpace {
 
     /// Has orders carried out, or lets the call proceed that is one.
     fn carry_out(&self, orders: &[Order]) -> Result<()> {
-        let apply = |orders: &[Order]| stub::apply(self.process(), &self.shared.memory, orders);
-        let mut offer = self.offer.lock();
-        let found = std::mem::take(&mut *offer);
+        let apply = |orders: &[Order]| {
+            let outcome = stub::apply(self.process(), &self.shared.memory, orders);
+            self.given(orders, outcome.is_ok());
+            outcome
+        };
+        let found = std::mem::take(&mut *self.offer.lock());
         if let [order] = orders
             && found.carries(order)
+            && self.sure(order)
         {
-            *offer = Offer::Accepted(order.clone());
+            self.given(orders, true);
+            *self.offer.lock() = Offer::Accepted(order.clone());
             return Ok(());
         }
-        drop(offer);
         if let Offer::Accepted(before) = found {
             apply(&[before])?;
         }
@@ -205,6 +236,7 @@ impl crate::AddressSpace for AddressSpace {
     }
 
     fn fork(&self) -> Result<Arc<dyn crate::AddressSpace>> {
+        let edges = self.edges.lock().clone();
         let copy = || self.process().fork();
         let (process, text) = match &self.text {
             Some(text) => text
@@ -212,7 +244,7 @@ impl crate::AddressSpace for AddressSpace {
                 .map(|(process, text)| (process, Some(text)))?,
             None => (copy()?, None),
         };
-        Ok(AddressSpace::new(self.shared.clone(), process, text))
+        Ok(AddressSpace::new(self.shared.clone(), process, text, edges))
     }
 
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Fault> {

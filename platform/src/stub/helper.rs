@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use abi::{Errno, Result};
 
 use super::text;
+use crate::placement;
 use crate::systrap::listener::{self, Call};
 
 /// See the module.
@@ -40,6 +41,7 @@ impl Helper {
         listener::hand_over(&listener)?;
         let call = listener::receive_first(&listener)?;
         report(&call)?;
+        placement::free(call.tid);
         Ok(Helper {
             listener,
             tid: call.tid,

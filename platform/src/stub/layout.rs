@@ -92,6 +92,10 @@ pub const HELPER_PROGRAM: u64 = DATA + 0x230;
 pub const PROGRAMS: u64 = DATA + 0x240;
 /// In [`DATA`]: an XSAVE image of the initial state, all zeroes but the two control words. The processor may look at all of it (AMX: 11 KiB).
 pub const INITIAL_STATE: u64 = DATA + 0x1000;
+/// In [`DATA`]: for each of the first processors, the mask that holds only it.
+pub const PROCESSOR: u64 = DATA + 0x4800;
+/// How many.
+pub const MASKS: u64 = 64;
 
 /// In [`SCRATCH`]: the `msghdr` of every receive, its control buffer and its data.
 pub const MESSAGE: u64 = SCRATCH;
@@ -123,8 +127,8 @@ pub const DONATED_FD: u64 = 2;
 
 /// In [`ORDERS`]: how many entries.
 pub const COUNT: usize = 0;
-/// In [`ORDERS`]: how many bytes of the last entry's value are wanted, least significant first.
-pub const VALUE_BYTES: usize = 4;
+/// In [`ORDERS`]: how many digits of the last entry's value are wanted, least significant first.
+pub const DIGITS: usize = 4;
 /// In [`ORDERS`]: not zero if descriptors came with the orders.
 pub const DONATED: usize = 8;
 /// In [`ORDERS`]: the entries, each eight words: system call number (or one of the specials below), six arguments, not used.
@@ -158,7 +162,16 @@ pub const SEAT_FRAME: u64 = 0x200;
 /// In a signal frame's `reserved1`, from the frame's start: rip, cs, flags, rsp, ss as `iretq` takes them, then fs_base and gs_base.
 pub const FRAME_RETURN: u64 = 240;
 
+/// A digit of a value: it leaves the stub as the length of a message, less one.
+pub const DIGIT_BITS: u32 = 11;
+/// The largest digit.
+pub const DIGIT_MASK: u32 = (1 << DIGIT_BITS) - 1;
+/// So many are a word.
+pub const WORD_DIGITS: u32 = 3;
+/// So many are a thread's number.
+pub const TID_DIGITS: u32 = 2;
+
 /// The answer to orders that were all carried out.
 pub const DONE: u8 = 0;
-/// The answer to a compare-exchange that found another value; four bytes of it follow.
+/// The answer to a compare-exchange that found another value; its digits follow.
 pub const DIFFERS: u8 = 255;

@@ -19,6 +19,7 @@ mod orders;
 mod pool;
 mod process;
 pub(crate) mod raw;
+mod spare;
 mod text;
 mod zygote;
 

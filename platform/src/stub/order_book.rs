@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use abi::{Errno, Result};
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use super::layout::{COUNT, DONATED, ENTRIES, ENTRY_LEN, MAX_ENTRIES, VALUE_BYTES};
+use super::layout::{COUNT, DIGITS, DONATED, ENTRIES, ENTRY_LEN, MAX_ENTRIES};
 
 /// How many stubs there can be at once. Address space only: pages are taken as they are used.
 const PAGES: u64 = 64 << 10;
@@ -139,10 +139,10 @@ impl OrderPage {
 
     /// Writes what the stub will find when it is woken; the wake-up is a system call, which orders the stores before it. At most
     /// [`MAX_ENTRIES`].
-    pub fn write(&self, entries: &[Entry], donated: bool, value_bytes: u32) {
+    pub fn write(&self, entries: &[Entry], donated: bool, digits: u32) {
         debug_assert!(!entries.is_empty() && entries.len() <= MAX_ENTRIES);
         self.put32(COUNT, entries.len() as u32);
-        self.put32(VALUE_BYTES, value_bytes);
+        self.put32(DIGITS, digits);
         self.put32(DONATED, u32::from(donated));
         for (n, entry) in entries.iter().take(MAX_ENTRIES).enumerate() {
             for (word, value) in entry.iter().enumerate() {

@@ -8,7 +8,7 @@ use abi::{Errno, Result};
 use super::helper::Helper;
 use super::layout::*;
 use super::order_book::{Entry, OrderPage};
-use super::{filter, text};
+use super::{filter, spare, text};
 use crate::placement;
 
 /// How many guest threads without a task a stub keeps for the next spawn.
@@ -16,6 +16,9 @@ const MAX_PARKED: usize = 16;
 
 /// After how many orders a forked stub gets a helper: most end, or become other programs, before they have given so many.
 const BEFORE_HELPER: u32 = 2;
+
+/// How often a descriptor for a listener is looked for, when others take those that are given up for it.
+const TRIES: usize = 1000;
 
 /// How the sentry runs the guest threads of a stub.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -112,8 +115,8 @@ impl Process {
     /// The zygote, once it says that it is ready.
     pub fn zygote(kind: GuestKind, pid: i32, socket: OwnedFd, page: OrderPage) -> Result<Process> {
         let process = Process::new(kind, pid, socket, page, false);
-        match process.byte() {
-            Ok(DONE) => Ok(process),
+        match process.message() {
+            Ok((DONE, _)) => Ok(process),
             _ => Err(Errno::EIO),
         }
     }
@@ -145,43 +148,61 @@ impl Process {
         self.pid
     }
 
-    /// One byte of an answer.
-    fn byte(&self) -> Result<u8> {
-        let mut byte = [0u8; 1];
+    /// One message: its first byte, and what its length tells.
+    fn message(&self) -> Result<(u8, u32)> {
+        let mut message = [0u8; DIGIT_MASK as usize + 1];
         loop {
-            // SAFETY: receives into one byte of ours.
-            match unsafe { libc::recv(self.socket.as_raw_fd(), byte.as_mut_ptr().cast(), 1, 0) } {
-                1 => return Ok(byte[0]),
-                -1 if errno() == Errno::EINTR => {}
+            // SAFETY: receives into bytes of ours.
+            let len = unsafe {
+                libc::recv(
+                    self.socket.as_raw_fd(),
+                    message.as_mut_ptr().cast(),
+                    message.len(),
+                    0,
+                )
+            };
+            match u32::try_from(len) {
+                Ok(len @ 1..) => return Ok((message[0], len - 1)),
+                Err(_) if errno() == Errno::EINTR => {}
                 _ => return Err(GONE),
             }
         }
     }
 
-    fn value(&self, bytes: u32) -> Result<u64> {
-        (0..bytes).try_fold(0, |value, n| Ok(value | u64::from(self.byte()?) << (8 * n)))
+    /// The value that a first message begins and others go on with.
+    fn value(&self, first: u32, digits: u32) -> Result<u64> {
+        (1..digits).try_fold(u64::from(first), |value, n| {
+            Ok(value | u64::from(self.message()?.1) << (DIGIT_BITS * n))
+        })
     }
 
-    /// The first byte of an answer that brings a listener; none, if it was refused.
-    fn byte_and_listener(&self) -> Result<(u8, Option<OwnedFd>)> {
+    /// The first message of an answer that brings a listener, if it was not refused. It is looked at first, because what it brings would be lost
+    /// if there is no descriptor left.
+    fn message_and_listener(&self) -> Result<((u8, u32), Option<OwnedFd>)> {
         use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0u8];
-        loop {
+        for _ in 0..TRIES {
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut byte = [0u8];
             let mut into = [std::io::IoSliceMut::new(&mut byte)];
-            let flags = RecvFlags::CMSG_CLOEXEC;
+            let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::PEEK;
             match recvmsg(&self.socket, &mut into, &mut control, flags) {
-                Ok(message) if message.bytes == 1 => break,
-                Err(rustix::io::Errno::INTR) => {}
+                Ok(message) if message.bytes == 1 => {}
+                Err(rustix::io::Errno::INTR) => continue,
                 _ => return Err(GONE),
             }
+            let listener = control.drain().find_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+                _ => None,
+            });
+            if byte[0] != DONE || listener.is_some() {
+                return Ok((self.message()?, listener));
+            }
+            if !spare::give() {
+                sync::thread::yield_now();
+            }
         }
-        let listener = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        Ok((byte[0], listener))
+        Ok((self.message()?, None))
     }
 
     /// Wakes the spawner, with the descriptors that the orders need.
@@ -281,26 +302,27 @@ impl Process {
         channel: &mut Channel,
         entries: &[Entry],
         fds: &[BorrowedFd<'_>],
-        value_bytes: u32,
+        digits: u32,
     ) -> Result<Answer> {
         if entries.is_empty() || entries.len() > MAX_ENTRIES || fds.len() > MAX_DONATED {
             return Err(Errno::EINVAL);
         }
-        self.page.write(entries, !fds.is_empty(), value_bytes);
+        self.page.write(entries, !fds.is_empty(), digits);
         channel
             .spawner
             .come(self.pid, self.kind == GuestKind::Notified);
         self.wake(fds)?;
-        let first = self.byte()?;
-        self.answer(first, entries, value_bytes)
+        let first = self.message()?;
+        self.answer(first, entries, digits)
     }
 
     /// The rest of an answer.
-    fn answer(&self, first: u8, entries: &[Entry], value_bytes: u32) -> Result<Answer> {
-        match first {
-            DONE => Ok(Answer::Done(self.value(value_bytes)?)),
-            DIFFERS => Ok(Answer::Differs(self.value(4)? as u32)),
-            errno => Err(self.failed(errno, entries, usize::from(self.byte()?))),
+    fn answer(&self, first: (u8, u32), entries: &[Entry], digits: u32) -> Result<Answer> {
+        let (outcome, number) = first;
+        match outcome {
+            DONE => Ok(Answer::Done(self.value(number, digits)?)),
+            DIFFERS => Ok(Answer::Differs(self.value(number, WORD_DIGITS)? as u32)),
+            errno => Err(self.failed(errno, entries, number as usize)),
         }
     }
 
@@ -354,8 +376,8 @@ impl Process {
                 }),
             });
         }
-        let first = self.byte()?;
-        match self.answer(first, &entry, 3)? {
+        let first = self.message()?;
+        match self.answer(first, &entry, TID_DIGITS)? {
             Answer::Done(tid) => Ok(Thread {
                 tid: Some(tid as i32),
                 used: false,
@@ -367,15 +389,15 @@ impl Process {
 
     /// The answer to the making of a notified thread.
     fn new_listener(&self, entries: &[Entry]) -> Result<OwnedFd> {
-        match self.byte_and_listener()? {
-            (DONE, Some(listener)) => Ok(listener),
-            (DONE, None) => {
-                // There was no descriptor left for it. Nobody would ever answer that thread.
+        match self.message_and_listener()? {
+            ((DONE, _), Some(listener)) => Ok(listener),
+            ((DONE, _), None) => {
+                // Others have taken every descriptor there was for it. Nobody would ever answer that thread.
                 self.kill();
                 Err(GONE)
             }
-            (errno, _) => {
-                self.answer(errno, entries, 0)?;
+            (refused, _) => {
+                self.answer(refused, entries, 0)?;
                 Err(Errno::EIO)
             }
         }
@@ -389,18 +411,13 @@ impl Process {
         stack: u64,
         size: u64,
     ) -> Result<OwnedFd> {
-        let thread = notified_entry(program, stack, size);
-        // It keeps where it may run. (If somebody has given the sandbox other processors, it can only inherit the spawner's.)
-        channel.spawner.gone();
-        for entries in [&[ANYWHERE, thread][..], &[thread]] {
-            self.page.write(entries, false, 0);
-            self.wake(&[])?;
-            match self.new_listener(entries) {
-                Err(Errno::EINVAL) => {}
-                outcome => return outcome,
-            }
-        }
-        Err(Errno::EAGAIN)
+        spare::keep(self.page.book().fd())?;
+        let entry = [notified_entry(program, stack, size)];
+        self.page.write(&entry, false, 0);
+        // The thread begins where the spawner is, which has to wait for it.
+        channel.spawner.come(self.pid, true);
+        self.wake(&[])?;
+        self.new_listener(&entry)
     }
 
     /// Makes ready what a new process will soon need, for the time when somebody waits for it.
@@ -464,20 +481,24 @@ impl Process {
 
     /// A copy of the process as it is, without its guest threads but with one of its own.
     pub fn fork(&self) -> Result<Process> {
+        if self.kind == GuestKind::Notified {
+            // For the listener of its first thread.
+            spare::keep(self.page.book().fd())?;
+        }
         let page = self.page.book().clone().page()?;
         let (ours, theirs) = socket_pair().map_err(as_fork)?;
         // The copy inherits where the spawner may run, and should begin on a processor that has nothing else to do. Letting the spawner go while
         // it runs does not move it, so the answer still comes from here.
         let copy = [FORK, text::FORK_FLAGS, page.offset(), 0, 0, 0, 0];
         // What the copy does first.
-        page.write(&[self.thread_entry(0)], false, 3);
+        page.write(&[self.thread_entry(0)], false, TID_DIGITS);
         let mut channel = self.channel.lock();
         self.awaited(&mut channel)?;
         let fds = [theirs.as_fd()];
-        let mut outcome = self.spawner(&mut channel, &[ANYWHERE, copy], &fds, 3);
+        let mut outcome = self.spawner(&mut channel, &[ANYWHERE, copy], &fds, TID_DIGITS);
         if outcome.as_ref().is_err_and(|error| *error == Errno::EINVAL) {
             // Somebody has since given the sandbox other processors than those.
-            outcome = self.spawner(&mut channel, &[copy], &fds, 3);
+            outcome = self.spawner(&mut channel, &[copy], &fds, TID_DIGITS);
         }
         channel.spawner.gone();
         match outcome.map_err(as_fork)? {
@@ -512,7 +533,8 @@ impl Process {
 
     fn make_thread(&self, channel: &mut Channel, number: u64) -> Result<Thread> {
         if self.kind == GuestKind::Traced {
-            self.page.write(&[self.thread_entry(number)], false, 3);
+            self.page
+                .write(&[self.thread_entry(number)], false, TID_DIGITS);
             self.wake(&[])?;
             return self.new_thread(number);
         }

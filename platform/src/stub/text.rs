@@ -53,20 +53,19 @@ std::arch::global_asm!(
     .globl runsc_stub_start, runsc_stub_parked, runsc_stub_exited, runsc_stub_exit, runsc_stub_reported
     .globl runsc_stub_handler, runsc_stub_resume, runsc_stub_leave, runsc_stub_left, runsc_stub_end
 
-    // Sends the byte in al. Clobbers rax, rcx, rdx, rsi, rdi, r8 to r11.
+    // Sends a message that begins with the byte in al and is edx bytes long. Clobbers rax, rcx, rsi, rdi, r8 to r11.
     .macro ANSWER
         movzx esi, al
         movabs rax, {TABLE}
         add rsi, rax
         mov edi, {SOCKET_FD}
-        mov edx, 1
         mov r10d, {MSG_NOSIGNAL}
         xor r8d, r8d
         xor r9d, r9d
         mov eax, {SYS_sendto}
         syscall
-        cmp rax, 1
-        jne .Lstub_die
+        test rax, rax
+        jle .Lstub_die
     .endm
 
     // Entered once, by the zygote. Nothing below BASE is needed any more.
@@ -91,6 +90,7 @@ runsc_stub_start:
     movabs rdi, {INITIAL_STATE}
     xrstor64 [rdi]
     xor eax, eax
+    mov edx, 1
     ANSWER                          // "ready"
 
     // ---- the spawner: wait for orders ----
@@ -142,7 +142,7 @@ runsc_stub_start:
 
     mov r13, rax
     // All that the page says must be read before the first answer: with it the page is the sentry's again.
-    mov ebp, [rbx + {VALUE_BYTES}]
+    mov ebp, [rbx + {DIGITS}]
     cmp dword ptr [rbx + {DONATED}], 0
     je .Lstub_done
     mov edi, {DONATED_FD}
@@ -151,16 +151,21 @@ runsc_stub_start:
     mov eax, {SYS_close_range}
     syscall
 .Lstub_done: xor eax, eax
-    ANSWER
-.Lstub_value: test ebp, ebp
-    jz .Lstub_wait
-    mov eax, r13d
-    ANSWER
-    shr r13, 8
+    // al: DONE or DIFFERS; r13: a value; ebp: how many of its digits are wanted. The length of a message tells a digit.
+.Lstub_value: mov edx, 1
+    test ebp, ebp
+    jz .Lstub_digit
+    mov edx, r13d
+    and edx, {DIGIT_MASK}
+    inc edx
+.Lstub_digit: ANSWER
+    shr r13, {DIGIT_BITS}
+    xor eax, eax
     dec ebp
-    jmp .Lstub_value
+    jg .Lstub_value
+    jmp .Lstub_wait
 
-    // ---- an entry failed: its errno, then how many are left, itself included ----
+    // ---- an entry failed: its errno, and by the length how many are left, itself included ----
 .Lstub_failed: neg eax
     mov r13d, eax
     cmp dword ptr [rbx + {DONATED}], 0
@@ -171,8 +176,7 @@ runsc_stub_start:
     mov eax, {SYS_close_range}
     syscall
 .Lstub_failed_closed: mov eax, r13d
-    ANSWER
-    mov eax, ebp
+    lea edx, [rbp + 1]
     ANSWER
     jmp .Lstub_wait
 
@@ -220,6 +224,19 @@ runsc_stub_start:
     xor edx, edx
     mov eax, {SYS_close_range}
     syscall
+    // It stays on this processor, so that its first thread, which it has to wait for, comes to be here and not elsewhere while it spins. The
+    // sentry lets that thread go. (The segment tells the processor's number. If there are more than masks, or the host refuses: no harm.)
+    mov eax, {CPU_SEGMENT}
+    lsl eax, eax
+    and eax, 0xfff
+    cmp eax, {MASKS}
+    jae .Lstub_orders
+    movabs rdx, {PROCESSOR}
+    lea rdx, [rdx + 8 * rax]
+    xor edi, edi
+    mov esi, 8
+    mov eax, {SYS_sched_setaffinity}
+    syscall
     // The sentry has put its first orders there before.
     jmp .Lstub_orders
 
@@ -231,8 +248,7 @@ runsc_stub_start:
     jmp .Lstub_after
 .Lstub_differs: mov r13d, eax
     mov eax, {DIFFERS}
-    ANSWER
-    mov ebp, 4
+    mov ebp, {WORD_DIGITS}
     jmp .Lstub_value
 
     // A fault of the spawner or the helper: delivered on the thread's fault stack, which is left at once.
@@ -251,8 +267,7 @@ runsc_stub_start:
     test r12d, r12d
     jnz .Lstub_helper_fault
     mov eax, {EFAULT}
-    ANSWER
-    mov eax, 1
+    mov edx, 2                          // one left
     ANSWER
     jmp .Lstub_wait
 
@@ -482,7 +497,14 @@ runsc_stub_end:
     BOOK_FD = const BOOK_FD,
     DONATED_FD = const DONATED_FD,
     COUNT = const COUNT,
-    VALUE_BYTES = const VALUE_BYTES,
+    DIGITS = const DIGITS,
+    DIGIT_BITS = const DIGIT_BITS,
+    DIGIT_MASK = const DIGIT_MASK,
+    WORD_DIGITS = const WORD_DIGITS,
+    CPU_SEGMENT = const 0x7b,
+    MASKS = const MASKS,
+    PROCESSOR = const PROCESSOR,
+    SYS_sched_setaffinity = const libc::SYS_sched_setaffinity,
     DONATED = const DONATED,
     ENTRIES = const ENTRIES,
     ENTRY_LEN = const ENTRY_LEN,

@@ -156,6 +156,9 @@ fn data_page() -> Box<[u8; DATA_LEN as usize]> {
     // FCW and MXCSR as a program starts with them.
     put(INITIAL_STATE, &0x37fu32.to_ne_bytes());
     put(INITIAL_STATE + 24, &0x1f80u32.to_ne_bytes());
+    for cpu in 0..MASKS {
+        put(PROCESSOR + 8 * cpu, &(1u64 << cpu).to_ne_bytes());
+    }
     let mut at = PROGRAMS;
     for (head, spec) in [
         (SPAWNER_PROGRAM, &filter::SPAWNER),

@@ -115,6 +115,7 @@ impl Context {
         listener::hand_over(&seat.listener)?;
         let call = listener::receive_first(&seat.listener)?;
         self.tid = call.tid;
+        placement::free(self.tid);
         self.interruption = Arc::new(Interruption::new(self.space.process().pid(), self.tid));
         let (signal, frame) = call.handler().ok_or(Errno::EIO)?;
         if signal != 0 {

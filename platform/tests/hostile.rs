@@ -300,6 +300,26 @@ fn every_call_number_by_every_entry() {
     }
 }
 
+/// The vsyscall page, which the host emulates: the sentry sees those calls, or the guest faults.
+#[test]
+fn the_vsyscall_page() {
+    // call rax; ud2
+    guest(&[0xff, 0xd0, 0x0f, 0x0b], |_, context, regs| {
+        let numbers = [libc::SYS_gettimeofday, libc::SYS_time, libc::SYS_getcpu];
+        for (n, nr) in (0..4).zip(numbers.into_iter().chain([-1])) {
+            *regs = start();
+            regs.user.rax = 0xffff_ffff_ff60_0000 + 0x400 * n;
+            // Where the host would write, if it did what is asked.
+            (regs.user.rdi, regs.user.rsi) = (DATA, DATA);
+            match switch(context, regs) {
+                Event::Syscall => assert_eq!(regs.user.orig_rax, nr as u64),
+                Event::Fault { .. } => {}
+                event => panic!("{n}: {event:?}"),
+            }
+        }
+    });
+}
+
 /// A compare-exchange whose page comes and goes.
 #[test]
 fn compare_exchange_races_with_unmap() {

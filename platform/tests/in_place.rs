@@ -83,3 +83,43 @@ fn the_result_is_the_sentrys() {
         (again, false)
     );
 }
+
+/// The host refuses to split a mapping when there are very many. The guest and the sentry must hear of it both.
+#[test]
+fn what_the_host_may_refuse_is_not_let_through() {
+    const PAGE: u64 = 0x1000;
+    const PAGES: u64 = 0x1_0000;
+    let refused = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let seen = refused.clone();
+    guest(twice(), move |space, context, regs| {
+        space.apply(&[anonymous(AT, PAGES * PAGE, RW)]).unwrap();
+        for page in (0..PAGES).step_by(2) {
+            let order = Order::Protect {
+                start: AT + page * PAGE,
+                len: PAGE,
+                prot: Prot::READ,
+            };
+            let u = &mut regs.user;
+            [u.rax, u.rdi, u.rsi, u.rdx] = [libc::SYS_mprotect as u64, AT + page * PAGE, PAGE, 1];
+            // The last ones by calls of the guest's own.
+            if page < PAGES - 1024 {
+                if space.apply(&[order]).is_err() {
+                    seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                }
+                continue;
+            }
+            regs.user.rip = CODE;
+            assert_eq!(switch(context, regs), Event::Syscall);
+            let told = space.apply(&[order]).is_ok();
+            regs.set_return(0);
+            assert_eq!(switch(context, regs), Event::Syscall);
+            let writable = space.write(AT + page * PAGE, &[1]).is_ok();
+            assert_eq!(told, !writable, "page {page}");
+            if !told {
+                seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+    });
+    let refused = refused.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(refused > 0, "so many mappings fit");
+}

@@ -38,7 +38,7 @@ pub const GUEST_TEXT: u64 = TEXT + 0x1000;
 /// Read-only: what the code, the host's kernel and the processor read.
 pub const DATA: u64 = GUEST_TEXT + 0x1000;
 /// Its size.
-pub const DATA_LEN: u64 = 0x5000;
+pub const DATA_LEN: u64 = 0x6000;
 /// Read-only: the orders.
 pub const ORDERS: u64 = BASE + 0x5_0000;
 /// Read-write.
@@ -88,12 +88,12 @@ pub const LISTENER_CONTROL: u64 = DATA + 0x1d8;
 pub const LISTENER_MESSAGE: u64 = DATA + 0x1f0;
 /// In [`DATA`]: `sock_fprog` of the helper's filter.
 pub const HELPER_PROGRAM: u64 = DATA + 0x230;
-/// In [`DATA`]: the filters' instructions, up to the page's end.
+/// In [`DATA`]: the filters' instructions, up to [`INITIAL_STATE`].
 pub const PROGRAMS: u64 = DATA + 0x240;
 /// In [`DATA`]: an XSAVE image of the initial state, all zeroes but the two control words. The processor may look at all of it (AMX: 11 KiB).
-pub const INITIAL_STATE: u64 = DATA + 0x1000;
+pub const INITIAL_STATE: u64 = DATA + 0x2000;
 /// In [`DATA`]: for each of the first processors, the mask that holds only it.
-pub const PROCESSOR: u64 = DATA + 0x4800;
+pub const PROCESSOR: u64 = DATA + 0x5800;
 /// How many.
 pub const MASKS: u64 = 64;
 

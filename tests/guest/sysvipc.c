@@ -51,8 +51,7 @@ TEST(sem_values_and_wait) {
     ERR(op(id, 0, -2, IPC_NOWAIT), EAGAIN);
     ERR(op(id, 0, 0, IPC_NOWAIT), EAGAIN);
     pid_t p = CHILD(OK(op(id, 0, -5, 0)));
-    t_sleep(30);
-    EQ(semctl(id, 0, GETNCNT), 1);
+    UNTIL(semctl(id, 0, GETNCNT) == 1);
     OK(op(id, 0, 4, 0));
     CODE(p, 0);
     EQ(semctl(id, 0, GETVAL), 0);
@@ -74,8 +73,7 @@ TEST(sem_atomic_pair_and_zero_wait) {
     EQ(semctl(id, 0, GETVAL), 0); // all or nothing
     OK(op(id, 0, 1, 0));
     pid_t p = CHILD(OK(op(id, 0, 0, 0)));
-    t_sleep(20);
-    EQ(semctl(id, 0, GETZCNT), 1);
+    UNTIL(semctl(id, 0, GETZCNT) == 1);
     OK(op(id, 0, -1, 0));
     CODE(p, 0);
     struct timespec t = {0, 20000000};
@@ -91,7 +89,7 @@ TEST(sem_undo) {
 TEST(sem_removed_while_waiting) {
     int id = sem(1);
     pid_t p = CHILD(ERR(op(id, 0, -1, 0), EIDRM));
-    t_sleep(30);
+    UNTIL(semctl(id, 0, GETNCNT) == 1);
     OK(semctl(id, 0, IPC_RMID));
     CODE(p, 0);
 }

@@ -89,6 +89,8 @@ static __attribute__((unused)) void t_sleep(int ms) {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
     while (nanosleep(&t, &t) < 0 && errno == EINTR) {}
 }
+// Waits until the condition holds, at most ten seconds.
+#define UNTIL(c) do { double end_ = t_now() + 10; while (!(c)) { if (t_now() > end_) FAIL("never: %s", #c); t_sleep(2); } } while (0)
 static __attribute__((unused)) void t_put(const char *path, const char *text) {
     int f = OK(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
     EQ(write(f, text, strlen(text)), (long)strlen(text));

@@ -68,7 +68,8 @@ pub fn yield_now() {
 
 /// Lets the C library's allocator make up its mind before a filter is installed: the first time a thread's heap shrinks, glibc reads
 /// `/proc/sys/vm/overcommit_memory` (`check_may_shrink_heap` in its `arena.c`) and remembers the answer. Under a filter without `openat` that one call
-/// would be the end of the process, at the moment when somebody frees a lot of memory. Call it once, before the filter.
+/// would be the end of the process, at the moment when somebody frees a lot of memory. Call it once, before the filter and before there are other threads:
+/// with them about, the two may be given heaps that do not shrink, the main one or one that somebody else holds the end of.
 pub fn settle_allocator() -> io::Result<()> {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -84,7 +85,8 @@ pub fn settle_allocator() -> io::Result<()> {
             while here.load(Ordering::Acquire) < THREADS {
                 yield_now();
             }
-            let blocks: [Vec<u8>; 4] =
+            // More than the allocator may by now have learned to keep (`M_TRIM_THRESHOLD`, twice the largest block that it has unmapped).
+            let blocks: [Vec<u8>; 40] =
                 std::array::from_fn(|_| std::hint::black_box(Vec::with_capacity(100_000)));
             drop(std::hint::black_box(blocks));
             drop(own);

@@ -169,6 +169,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
     // A reader of stdout that has gone is the guest's business, not the sandbox's end.
     sys::ignore_signal(libc::SIGPIPE);
     sys::bound_allocator(4);
+    sync::thread::settle_allocator().context("settle the allocator")?;
     let _ = rustix::thread::set_name(c"runsc-sandbox");
     std::panic::set_hook(Box::new(on_panic));
 

@@ -84,7 +84,6 @@ fn program(platform: &str, debug: bool, without: &[String]) -> Result<BpfProgram
 
 /// Puts it on every thread there is and will be.
 pub fn install(platform: &str, debug: bool, without: &[String]) -> Result<()> {
-    sync::thread::settle_allocator().map_err(|e| anyhow!("filter: {e}"))?;
     seccompiler::apply_filter_all_threads(&program(platform, debug, without)?)
         .map_err(|e| anyhow!("filter: {e}"))
 }

@@ -473,15 +473,9 @@ pub struct Debug {
     pub id: String,
 }
 
-/// `install`.
+/// The configurations that `install` and `uninstall` change.
 #[derive(Args, Debug, Clone)]
-pub struct Install {
-    /// The runtime's name
-    #[arg(long, default_value = "runsc-rs")]
-    pub runtime: String,
-    /// The program that engines are to run (default: this one)
-    #[arg(long, value_name = "PATH")]
-    pub binary: Option<PathBuf>,
+pub struct Engines {
     /// Docker's configuration
     #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
     pub docker_config: PathBuf,
@@ -492,6 +486,19 @@ pub struct Install {
         default_value = "/etc/containerd/config.toml"
     )]
     pub containerd_config: PathBuf,
+}
+
+/// `install`.
+#[derive(Args, Debug, Clone)]
+pub struct Install {
+    /// The runtime's name
+    #[arg(long, default_value = "runsc-rs")]
+    pub runtime: String,
+    /// The program that engines are to run (default: this one)
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    #[command(flatten)]
+    pub engines: Engines,
     /// Global options that Docker is to give it, after --
     #[arg(last = true, value_name = "option")]
     pub args: Vec<String>,
@@ -503,16 +510,8 @@ pub struct Uninstall {
     /// The runtime's name
     #[arg(long, default_value = "runsc-rs")]
     pub runtime: String,
-    /// Docker's configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
-    pub docker_config: PathBuf,
-    /// containerd's configuration
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/containerd/config.toml"
-    )]
-    pub containerd_config: PathBuf,
+    #[command(flatten)]
+    pub engines: Engines,
 }
 
 /// on or off.

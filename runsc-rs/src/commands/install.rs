@@ -27,26 +27,26 @@ pub fn install(args: &cli::Install) -> Result<()> {
             binary.display()
         );
     }
-    let docker = edit(&args.docker_config, |text| {
+    let docker = edit(&args.engines.docker_config, |text| {
         docker_with(text, &args.runtime, &binary, &args.args)
     })?;
     say(
-        &args.docker_config,
+        &args.engines.docker_config,
         docker,
         &format!("runtime \"{}\": {}", args.runtime, binary.display()),
     )?;
     // containerd runs without a configuration too; then there is nothing of it to extend.
-    if !args.containerd_config.exists() {
+    if !args.engines.containerd_config.exists() {
         return print(&format!(
             "{}: not there, left alone\n",
-            args.containerd_config.display()
+            args.engines.containerd_config.display()
         ));
     }
-    let containerd = edit(&args.containerd_config, |text| {
+    let containerd = edit(&args.engines.containerd_config, |text| {
         containerd_with(text, &args.runtime, &binary)
     })?;
     say(
-        &args.containerd_config,
+        &args.engines.containerd_config,
         containerd,
         &format!("CRI runtime \"{}\"", args.runtime),
     )?;
@@ -61,10 +61,10 @@ pub fn uninstall(args: &cli::Uninstall) -> Result<()> {
     check_name(&args.runtime)?;
     for (path, without) in [
         (
-            &args.docker_config,
+            &args.engines.docker_config,
             docker_without as fn(&str, &str) -> Result<String>,
         ),
-        (&args.containerd_config, containerd_without),
+        (&args.engines.containerd_config, containerd_without),
     ] {
         let changed = path.exists() && edit(path, |text| without(text, &args.runtime))?;
         say(

@@ -1,7 +1,5 @@
 //! Every interleaving of the algorithms, on the model of a futex.
 #![cfg(loom)]
-// Each access is made under the lock that is being tested; the cell reports it if that were not so.
-#![allow(clippy::undocumented_unsafe_blocks)]
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -14,8 +12,22 @@ struct Shared<L> {
     value: UnsafeCell<u32>,
 }
 
+// SAFETY: the value is only reached by `change` and `read`, between which the lock under test has to order the threads. Where it does not, the cell panics.
 unsafe impl<L> Sync for Shared<L> {}
+// SAFETY: as above.
 unsafe impl<L> Send for Shared<L> {}
+
+impl<L> Shared<L> {
+    fn change(&self, with: impl FnOnce(&mut u32)) {
+        // SAFETY: the cell has checked that nobody else is at the value, and goes on checking until `with` returns.
+        self.value.with_mut(|v| with(unsafe { &mut *v }));
+    }
+
+    fn read(&self) -> u32 {
+        // SAFETY: the cell has checked that nobody changes the value meanwhile.
+        self.value.with(|v| unsafe { *v })
+    }
+}
 
 #[test]
 fn mutex_excludes_and_wakes() {
@@ -29,13 +41,13 @@ fn mutex_excludes_and_wakes() {
                 let s = shared.clone();
                 thread::spawn(move || {
                     s.lock.lock();
-                    s.value.with_mut(|v| unsafe { *v += 1 });
+                    s.change(|v| *v += 1);
                     s.lock.unlock();
                 })
             })
             .collect();
         threads.into_iter().for_each(|t| t.join().unwrap());
-        shared.value.with(|v| assert_eq!(unsafe { *v }, 2));
+        assert_eq!(shared.read(), 2);
     });
 }
 
@@ -51,17 +63,17 @@ fn rwlock_excludes_and_wakes() {
         let s = shared.clone();
         let reader = thread::spawn(move || {
             s.lock.read();
-            s.value.with(|v| assert!(unsafe { *v } <= 2));
+            assert!(s.read() <= 2);
             s.lock.unlock_read();
         });
         let s = shared.clone();
         let writer = thread::spawn(move || {
             s.lock.write();
-            s.value.with_mut(|v| unsafe { *v += 1 });
+            s.change(|v| *v += 1);
             s.lock.unlock_write();
         });
         shared.lock.write();
-        shared.value.with_mut(|v| unsafe { *v += 1 });
+        shared.change(|v| *v += 1);
         shared.lock.unlock_write();
         reader.join().unwrap();
         writer.join().unwrap();
@@ -77,11 +89,11 @@ fn an_unpark_is_never_lost() {
         });
         let s = shared.clone();
         let other = thread::spawn(move || {
-            s.value.with_mut(|v| unsafe { *v = 1 });
+            s.change(|v| *v = 1);
             s.lock.unpark();
         });
         assert_eq!(shared.lock.park(None), Wakeup::Unparked);
-        shared.value.with(|v| assert_eq!(unsafe { *v }, 1));
+        assert_eq!(shared.read(), 1);
         other.join().unwrap();
     });
 }

@@ -74,15 +74,20 @@ TEST(posix_timer_signal_and_value) {
     OK(timer_delete(t));
     ERR(timer_gettime(t, &o), EINVAL);
 }
-TEST(posix_timer_overrun) {
-    handle(SIGRTMIN);
-    sigset_t b;
-    sigemptyset(&b);
-    sigaddset(&b, SIGRTMIN);
-    sigprocmask(SIG_BLOCK, &b, 0);
+// A timer whose signal is blocked, and the set that unblocks it.
+static timer_t blocked_timer(sigset_t *b) {
+    sigemptyset(b);
+    sigaddset(b, SIGRTMIN);
+    sigprocmask(SIG_BLOCK, b, 0);
     timer_t t;
     struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
     OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    return t;
+}
+TEST(posix_timer_overrun) {
+    handle(SIGRTMIN);
+    sigset_t b;
+    timer_t t = blocked_timer(&b);
     struct itimerspec s = {{0, 5000000}, {0, 5000000}};
     OK(timer_settime(t, 0, &s, 0));
     sigset_t pending;
@@ -211,12 +216,7 @@ TEST(timerfd_is_heard_once_until_read) {
 // However often it has gone off, a timer's signal is pending once, and counts the rest.
 TEST(posix_timer_is_pending_once) {
     sigset_t b;
-    sigemptyset(&b);
-    sigaddset(&b, SIGRTMIN);
-    sigprocmask(SIG_BLOCK, &b, 0);
-    timer_t t;
-    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
-    OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    timer_t t = blocked_timer(&b);
     struct itimerspec s = {{0, 300000000}, {0, 1000000}}, none = {{0}};
     OK(timer_settime(t, 0, &s, 0));
     t_sleep(1000);

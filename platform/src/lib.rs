@@ -314,6 +314,23 @@ pub fn run_to_end(space: Arc<dyn AddressSpace>, entry: Entry) {
     }
 }
 
+/// What calls return that only ask who one is: what can change by calls of the guest thread itself only.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// getpid(2)
+    pub pid: u32,
+    /// gettid(2)
+    pub tid: u32,
+    /// getuid(2)
+    pub uid: u32,
+    /// geteuid(2)
+    pub euid: u32,
+    /// getgid(2)
+    pub gid: u32,
+    /// getegid(2)
+    pub egid: u32,
+}
+
 /// Runs one guest thread. Owned and used by that task's own sentry thread only.
 pub trait Context: Send {
     /// Runs guest code from `regs` until something happens; `regs` is then as the guest left it, after a system call perhaps only in part
@@ -332,6 +349,12 @@ pub trait Context: Send {
     /// The processors that the guest thread may run on, and its sentry thread with it; `EINVAL` if the host lets it on none of them. A new context's
     /// thread may run on all [`processors`].
     fn set_affinity(&mut self, cpus: &CpuSet) -> Result<()>;
+    /// Can [`Context::publish`] spare the guest calls?
+    fn publishes(&self) -> bool {
+        false
+    }
+    /// The next switches may answer these calls without coming back; `None`: all are to be told.
+    fn publish(&mut self, _facts: Option<Facts>) {}
     /// A handle with which any thread can end this context's current or next switch.
     fn interrupter(&self) -> Interrupter;
 }

@@ -202,6 +202,124 @@ TEST(low_addresses) {
     OK(munmap(low, 0x40000));
     for (int i = 0; i < 20; i++) EQ(branch(0, 0), getpid());
 }
+// What a program asks about itself often is right whatever happens to it meanwhile.
+static void ask(pid_t pid, pid_t tid, uid_t ruid, uid_t euid, gid_t rgid, gid_t egid) {
+    for (int i = 0; i < 200; i++) {
+        EQ(getpid(), pid); EQ(syscall(SYS_getpid), pid); EQ(branch(0, 0), pid);
+        EQ(syscall(SYS_gettid), tid);
+        EQ(getuid(), ruid); EQ(geteuid(), euid); EQ(getgid(), rgid); EQ(getegid(), egid);
+        EQ(syscall(SYS_geteuid), euid); EQ(syscall(SYS_getgid), rgid);
+    }
+}
+static void *ask_in_thread(void *p) {
+    char link[64] = "";
+    pid_t pid, tid;
+    GE(readlink("/proc/thread-self", link, sizeof link - 1), 1);
+    EQ(sscanf(link, "%d/task/%d", &pid, &tid), 2);
+    ask(pid, tid, getuid(), geteuid(), getgid(), getegid());
+    return p;
+}
+TEST(who_one_is) {
+    pthread_t t[4];
+    int p[2];
+    ask_in_thread(0);
+    for (int i = 0; i < 4; i++) pthread_create(t + i, 0, ask_in_thread, 0);
+    for (int i = 0; i < 4; i++) pthread_join(t[i], 0);
+    for (int i = 0; i < 3; i++) {
+        OK(pipe(p));
+        pid_t q = CHILD({
+            pid_t self;
+            EQ(read(p[0], &self, sizeof self), sizeof self);
+            ask(self, self, getuid(), geteuid(), getgid(), getegid());
+            ask_in_thread(0);
+        });
+        EQ(write(p[1], &q, sizeof q), sizeof q);
+        CODE(q, 0);
+        close(p[0]), close(p[1]);
+    }
+    ask_in_thread(0);
+    if (geteuid()) return;
+    pid_t self = getpid();
+    OK(setresgid(-1, 2001, -1));
+    ask(self, self, 0, 0, 0, 2001);
+    OK(setresgid(2002, 2003, -1));
+    ask(self, self, 0, 0, 2002, 2003);
+    OK(setresuid(1001, 1002, 0));
+    ask(self, self, 1001, 1002, 2002, 2003);
+    OK(setresuid(-1, 0, -1));
+    ask(self, self, 1001, 0, 2002, 2003);
+}
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+static void refuse_getpid(int flags) {
+    struct sock_filter f[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 77),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog prog = {4, f};
+    OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    OK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog));
+}
+static volatile int go, asked;
+static void *wait_and_ask(void *p) {
+    pid_t pid = getpid();
+    for (int i = 0; i < 500; i++) EQ(branch(0, 0), pid);
+    asked = 1;
+    while (!go);
+    for (int i = 0; i < 500; i++) EQ(branch(0, 0), -77);
+    return p;
+}
+TEST(filters_see_every_call) {
+    pthread_t t;
+    pid_t pid = getpid();
+    for (int i = 0; i < 500; i++) EQ(branch(0, 0), pid);
+    pthread_create(&t, 0, wait_and_ask, 0);
+    while (!asked) sched_yield();
+    refuse_getpid(SECCOMP_FILTER_FLAG_TSYNC);
+    go = 1;
+    for (int i = 0; i < 500; i++) EQ(branch(0, 0), -77);
+    pthread_join(t, 0);
+    pid_t q = CHILD({ for (int i = 0; i < 500; i++) EQ(branch(0, 0), -77); });
+    CODE(q, 0);
+}
+// The gs base is the program's.
+TEST(the_other_segment) {
+    long base = 1;
+    static long word = 4711;
+    for (int i = 0; i < 500; i++) branch(0, 0);
+    OK(syscall(SYS_arch_prctl, 0x1004, &base));
+    EQ(base, 0);
+    OK(syscall(SYS_arch_prctl, 0x1001, &word));
+    for (int i = 0; i < 500; i++) {
+        EQ(branch(0, 0), getpid());
+        __asm__ volatile("mov %%gs:0, %0" : "=r"(base));
+        EQ(base, 4711);
+        if (i % 50 == 0) { OK(syscall(SYS_arch_prctl, 0x1004, &base)); EQ(base, (long)&word); }
+    }
+    pid_t q = CHILD({ OK(syscall(SYS_arch_prctl, 0x1004, &base)); EQ(base, (long)&word); });
+    CODE(q, 0);
+    OK(syscall(SYS_arch_prctl, 0x1001, 0));
+    for (int i = 0; i < 500; i++) EQ(branch(0, 0), getpid());
+    OK(syscall(SYS_arch_prctl, 0x1004, &base));
+    EQ(base, 0);
+}
+// Followed step by step, and with a handler that is told of each.
+static volatile int steps;
+static void step(int s, siginfo_t *i, void *c) { steps++; }
+__asm__(".text\nstepped:\npushfq\norl $0x100, (%rsp)\npopfq\nmov $39, %eax\nsyscall\nnop\npushfq\nandl $~0x100, (%rsp)\npopfq\nret\n");
+extern long stepped(void);
+TEST(step_by_step) {
+    struct sigaction a = {.sa_sigaction = step, .sa_flags = SA_SIGINFO};
+    sigaction(SIGTRAP, &a, 0);
+    for (int i = 0; i < 100; i++) {
+        steps = 0;
+        EQ(stepped(), getpid());
+        GE(steps, 4);
+    }
+}
 int main(void) {
     RUN(everything_is_kept);
     RUN(into_the_middle);
@@ -213,5 +331,9 @@ int main(void) {
     RUN(patched_by_the_program);
     RUN(mapped_twice);
     RUN(low_addresses);
+    RUN(who_one_is);
+    RUN(filters_see_every_call);
+    RUN(the_other_segment);
+    RUN(step_by_step);
     return t_failed;
 }

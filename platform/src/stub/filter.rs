@@ -95,6 +95,7 @@ mod paste_nr {
 }
 
 const SHARED_FIXED: u64 = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+const READ_WRITE: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
 const READ_EXECUTE: u64 = (libc::PROT_READ | libc::PROT_EXEC) as u64;
 
 /// How a guest thread's filter is installed on systrap: with a listener; and once the sentry has a call, only death ends the wait for its
@@ -125,6 +126,8 @@ pub const SPAWNER: FilterSpec = FilterSpec {
         Allow mmap(Is(0, ORDERS), Is(1, 4096), Is(2, libc::PROT_READ as u64), Is(3, SHARED_FIXED), Is(4, BOOK_FD)): "a forked stub's own orders, read-only",
         Allow mmap(Is(0, SITES_TEXT), Is(1, SITES_TEXT_LEN), Is(2, READ_EXECUTE), Is(3, SHARED_FIXED), Is(4, DONATED_FD)): "ordered: the code of rewritten call sites",
         Allow mmap(Is(0, BASES), Is(1, BASES_LEN), Is(2, libc::PROT_READ as u64), Is(3, SHARED_FIXED), Is(4, DONATED_FD)): "ordered: where the rewritten pages of this address space are",
+        Allow mmap(Is(0, PAGES), Is(1, PAGES_LEN), Is(2, READ_WRITE), Is(3, SHARED_FIXED), Is(4, DONATED_FD)): "ordered: the pages that guest threads share with their sentry threads",
+        Allow madvise(Is(0, PAGES), Is(1, PAGES_LEN), Is(2, libc::MADV_DONTFORK as u64)): "ordered: which are of this address space only",
         Allow dup2(Is(0, DONATED_FD), Is(1, SOCKET_FD)): "a forked stub's own socket",
         Allow seccomp(Is(0, 1), Is(1, 0), Is(2, GUEST_PROGRAM)): "a traced guest thread's filter, from read-only memory",
         Allow seccomp(Is(0, 1), Is(1, NOTIFIED_FLAGS), Is(2, NOTIFIED_PROGRAM)): "a notified guest thread's filter, from read-only memory",

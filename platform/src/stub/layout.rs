@@ -11,6 +11,7 @@
 //! | `0x1000_0000` | [`SEATS`]: on systrap, a signal stack for every guest thread; nothing in it is believed | rw- | anybody |
 //! | `0x6000_0000` | [`SITES_TEXT`]: on systrap, the code of rewritten call sites, shared by all stubs | r-x | the sentry, before a site is used |
 //! | `0x6100_0000` | [`BASES`]: where the rewritten pages are in this address space | r-- | the sentry |
+//! | `0x6200_0000` | [`PAGES`]: on systrap, what guest threads share with their sentry threads; nothing in it is believed | rw- | anybody |
 //!
 //! The filters of the spawner and the helper, the only threads that may change mappings, refuse addresses from [`BASE`] up, so the area stays as it
 //! is; the last rows can be mapped, each as it is here and not otherwise. Rewritten sites need two more ranges that 32 bits can name ([`SLOTS`]), in
@@ -58,6 +59,10 @@ pub const SITE_LEN: u64 = 64;
 pub const BASES: u64 = BASE + 0x6100_0000;
 /// Its size.
 pub const BASES_LEN: u64 = 0x4000;
+/// Read-write, on systrap: a page for each of the first guest threads.
+pub const PAGES: u64 = BASE + 0x6200_0000;
+/// All of them.
+pub const PAGES_LEN: u64 = 0x4_0000;
 /// Read-execute, on systrap: a word for each rewritten site, the address of its code. The third byte of every address in it is 6, which is no
 /// instruction: a site that begins with a `mov` has it where its `syscall` was.
 pub const SLOTS: u64 = 0x6_0000;

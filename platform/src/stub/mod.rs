@@ -27,8 +27,9 @@ pub use filter::{Action, FilterSpec, GUEST, HELPER, NOTIFIED, Rule, SPAWNER, Whe
 pub use zygote::HostVdso;
 
 pub(crate) use layout::{
-    BASES, BASES_LEN, DONATED_FD, ENTRANCES, FRAME_RETURN, GUEST_TEXT, MAX_SITES, SEAT_LEN, SEATS,
-    SIGNAL_MASK, SITE_LEN, SITES_TEXT, SITES_TEXT_LEN, SLOTS, SLOTS_LEN, TASK_END, USER,
+    BASES, BASES_LEN, DONATED_FD, ENTRANCES, FRAME_RETURN, GUEST_TEXT, MAX_SITES, PAGES, PAGES_LEN,
+    SEAT_LEN, SEATS, SIGNAL_MASK, SITE_LEN, SITES_TEXT, SITES_TEXT_LEN, SLOTS, SLOTS_LEN, TASK_END,
+    USER,
 };
 pub use memory::thread_cpu_time;
 pub(crate) use memory::{cpu_time, read, write};

@@ -1,6 +1,7 @@
 //! One stub process as the sentry holds it: its pid, the sentry's end of its socket, its page of orders.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::{Errno, Result};
@@ -10,6 +11,7 @@ use super::layout::*;
 use super::order_book::{Entry, OrderPage};
 use super::{filter, spare, text};
 use crate::placement;
+use crate::systrap::Pages;
 
 /// How many guest threads without a task a stub keeps for the next spawn.
 const MAX_PARKED: usize = 16;
@@ -36,6 +38,8 @@ pub struct Process {
     socket: OwnedFd,
     page: OrderPage,
     killed: AtomicBool,
+    /// What its guest threads share with their sentry threads (systrap). Freed when the process is gone.
+    pages: sync::OnceLock<Arc<Pages>>,
     channel: sync::Mutex<Channel, { sync::level::PLATFORM }>,
 }
 
@@ -130,6 +134,7 @@ impl Process {
             socket,
             page,
             killed: AtomicBool::new(false),
+            pages: sync::OnceLock::new(),
             channel: sync::Mutex::new(Channel {
                 newborn,
                 parked: Vec::new(),
@@ -146,6 +151,16 @@ impl Process {
     /// The process, in the sentry's pid namespace. Not used again before this is dropped.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// The pages that [`Process::keep`] was given.
+    pub fn pages(&self) -> Option<&Arc<Pages>> {
+        self.pages.get()
+    }
+
+    /// Keeps what it will have mapped until it is gone. Once.
+    pub fn keep(&self, pages: Arc<Pages>) {
+        let _ = self.pages.set(pages);
     }
 
     /// One message: its first byte, and what its length tells.

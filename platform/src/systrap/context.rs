@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::x86::UserRegs;
 use abi::{Errno, Result};
 
+use super::by_page::ByPage;
 use super::frame::Frame;
 use super::in_place::Offer;
 use super::listener::{self, Call};
@@ -15,7 +16,7 @@ use crate::placement;
 use crate::registers::CODE_64;
 use crate::space::AddressSpace;
 use crate::stub::{self, GUEST_TEXT, INTERRUPT, SEAT_LEN, SEATS, Seat, TASK_END, Thread};
-use crate::{Access, Event, Interrupter, Registers};
+use crate::{Access, Event, Facts, Interrupter, Registers};
 
 const SI_KERNEL: i32 = 0x80;
 const TRAP_PAGE_FAULT: u64 = 14;
@@ -73,6 +74,8 @@ pub struct Context {
     restricted: bool,
     /// Where its calls come from, and how often: those that come often are rewritten.
     sites: Box<[(u64, u8); SITES]>,
+    /// What it shares with its sentry thread.
+    by_page: ByPage,
 }
 
 impl Context {
@@ -94,6 +97,7 @@ impl Context {
             offered: false,
             restricted: false,
             sites: Box::new([(0, 0); SITES]),
+            by_page: ByPage::default(),
         };
         if let Err(error) = context.take_over() {
             log::warn!(
@@ -208,7 +212,7 @@ impl Context {
             self.stop()?;
         }
         if let At::Handler { frame, nested, .. } = &mut self.at {
-            let mut user = regs.user;
+            let mut user = self.by_page.hidden(regs.user);
             let middle = self.space.text().and_then(|text| text.middle(&mut user));
             if let Some(Middle::Call(own)) = middle {
                 user.rip = own;
@@ -237,6 +241,9 @@ impl Context {
     }
 
     fn run(&mut self, regs: &mut Registers) -> Result<Event> {
+        if self.by_page.wanted() {
+            self.give_page(regs)?;
+        }
         loop {
             self.prepare(regs)?;
             if !self.interruption.begin() {
@@ -248,6 +255,18 @@ impl Context {
                 return Ok(event);
             }
         }
+    }
+
+    /// The thread gets its page with its registers.
+    fn give_page(&mut self, regs: &mut Registers) -> Result<()> {
+        let seat = self.seat()?.number;
+        let text = self.space.text();
+        let page = text.and_then(|text| text.page(self.space.process(), seat));
+        if page.is_some() {
+            crate::Context::load(self, regs)?;
+        }
+        self.by_page.give(page);
+        Ok(())
     }
 
     /// What a call means; `None` if nothing has happened.
@@ -283,7 +302,7 @@ impl Context {
                 regs.user = user;
                 regs.user.orig_rax = u64::MAX;
             }
-            _ => regs.user = frame.registers(),
+            _ => regs.user = self.by_page.shown(frame.registers()),
         }
         regs.partial = false;
         let site = self.site(signal, code, &mut regs.user);
@@ -342,6 +361,7 @@ impl Context {
     fn caller(&mut self, call: &Call) -> Option<u64> {
         let text = self.space.text()?;
         if is_site_code(call.rip) {
+            self.by_page.missed();
             return text.caller(call.rip);
         }
         if call.native {
@@ -363,12 +383,14 @@ impl Context {
         if is_site_code(user.rip) {
             let progress = text.show_thread(user)?;
             return match signal {
-                // It is being followed step by step: these are none of its own.
-                libc::SIGTRAP if code > 0 => Some(InSite::Nothing),
-                libc::SIGSEGV | libc::SIGBUS if code > 0 && progress == Progress::Before => {
+                // It may be followed step by step: all that is before the call, and the call, is one.
+                libc::SIGSEGV | libc::SIGBUS | libc::SIGTRAP
+                    if code > 0 && progress == Progress::Before =>
+                {
                     user.rip += 2;
                     Some(InSite::Call)
                 }
+                libc::SIGTRAP if code > 0 => Some(InSite::Nothing),
                 _ => None,
             };
         }
@@ -428,7 +450,8 @@ impl crate::Context for Context {
         let stopped = self.stop().and_then(|()| Self::in_handler(&mut self.at));
         match stopped {
             Ok(frame) => {
-                let mut user = frame.registers();
+                let frame = frame.registers();
+                let mut user = self.by_page.shown(frame);
                 if let Some(text) = self.space.text() {
                     text.show_thread(&mut user);
                 }
@@ -476,6 +499,14 @@ impl crate::Context for Context {
         } else {
             Err(Errno::EINVAL)
         }
+    }
+
+    fn publishes(&self) -> bool {
+        self.by_page.is_there()
+    }
+
+    fn publish(&mut self, facts: Option<Facts>) {
+        self.by_page.publish(facts);
     }
 
     fn interrupter(&self) -> Interrupter {

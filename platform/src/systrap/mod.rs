@@ -18,6 +18,7 @@
 //! Nothing in a frame is believed: a guest thread can write all of them, and tell any address. What comes of it are the registers of that
 //! guest thread, which it could have had anyway.
 
+mod by_page;
 mod context;
 mod frame;
 mod in_place;
@@ -32,7 +33,7 @@ use crate::{Result, StubPlatform};
 
 pub(crate) use context::Context;
 pub(crate) use in_place::Offer;
-pub(crate) use rewrite::{Rewriter, TextMap};
+pub(crate) use rewrite::{Pages, Rewriter, TextMap};
 
 /// What a sandbox may do to be quicker.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

@@ -153,6 +153,15 @@ impl Kernel {
     pub fn set_tracer(&self, tracer: Option<Arc<dyn Tracer>>) {
         self.tracing.store(tracer.is_some(), Ordering::SeqCst);
         *self.tracer.write() = tracer;
+        for (_, pid) in self.root_pid_ns.pids() {
+            if let Some(task) = pid.task() {
+                task.kick(task::work::FACTS);
+            }
+        }
+    }
+    /// Whether there is one.
+    pub(crate) fn is_tracing(&self) -> bool {
+        self.tracing.load(Ordering::SeqCst)
     }
     /// The tracer, when there is one: one relaxed load and a predictable branch when not.
     pub fn tracer(&self) -> Option<Arc<dyn Tracer>> {

@@ -81,11 +81,16 @@ impl Cx {
                 || self.state.interrupted_call.is_some()
                 || self.state.saved_mask.is_some()
             {
+                // Before the facts are looked at: whoever sets it again has changed something since.
+                task.clear_work(work::FACTS);
                 self.move_to_affinity();
                 task.pause_point();
                 if let Next::Exit(status) = self.deliver_signals() {
                     return Leave::Exit(status);
                 }
+            }
+            if self.context.publishes() {
+                self.publish_facts();
             }
             if !task.entering_guest() {
                 continue;
@@ -141,6 +146,25 @@ impl Cx {
         if let Err(e) = self.context.set_affinity(&cpus) {
             log::warn!("[{}] cannot run where it shall: {e}", self.tid());
         }
+    }
+
+    /// Says what calls may return that the platform answers by itself: nothing where somebody is to see each of them.
+    fn publish_facts(&mut self) {
+        let facts = if self.kernel().is_tracing() || !self.seccomp_lets_ask() {
+            None
+        } else {
+            let number = |n: i32| u32::try_from(n).unwrap_or(0);
+            let cred = self.cred();
+            Some(platform::Facts {
+                pid: number(self.tgid()),
+                tid: number(self.tid()),
+                uid: cred.ruid,
+                euid: cred.euid,
+                gid: cred.rgid,
+                egid: cred.egid,
+            })
+        };
+        self.context.publish(facts);
     }
 
     fn force(&mut self, info: SigInfo) {

@@ -41,6 +41,8 @@ pub mod work {
     pub const PAUSE: u32 = 2;
     /// The processors it may run on have changed.
     pub const AFFINITY: u32 = 4;
+    /// The guest may no longer be told by itself who it is ([`platform::Context::publish`]).
+    pub const FACTS: u32 = 8;
 }
 
 /// Task states as `/proc/PID/stat` letters.

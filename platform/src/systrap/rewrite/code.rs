@@ -3,8 +3,9 @@
 //! ```text
 //!   page of the program             the low page                      SITES_TEXT
 //!   jmp [slot] ───────────────────▶ slot ───────────────────────────▶ mov eax, n
-//!   mov ecx, entrance; jmp rcx ───▶ entrance: jmp [slot] ───────────▶ syscall
-//!                                                                     mov rcx, [the page's word in BASES]
+//!   mov ecx, entrance; jmp rcx ───▶ entrance: jmp [slot] ───────────▶ lea r11, L; jmp gate (which comes back to L, or to M)
+//!                                                                     L: syscall
+//!                                                                     M: mov rcx, [the page's word in BASES]
 //!   next instruction ◀─────────────────────────────────────────────── lea rcx, [rcx + offset]; (cmp rax, n;) jmp rcx
 //! ```
 //!
@@ -18,6 +19,7 @@
 use abi::x86::UserRegs;
 
 use super::decode::{Kind, SYSCALL, Site};
+use super::gate::{self, GATE};
 use crate::stub::{
     BASES, ENTRANCES, MAX_SITES, SITE_LEN, SITES_TEXT, SITES_TEXT_LEN, SLOTS, SLOTS_LEN,
 };
@@ -89,6 +91,9 @@ pub fn contains(address: u64) -> bool {
         || (SLOTS..SLOTS + SLOTS_LEN).contains(&address)
 }
 
+/// `lea r11, [rip + …]; jmp …`
+const TO_GATE: u64 = 12;
+
 /// The parts of a site's code, by their ends.
 struct Parts {
     number: u64,
@@ -101,10 +106,11 @@ fn parts(site: &Site) -> Parts {
         Kind::Number | Kind::LongNumber => (5, 0),
         Kind::Compare { .. } => (0, site.resume() - site.after()),
     };
+    let call = number + if gate::possible() { TO_GATE } else { 0 } + 2;
     Parts {
         number,
-        call: number + 2,
-        compared: number + 2 + 14 + compare,
+        call,
+        compared: call + 14 + compare,
     }
 }
 
@@ -114,6 +120,12 @@ pub fn code(site: &Site, number: u32, page: u32) -> [u8; SITE_LEN as usize] {
     if let Kind::Number | Kind::LongNumber = site.kind {
         code.push(0xb8);
         code.extend(site.value.to_le_bytes());
+    }
+    if gate::possible() {
+        // lea r11, [rip + 5]; jmp …
+        code.extend([0x4c, 0x8d, 0x1d, 5, 0, 0, 0, 0xe9]);
+        let behind = address(number) + code.len() as u64 + 4;
+        code.extend((GATE.wrapping_sub(behind) as u32).to_le_bytes());
     }
     code.extend(SYSCALL);
     // mov rcx, [rip + …]; lea rcx, [rcx + …]
@@ -149,12 +161,11 @@ pub enum Progress {
 pub fn show(site: &Site, within: u64, base: u64, user: &mut UserRegs) -> Progress {
     let parts = parts(site);
     if within < parts.call {
-        user.rip = base
-            + if within < parts.number {
-                u64::from(site.start)
-            } else {
-                site.call()
-            };
+        // The number is loaded, then, or will have been.
+        if within < parts.number {
+            user.rax = u64::from(site.value);
+        }
+        user.rip = base + site.call();
         return Progress::Before;
     }
     user.rip = base + site.after();
@@ -238,7 +249,7 @@ mod tests {
         for site in [NUMBER, COMPARE] {
             let code = code(&site, 3, 4);
             let parts = parts(&site);
-            assert_eq!(code[parts.number as usize..][..2], SYSCALL);
+            assert_eq!(code[parts.call as usize - 2..][..2], SYSCALL);
             assert_eq!(code[parts.compared as usize..][..3], [0xff, 0xe1, FILL]);
         }
     }

@@ -15,10 +15,10 @@ use abi::{Iovec, PAGE_SIZE, Result};
 
 use super::code::{self, Progress};
 use super::decode::Kind;
-use super::{Family, FileId, Rewriter, TextPage};
+use super::{Family, FileId, Page, Pages, Rewriter, TextPage, gate};
 use crate::stub::{
-    self, BASES, BASES_LEN, DONATED_FD, Entry, Process, SITES_TEXT, SITES_TEXT_LEN, SLOTS,
-    SLOTS_LEN,
+    self, BASES, BASES_LEN, DONATED_FD, Entry, PAGES, PAGES_LEN, Process, SITES_TEXT,
+    SITES_TEXT_LEN, SLOTS, SLOTS_LEN,
 };
 use crate::{Backing, MapHint, MemoryFile, Order, Prot};
 
@@ -345,6 +345,36 @@ impl TextMap {
         if let Some(version) = found {
             self.show(process, &mut state, &[(page, version)]);
         }
+    }
+
+    /// A page for the guest thread of a seat to share with its sentry thread. `None` if it cannot have one.
+    pub(crate) fn page(&self, process: &Process, seat: u64) -> Option<Page> {
+        // Held, so that the first threads that want one do not make two.
+        let _state = self.state.lock();
+        if !gate::possible() {
+            return None;
+        }
+        let pages = match process.pages() {
+            Some(pages) => pages.clone(),
+            None => {
+                let memory = &self.rewriter.memory;
+                let pages = Arc::new(Pages::new(memory).ok()?);
+                let rights = Prot::READ | Prot::WRITE;
+                let private = libc::MADV_DONTFORK as u64;
+                let entries = [
+                    shared(PAGES, PAGES_LEN, rights, pages.offset, libc::MAP_FIXED),
+                    [libc::SYS_madvise as u64, PAGES, PAGES_LEN, private, 0, 0, 0],
+                ];
+                // Whatever comes of it, they are the process's as long as it lives.
+                process.keep(pages.clone());
+                match process.run(&entries, &[memory.as_fd()]) {
+                    Ok(()) => pages.mapped.store(true, Ordering::SeqCst),
+                    Err(error) => log::debug!("stub {}: no pages: {error}", process.pid()),
+                }
+                pages
+            }
+        };
+        Page::new(&pages, seat)
     }
 
     /// Where the call came from that was made before `rip`, by the code of a site.

@@ -7,7 +7,9 @@
 
 mod code;
 mod decode;
+mod gate;
 mod map;
+mod page;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -22,8 +24,10 @@ use crate::stub::{BASES_LEN, MAX_SITES, SITES_TEXT, SITES_TEXT_LEN, SLOTS_LEN};
 use decode::{LEAD, Site};
 
 pub(super) use code::Progress;
+pub(super) use gate::unwind;
 pub(crate) use map::TextMap;
 pub(super) use map::{Middle, is_site_code};
+pub(crate) use page::{Page, Pages};
 
 /// How many pages of text a sandbox can have rewritten; the word of number 0 is not used.
 const MAX_PAGES: u32 = (BASES_LEN / 8) as u32;
@@ -134,9 +138,11 @@ pub(crate) struct Rewriter {
 
 impl Rewriter {
     pub(crate) fn new(memory: &Arc<MemoryFile>) -> Result<Rewriter> {
+        let text = memory.allocate(SITES_TEXT_LEN)?;
+        memory.write_at(text + (gate::GATE - SITES_TEXT), &gate::page())?;
         Ok(Rewriter {
             low: memory.allocate(SLOTS_LEN)?,
-            text: memory.allocate(SITES_TEXT_LEN)?,
+            text,
             memory: memory.clone(),
             cache: sync::Mutex::default(),
             sites: (0..MAX_SITES).map(|_| sync::OnceLock::new()).collect(),

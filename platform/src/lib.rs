@@ -35,6 +35,7 @@ mod registers;
 mod space;
 pub mod stub;
 pub mod systrap;
+mod watch;
 mod workers;
 
 pub use memory_file::MemoryFile;
@@ -42,7 +43,7 @@ pub use placement::{Mask as CpuSet, all as processors};
 pub use probe::{Finding, HostCall, SENTRY_CALLS, choose, probe, self_test, sentry_calls};
 pub use registers::Registers;
 pub use space::StubPlatform;
-pub use stub::raw::{current_cpu, rdtsc};
+pub use stub::raw::{current_cpu, host_rseq, rdtsc};
 pub use stub::thread_cpu_time;
 
 bitflags::bitflags! {
@@ -331,6 +332,24 @@ pub struct Facts {
     pub egid: u32,
 }
 
+/// A thread's area for restartable sequences (rseq(2)), in guest memory.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct RseqArea {
+    /// Where it is.
+    pub addr: u64,
+    /// How long.
+    pub len: u32,
+    /// What must be in front of every place where a sequence that is broken off goes on.
+    pub sig: u32,
+}
+
+impl RseqArea {
+    /// The arguments of the call that registers it, or, with the flag `RSEQ_FLAG_UNREGISTER`, undoes that.
+    fn call(&self, flags: u64) -> [u64; 4] {
+        [self.addr, u64::from(self.len), flags, u64::from(self.sig)]
+    }
+}
+
 /// Runs one guest thread. Owned and used by that task's own sentry thread only.
 pub trait Context: Send {
     /// Runs guest code from `regs` until something happens; `regs` is then as the guest left it, after a system call perhaps only in part
@@ -355,6 +374,12 @@ pub trait Context: Send {
     }
     /// The next switches may answer these calls without coming back; `None`: all are to be told.
     fn publish(&mut self, _facts: Option<Facts>) {}
+    /// Registers the thread's area with the host, which alone knows when the thread is moved or preempted; `None` undoes it, as the end of the
+    /// context does. Registers are completed where the thread has to be stopped for it. `ENOSYS` where [`host_rseq`] finds nothing.
+    fn set_rseq(&mut self, regs: &mut Registers, area: Option<RseqArea>) -> Result<()> {
+        let _ = (regs, area);
+        Err(Errno::ENOSYS)
+    }
     /// A handle with which any thread can end this context's current or next switch.
     fn interrupter(&self) -> Interrupter;
 }

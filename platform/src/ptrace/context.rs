@@ -15,12 +15,16 @@ use crate::placement;
 use crate::registers::{CODE_64, sanitised};
 use crate::space::AddressSpace;
 use crate::stub::{self, INTERRUPT, TASK_END, Thread};
-use crate::{Access, Event, Interrupter, Registers};
+use crate::{Access, Event, Interrupter, Registers, RseqArea};
 
 const SI_KERNEL: i32 = 0x80;
 const FPE_INTDIV: i32 = 1;
 const FPE_INTOVF: i32 = 2;
 
+/// rseq(2)'s flag of that name.
+const UNREGISTER: u64 = 1;
+/// How many stops a call of the sentry's may take.
+const CALL_TRIES: usize = 1000;
 /// The thread number of a guest thread that could not be made: no thread has it.
 const NOBODY: i32 = i32::MAX;
 
@@ -34,6 +38,8 @@ pub struct Context {
     host: UserRegs,
     known: bool,
     dead: bool,
+    /// What the host keeps for it.
+    rseq: Option<RseqArea>,
 }
 
 impl Context {
@@ -52,7 +58,7 @@ impl Context {
                 space.process().pid()
             );
         }
-        let interruption = Arc::new(Interruption::new(space.process().pid(), tid));
+        let interruption = Interruption::new(space.process().pid(), tid);
         let mut context = Context {
             space,
             tracee,
@@ -61,6 +67,7 @@ impl Context {
             host: UserRegs::default(),
             known: false,
             dead: attached.is_err(),
+            rseq: None,
         };
         if context.dead && exists {
             context.died();
@@ -77,6 +84,51 @@ impl Context {
         while self.tracee.wait() != Stop::Gone {}
         self.dead = true;
         Event::Died
+    }
+
+    /// Has the thread make a call of the sentry's.
+    fn call(&mut self, nr: i64, args: [u64; 4]) -> Result<()> {
+        self.known = false;
+        let result = self.interruption.called(|| self.make_call(nr, args))?;
+        Errno::from_return(result).map(|_| ())
+    }
+
+    fn make_call(&self, nr: i64, args: [u64; 4]) -> Result<i64> {
+        let (start, made) = stub::traced_call_pc();
+        let want = sanitised(&UserRegs {
+            rax: nr as u64,
+            orig_rax: u64::MAX,
+            rdi: args[0],
+            rsi: args[1],
+            rdx: args[2],
+            r10: args[3],
+            rip: start,
+            ..UserRegs::default()
+        });
+        self.tracee.set_registers(&want)?;
+        let mut inside = false;
+        for _ in 0..CALL_TRIES {
+            self.tracee.to_syscall()?;
+            let stop = self.tracee.wait();
+            if stop == Stop::Gone {
+                return Err(Errno::ESRCH);
+            }
+            let mut now = UserRegs::default();
+            self.tracee.registers(&mut now)?;
+            match stop {
+                Stop::Syscall if now.rip == made && inside => return Ok(now.rax as i64),
+                Stop::Syscall if now.rip == made => inside = true,
+                // Before it, the thread leaves the call it was in.
+                Stop::Syscall if now.rip == start => {}
+                _ => {
+                    // It was taken out of there (rseq(2) can do that), or may have been.
+                    self.interruption.arrived();
+                    self.tracee.set_registers(&want)?;
+                    inside = false;
+                }
+            }
+        }
+        Err(Errno::EIO)
     }
 
     /// Makes the host's registers those wanted.
@@ -264,6 +316,18 @@ impl crate::Context for Context {
         }
     }
 
+    fn set_rseq(&mut self, _regs: &mut Registers, area: Option<RseqArea>) -> Result<()> {
+        let args = match (area, self.rseq) {
+            (Some(area), _) => area.call(0),
+            (None, Some(area)) => area.call(UNREGISTER),
+            (None, None) => return Ok(()),
+        };
+        self.interruption.watch()?;
+        self.call(libc::SYS_rseq, args)?;
+        self.rseq = area;
+        Ok(())
+    }
+
     fn interrupter(&self) -> Interrupter {
         Interrupter::new(self.interruption.clone())
     }
@@ -282,6 +346,13 @@ impl Drop for Context {
             if self.tracee.detach(libc::SIGKILL).is_err() {
                 self.died();
             }
+            return;
+        }
+        // What the host writes to is about to be somebody else's.
+        if let Some(area) = self.rseq.take()
+            && self.call(libc::SYS_rseq, area.call(UNREGISTER)).is_err()
+        {
+            self.died();
             return;
         }
         let process = self.space.process();

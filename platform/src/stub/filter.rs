@@ -59,6 +59,8 @@ pub enum When {
     AtExit,
     /// The `syscall` instruction is the one with which the helper reports.
     AtReport,
+    /// The `syscall` instruction is the one with which a traced guest thread makes calls of the sentry's.
+    AtCall,
 }
 
 impl std::fmt::Display for When {
@@ -69,11 +71,12 @@ impl std::fmt::Display for When {
             AtParked => f.write_str("made by the park's own instruction"),
             AtExit => f.write_str("made by the exit's own instruction"),
             AtReport => f.write_str("made by the report's own instruction"),
+            AtCall => f.write_str("made where the sentry sends the thread for it"),
         }
     }
 }
 
-use When::{AtExit, AtParked, AtReport, Below, Is};
+use When::{AtCall, AtExit, AtParked, AtReport, Below, Is};
 
 macro_rules! rules {
     ($($action:ident $name:ident($($when:expr),*): $reason:literal,)*) => {
@@ -89,7 +92,7 @@ mod paste_nr {
     numbers! {
         sendto = SYS_sendto, recvmsg = SYS_recvmsg, mmap = SYS_mmap, munmap = SYS_munmap, mprotect = SYS_mprotect, mremap = SYS_mremap,
         madvise = SYS_madvise, mlock2 = SYS_mlock2, munlock = SYS_munlock, mincore = SYS_mincore, getrusage = SYS_getrusage, clone = SYS_clone,
-        close_range = SYS_close_range, sendmsg = SYS_sendmsg, sched_yield = SYS_sched_yield, sigaltstack = SYS_sigaltstack, rt_sigprocmask = SYS_rt_sigprocmask, sched_setaffinity = SYS_sched_setaffinity, dup2 = SYS_dup2, prctl = SYS_prctl, seccomp = SYS_seccomp, pause = SYS_pause, exit = SYS_exit,
+        close_range = SYS_close_range, sendmsg = SYS_sendmsg, sched_yield = SYS_sched_yield, sigaltstack = SYS_sigaltstack, rt_sigprocmask = SYS_rt_sigprocmask, sched_setaffinity = SYS_sched_setaffinity, dup2 = SYS_dup2, prctl = SYS_prctl, seccomp = SYS_seccomp, pause = SYS_pause, exit = SYS_exit, rseq = SYS_rseq,
         exit_group = SYS_exit_group,
     }
 }
@@ -142,6 +145,7 @@ pub const SPAWNER: FilterSpec = FilterSpec {
         Allow munlock(Below(0, BASE), Below(1, BASE)): "ordered: guest memory",
         Allow pause(): "a guest thread that waits to be traced",
         Allow exit(): "a guest thread whose task is gone",
+        Allow rseq(Below(0, BASE)): "ordered: a guest thread's area, in guest memory",
         Allow exit_group(): "the sentry is gone",
     },
 };
@@ -175,6 +179,7 @@ pub const GUEST: FilterSpec = FilterSpec {
     rules: rules! {
         Allow pause(AtParked): "waits to be traced, before its first guest instruction and after its last",
         Allow exit(AtExit): "ends, when its task has",
+        Allow rseq(AtCall, Below(0, BASE)): "ordered: an area in guest memory (calls that a guest makes do not get as far as this filter)",
     },
 };
 
@@ -273,6 +278,7 @@ impl FilterSpec {
                     AtParked => is(POINTER, text::parked(), &mut code),
                     AtExit => is(POINTER, text::exited(), &mut code),
                     AtReport => is(POINTER, text::reported(), &mut code),
+                    AtCall => is(POINTER, text::traced_call().1, &mut code),
                 }
             }
             code.push(ret(rule.action));
@@ -444,9 +450,10 @@ mod tests {
     fn a_guest_thread_gets_nothing() {
         let program = GUEST.program();
         for nr in 0..512 {
-            for ip in [0, text::parked(), text::exited()] {
+            for ip in [0, text::parked(), text::exited(), text::traced_call().1] {
                 let allowed = (nr, ip) == (libc::SYS_pause, text::parked())
-                    || (nr, ip) == (libc::SYS_exit, text::exited());
+                    || (nr, ip) == (libc::SYS_exit, text::exited())
+                    || (nr, ip) == (libc::SYS_rseq, text::traced_call().1);
                 let want = if allowed {
                     libc::SECCOMP_RET_ALLOW
                 } else {

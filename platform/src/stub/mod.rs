@@ -38,7 +38,8 @@ pub(crate) use orders::{apply, mincore, plain_call, resident, usage};
 pub(crate) use pool::Pool;
 pub(crate) use process::{GuestKind, Process, Seat, Thread, errno};
 pub(crate) use text::{
-    exit as exit_pc, leave as leave_pc, left as left_pc, parked as parked_pc, resume as resume_pc,
+    call as call_pc, exit as exit_pc, leave as leave_pc, left as left_pc, parked as parked_pc,
+    resume as resume_pc, traced_call as traced_call_pc,
 };
 
 /// The signal that ends a guest thread's run. By default it is ignored, so it can harm nobody who is not traced.

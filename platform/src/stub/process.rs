@@ -80,6 +80,8 @@ pub struct Seat {
     pub listener: OwnedFd,
     /// The call that waits for an answer, if it has been received.
     pub call: Option<u64>,
+    /// If that is the handler's: the frame it tells of.
+    pub frame: Option<u64>,
 }
 
 /// What came back for a batch of orders that did not fail.
@@ -388,6 +390,7 @@ impl Process {
                     number,
                     listener: self.new_listener(&entry)?,
                     call: None,
+                    frame: None,
                 }),
             });
         }
@@ -563,6 +566,7 @@ impl Process {
                 number,
                 listener,
                 call: None,
+                frame: None,
             }),
         })
     }

@@ -34,3 +34,17 @@ pub fn current_cpu() -> u32 {
     // SAFETY: no arguments; cannot fail on Linux.
     u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
+
+/// Size and alignment of the area that the host keeps for rseq(2) (`AT_RSEQ_FEATURE_SIZE`, `AT_RSEQ_ALIGN`), if it does (Linux 6.3).
+pub fn host_rseq() -> Option<(u64, u64)> {
+    const AT_RSEQ_FEATURE_SIZE: u64 = 27;
+    const AT_RSEQ_ALIGN: u64 = 28;
+    // SAFETY: reads words that the kernel gave this process.
+    let (size, align) = unsafe {
+        (
+            libc::getauxval(AT_RSEQ_FEATURE_SIZE),
+            libc::getauxval(AT_RSEQ_ALIGN),
+        )
+    };
+    (size != 0 && align != 0).then_some((size, align))
+}

@@ -51,6 +51,7 @@ std::arch::global_asm!(
     .pushsection .rodata.runsc_stub, "a"
     .balign 16
     .globl runsc_stub_start, runsc_stub_parked, runsc_stub_exited, runsc_stub_exit, runsc_stub_reported
+    .globl runsc_stub_traced_call, runsc_stub_traced_called, runsc_stub_call, runsc_stub_called
     .globl runsc_stub_handler, runsc_stub_resume, runsc_stub_leave, runsc_stub_left, runsc_stub_end
 
     // Sends a message that begins with the byte in al and is edx bytes long. Clobbers rax, rcx, rsi, rdi, r8 to r11.
@@ -396,6 +397,12 @@ runsc_stub_exit:
 runsc_stub_exited:
     ud2
 
+    // A call of the sentry's, made by a traced guest thread.
+runsc_stub_traced_call:
+    syscall
+runsc_stub_traced_called:
+    ud2
+
 .Lstub_die: mov edi, 1
     mov eax, {SYS_exit_group}
     syscall
@@ -404,6 +411,11 @@ runsc_stub_exited:
     // ==== guest threads on systrap ====
     .org runsc_stub_start + 4096, 0xcc
 
+    // A call of the sentry's, made by a thread that has been in its handler and comes back to it: the result is told as if it were a signal.
+runsc_stub_call:
+    syscall
+runsc_stub_called:
+    mov edi, eax
     // A signal: edi is its number, rsp its frame. All signals are blocked. The spawner's and the helper's faults come here, too.
 runsc_stub_handler:
     movabs rax, {SEATS}
@@ -545,6 +557,10 @@ unsafe extern "C" {
     static runsc_stub_exited: [u8; 0];
     static runsc_stub_exit: [u8; 0];
     static runsc_stub_reported: [u8; 0];
+    static runsc_stub_traced_call: [u8; 0];
+    static runsc_stub_traced_called: [u8; 0];
+    static runsc_stub_call: [u8; 0];
+    static runsc_stub_called: [u8; 0];
     static runsc_stub_handler: [u8; 0];
     static runsc_stub_resume: [u8; 0];
     static runsc_stub_leave: [u8; 0];
@@ -584,6 +600,22 @@ pub fn exited() -> u64 {
 /// The program counter of the helper's call, by which it tells what came of its orders and waits for others.
 pub fn reported() -> u64 {
     at(&raw const runsc_stub_reported)
+}
+
+/// Where a traced guest thread is sent to make a call of the sentry's, and the program counter of that call.
+pub fn traced_call() -> (u64, u64) {
+    (
+        at(&raw const runsc_stub_traced_call),
+        at(&raw const runsc_stub_traced_called),
+    )
+}
+
+/// The same of a notified one.
+pub fn call() -> (u64, u64) {
+    (
+        at(&raw const runsc_stub_call),
+        at(&raw const runsc_stub_called),
+    )
 }
 
 /// The handler of all signals.

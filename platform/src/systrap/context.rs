@@ -16,7 +16,7 @@ use crate::placement;
 use crate::registers::CODE_64;
 use crate::space::AddressSpace;
 use crate::stub::{self, GUEST_TEXT, INTERRUPT, SEAT_LEN, SEATS, Seat, TASK_END, Thread};
-use crate::{Access, Event, Facts, Interrupter, Registers};
+use crate::{Access, Event, Facts, Interrupter, Registers, RseqArea};
 
 const SI_KERNEL: i32 = 0x80;
 const TRAP_PAGE_FAULT: u64 = 14;
@@ -58,6 +58,8 @@ enum InSite {
     Nothing,
 }
 
+mod call;
+
 /// See the module.
 pub struct Context {
     space: Arc<AddressSpace>,
@@ -76,6 +78,12 @@ pub struct Context {
     sites: Box<[(u64, u8); SITES]>,
     /// What it shares with its sentry thread.
     by_page: ByPage,
+    /// What the host keeps for it.
+    rseq: Option<RseqArea>,
+    /// The arguments of the call it is in, if that is an rseq(2).
+    asks: Option<[u64; 4]>,
+    /// That call is to be let through.
+    through: bool,
 }
 
 impl Context {
@@ -85,7 +93,7 @@ impl Context {
             Ok(thread) => (thread.tid.unwrap_or(NOBODY), thread.seat),
             Err(_) => (NOBODY, None),
         };
-        let interruption = Arc::new(Interruption::new(space.process().pid(), tid));
+        let interruption = Interruption::new(space.process().pid(), tid);
         let mut context = Context {
             space,
             tid,
@@ -98,6 +106,9 @@ impl Context {
             restricted: false,
             sites: Box::new([(0, 0); SITES]),
             by_page: ByPage::default(),
+            rseq: None,
+            asks: None,
+            through: false,
         };
         if let Err(error) = context.take_over() {
             log::warn!(
@@ -112,6 +123,14 @@ impl Context {
     fn take_over(&mut self) -> Result<()> {
         let seat = self.seat.as_mut().ok_or(Errno::ESRCH)?;
         if let Some(id) = seat.call.take() {
+            if let Some(at) = seat.frame.take() {
+                self.at = At::Handler {
+                    id,
+                    frame: Frame::blank(at),
+                    nested: None,
+                };
+                return Ok(());
+            }
             self.at = At::Call(id);
             self.stop()?;
             return Self::in_handler(&mut self.at).map(|frame| frame.context.fpstate = 0);
@@ -120,7 +139,7 @@ impl Context {
         let call = listener::receive_first(&seat.listener)?;
         self.tid = call.tid;
         placement::free(self.tid);
-        self.interruption = Arc::new(Interruption::new(self.space.process().pid(), self.tid));
+        self.interruption = Interruption::new(self.space.process().pid(), self.tid);
         let (signal, frame) = call.handler().ok_or(Errno::EIO)?;
         if signal != 0 {
             return Err(Errno::EIO);
@@ -158,7 +177,8 @@ impl Context {
 
     /// Ends a call of the guest's: with a value, or with what the host makes of it if it was an order.
     fn answer(&mut self, id: u64, value: u64) -> Result<()> {
-        let proceed = std::mem::take(&mut self.offered) && self.space.accepted();
+        let ordered = std::mem::take(&mut self.offered) && self.space.accepted();
+        let proceed = ordered || std::mem::take(&mut self.through);
         let listener = &self.seat()?.listener;
         if proceed {
             listener::proceed(listener, id)
@@ -185,7 +205,7 @@ impl Context {
             return Err(stub::errno());
         }
         self.answer(id, 0)?;
-        let call = self.receive()?;
+        let call = self.interruption.called(|| self.receive())?;
         match call.handler() {
             Some((INTERRUPT, at)) => {
                 self.interruption.arrived();
@@ -276,6 +296,9 @@ impl Context {
             if let Some(offer) = Offer::from(&call) {
                 self.offered = self.space.offer(offer);
             }
+            let [a, b, c, d, ..] = call.args;
+            self.asks =
+                (call.native && i64::from(call.nr) == libc::SYS_rseq).then_some([a, b, c, d]);
             let user = &mut regs.user;
             [user.rdi, user.rsi, user.rdx, user.r10, user.r8, user.r9] = call.args;
             user.orig_rax = u64::from(call.nr as u32);
@@ -509,6 +532,10 @@ impl crate::Context for Context {
         self.by_page.publish(facts);
     }
 
+    fn set_rseq(&mut self, regs: &mut Registers, area: Option<RseqArea>) -> Result<()> {
+        self.keep_rseq(regs, area)
+    }
+
     fn interrupter(&self) -> Interrupter {
         Interrupter::new(self.interruption.clone())
     }
@@ -518,19 +545,34 @@ impl Drop for Context {
     fn drop(&mut self) {
         self.interruption.gone();
         self.space.left();
-        let process = self.space.process();
         if Arc::strong_count(&self.space) == 1 {
             // The address space goes with its last thread, and before the listener does: without it the thread would run on.
-            process.kill();
+            self.space.process().kill();
             return;
         }
         if self.dead {
             return;
         }
+        if self.drop_rseq().is_err() {
+            self.died();
+            return;
+        }
+        let process = self.space.process();
         // Who takes it next wants one that may run anywhere.
         let park = !self.restricted && !self.offered && process.has_room();
         match (&self.at, &mut self.seat) {
             (At::Call(id), Some(seat)) if park => seat.call = Some(*id),
+            (
+                At::Handler {
+                    id,
+                    frame,
+                    nested: None,
+                },
+                Some(seat),
+            ) if park => {
+                seat.call = Some(*id);
+                seat.frame = Some(frame.at());
+            }
             _ => {
                 if self.leave().is_err() {
                     self.died();

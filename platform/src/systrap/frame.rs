@@ -61,6 +61,16 @@ impl Frame {
         })
     }
 
+    /// Address of its ucontext.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The stack pointer of a thread that is in its handler with it.
+    pub fn stack(&self) -> u64 {
+        self.at.wrapping_sub(8)
+    }
+
     /// Can a frame with its ucontext there have been made while the thread worked with this one? Then it is below.
     pub fn is_above(&self, nested: u64) -> bool {
         let len = size_of::<RtSigFrame>() as u64;
@@ -129,7 +139,7 @@ impl Frame {
             stub::resume_pc(),
             CODE_64,
             FLAGS,
-            self.at.wrapping_sub(8),
+            self.stack(),
             DATA_SEGMENT,
             fs_base,
             gs_base,

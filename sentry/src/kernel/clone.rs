@@ -9,7 +9,7 @@ use super::{Pid, PidNamespace, cred};
 use crate::mm::MemoryManager;
 use abi::Errno;
 use abi::sched::CloneFlags;
-use abi::signal::SigSet;
+use abi::signal::{SigInfo, SigSet, Signal};
 use abi::ucontext::StackT;
 use fs::Pollee;
 use std::sync::Arc;
@@ -292,9 +292,16 @@ impl Cx {
                     if let Err(e) = context.set_fp_state(&fp) {
                         log::error!("[{}] cannot take over the extended state: {e}", child.tid());
                         child.group().start_exit(super::ExitStatus::Signaled {
-                            signal: abi::signal::Signal::SIGKILL,
+                            signal: Signal::SIGKILL,
                             core: false,
                         });
+                    }
+                    if let Some(area) = state.rseq
+                        && context.set_rseq(&mut regs, Some(area)).is_err()
+                    {
+                        // As where the host cannot write to it (MADV_DONTFORK).
+                        let fault = SigInfo::kernel(Signal::SIGSEGV);
+                        child.group().force(&child, fault);
                     }
                     task_main(child, context, regs, state)
                 }

@@ -44,8 +44,8 @@ pub struct OwnState {
     pub clear_child_tid: u64,
     /// `set_robust_list`: head address, 0 for none.
     pub robust_list: u64,
-    /// `rseq(2)`: address, length, signature.
-    pub rseq: (u64, u32, u32),
+    /// `rseq(2)`
+    pub rseq: Option<platform::RseqArea>,
     /// Told when this task lets go of the memory it borrowed (`vfork`).
     pub vfork_done: Option<Arc<super::clone::VforkDone>>,
     /// Its seccomp mode as it last saw it.

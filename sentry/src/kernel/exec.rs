@@ -236,7 +236,7 @@ impl Cx {
         }
         self.state.clear_child_tid = 0;
         self.state.robust_list = 0;
-        self.state.rseq = (0, 0, 0);
+        self.state.rseq = None;
         self.state.altstack = StackT {
             ss_flags: SS_DISABLE,
             ..StackT::default()
@@ -269,7 +269,7 @@ impl Cx {
             .store(true, std::sync::atomic::Ordering::Relaxed);
         group
             .membarrier
-            .store(false, std::sync::atomic::Ordering::Relaxed);
+            .store(0, std::sync::atomic::Ordering::Relaxed);
         let old_cred = task.cred();
         let changed = cred.euid != old_cred.euid
             || cred.egid != old_cred.egid

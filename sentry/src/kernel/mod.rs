@@ -8,6 +8,7 @@
 //! | `clone.rs`, `exec.rs`, `exit.rs`, `wait.rs` | birth, change, death, and who hears of it |
 //! | `signal/` | queues, sending, delivery, frames |
 //! | `seccomp/` | filters of calls: the configuration's and the guests' own |
+//! | `rseq.rs` | restartable sequences |
 //! | `cred.rs`, `ns.rs`, `limits.rs`, `fd_table.rs` | what tasks hold |
 //! | `clock.rs`, `timer.rs`, `cpu.rs`, `io_count.rs` | time, and what is counted |
 
@@ -25,6 +26,7 @@ pub mod io_count;
 pub mod limits;
 pub mod ns;
 pub mod pid;
+mod rseq;
 mod run;
 pub mod seccomp;
 pub mod session;

@@ -150,8 +150,8 @@ pub struct ThreadGroup {
     pub start_ns: u64,
     /// Whether `execve` has happened since the fork (`setpgid`'s EACCES).
     pub did_exec: AtomicBool,
-    /// Registered for `MEMBARRIER_CMD_PRIVATE_EXPEDITED`.
-    pub membarrier: AtomicBool,
+    /// The registrations of membarrier(2), as its commands.
+    pub membarrier: AtomicI32,
     /// Live threads.
     pub(super) live: AtomicU64,
     /// Timers of the process: interval timers, POSIX timers.
@@ -200,7 +200,7 @@ impl ThreadGroup {
             coredump_filter: AtomicU32::new(0x33),
             start_ns: kernel.clock.monotonic(),
             did_exec: AtomicBool::new(false),
-            membarrier: AtomicBool::new(false),
+            membarrier: AtomicI32::new(0),
             live: AtomicU64::new(0),
             timers: super::timer::ProcessTimers::default(),
             container,

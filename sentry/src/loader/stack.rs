@@ -25,9 +25,6 @@ const MAX_ARGS: u64 = (8 << 20) / 4 * 3;
 /// How much stack a program starts with below its arguments.
 const ROOM: u64 = 131_072;
 const PLATFORM: &[u8] = b"x86_64\0";
-/// The original `struct rseq`.
-const RSEQ_FEATURE_SIZE: u64 = 20;
-const RSEQ_ALIGN: u64 = 32;
 
 /// What the host says of its processor: `AT_HWCAP`, `AT_HWCAP2`, `AT_MINSIGSTKSZ`. Asked once, before the sentry is locked in: later there is no file to read it from.
 static HOST: sync::OnceLock<(usize, usize, usize)> = sync::OnceLock::new();
@@ -112,10 +109,11 @@ impl Tables<'_> {
             (AT_HWCAP2, hwcap2 as u64),
             (AT_EXECFN, named.execfn),
             (AT_PLATFORM, named.platform),
-            (AT_RSEQ_FEATURE_SIZE, RSEQ_FEATURE_SIZE),
-            (AT_RSEQ_ALIGN, RSEQ_ALIGN),
-            (AT_NULL, 0),
         ]);
+        if let Some((size, align)) = platform::host_rseq() {
+            auxv.extend([(AT_RSEQ_FEATURE_SIZE, size), (AT_RSEQ_ALIGN, align)]);
+        }
+        auxv.push((AT_NULL, 0));
         auxv
     }
 

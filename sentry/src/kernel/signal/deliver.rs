@@ -237,8 +237,12 @@ impl Cx {
             .saved_mask
             .take()
             .unwrap_or_else(|| self.task().signals.lock().blocked);
-        if frame::push(self, info, action, mask).is_err() {
-            // The stack cannot take the frame: SIGSEGV, which kills when it is SIGSEGV's own handler that failed.
+        if self
+            .break_off_sequence()
+            .and_then(|()| frame::push(self, info, action, mask))
+            .is_err()
+        {
+            // The stack cannot take the frame, or the sequence is not sound: SIGSEGV, which kills when it is SIGSEGV's own handler that failed.
             if signal == Signal::SIGSEGV {
                 self.task()
                     .group()

@@ -29,8 +29,8 @@ fn host(errno: rustix::io::Errno) -> Errno {
 pub struct HostFd {
     fd: Arc<OwnedFd>,
     pollee: Pollee,
-    /// The host can tell when it is ready.
-    waitable: bool,
+    /// Its number with the notifier, if the host can tell when it is ready.
+    key: Option<u64>,
 }
 
 /// The notifier: an epoll instance, and the files by the number they have there.
@@ -87,19 +87,12 @@ impl Notifier {
         }
     }
 
-    fn add(&self, file: &Arc<HostFd>) -> Result<(), Errno> {
-        let key = self.next.fetch_add(1, Ordering::Relaxed);
+    /// Of one with a number: from now on its [`Pollee`] is told of changes, until it is dropped.
+    fn add(&self, key: u64, file: &Arc<HostFd>) -> Result<(), Errno> {
         self.files.lock().insert(key, Arc::downgrade(file));
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        let added =
-            epoll::add(&self.epoll, &*file.fd, EventData::new_u64(key), flags).map_err(host);
-        if added.is_err() {
-            self.files.lock().remove(&key);
-        } else {
-            // Those that are gone: there are few files and they seldom come.
-            self.files.lock().retain(|_, f| f.strong_count() > 0);
-        }
-        added
+        let flags =
+            EventFlags::IN | EventFlags::PRI | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(&self.epoll, &*file.fd, EventData::new_u64(key), flags).map_err(host)
     }
 }
 
@@ -117,10 +110,11 @@ fn events_of(bits: u32) -> Events {
 impl Drop for HostFd {
     /// Closing is not enough: who gave the descriptor has the description still, and epoll knows it under this number until then.
     fn drop(&mut self) {
-        if self.waitable
+        if let Some(key) = self.key
             && let Some(Ok(notifier)) = NOTIFIER.get()
         {
             let _ = epoll::delete(&notifier.epoll, &*self.fd);
+            notifier.files.lock().remove(&key);
         }
     }
 }
@@ -132,22 +126,35 @@ impl HostFd {
             rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(host)?.st_mode);
         // Regular files are always ready; so is a device whose driver does not say (epoll refuses it).
         let waitable = !kind.is_file() && !kind.is_dir();
-        let file = Arc::new(HostFd {
-            fd: Arc::new(fd),
-            pollee: Pollee::new(),
-            waitable,
-        });
-        if waitable && let Err(error) = Notifier::get()?.add(&file) {
-            if error != Errno::EPERM {
-                return Err(error);
-            }
-            let file = HostFd {
-                fd: file.fd.clone(),
-                pollee: Pollee::new(),
-                waitable: false,
-            };
-            return Ok(Arc::new(file));
+        let fd = Arc::new(fd);
+        if !waitable {
+            return Ok(Self::with_key(fd, None));
         }
+        match Self::watched(fd.clone()) {
+            Err(Errno::EPERM) => Ok(Self::with_key(fd, None)),
+            made => made,
+        }
+    }
+
+    /// Takes a socket that was made for the sentry, non-blocking.
+    pub fn socket(fd: OwnedFd) -> Result<Arc<HostFd>, Errno> {
+        Self::watched(Arc::new(fd))
+    }
+
+    fn with_key(fd: Arc<OwnedFd>, key: Option<u64>) -> Arc<HostFd> {
+        Arc::new(HostFd {
+            fd,
+            pollee: Pollee::new(),
+            key,
+        })
+    }
+
+    /// One that the notifier looks after; `EPERM` where the host cannot tell when it is ready.
+    fn watched(fd: Arc<OwnedFd>) -> Result<Arc<HostFd>, Errno> {
+        let notifier = Notifier::get()?;
+        let key = notifier.next.fetch_add(1, Ordering::Relaxed);
+        let file = Self::with_key(fd, Some(key));
+        notifier.add(key, &file)?;
         Ok(file)
     }
 
@@ -158,17 +165,22 @@ impl HostFd {
 
     /// Whose changes to wait for.
     pub fn pollee(&self) -> Option<&Pollee> {
-        self.waitable.then_some(&self.pollee)
+        self.key.is_some().then_some(&self.pollee)
+    }
+
+    /// The same for what is known to change.
+    pub fn changes(&self) -> &Pollee {
+        &self.pollee
     }
 
     /// What it is ready for.
     pub fn poll(&self) -> Events {
-        if !self.waitable {
+        if self.key.is_none() {
             return Events::READ | Events::WRITE;
         }
         let mut fds = [PollFd::new(
             &*self.fd,
-            PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP,
+            PollFlags::IN | PollFlags::PRI | PollFlags::OUT | PollFlags::RDHUP,
         )];
         let ready = retry_on_intr(|| rustix::event::poll(&mut fds, Some(&Timespec::default())));
         match ready {
@@ -181,7 +193,7 @@ impl HostFd {
 
     /// Reads what is there; `EAGAIN` when nothing is.
     pub fn read(&self, buf: &mut [u8]) -> Result<usize, Errno> {
-        if self.waitable
+        if self.key.is_some()
             && !self
                 .poll()
                 .intersects(Events::IN | Events::HUP | Events::ERR)
@@ -210,7 +222,7 @@ impl HostFd {
 
     /// Writes what there is room for; `EAGAIN` when there is none.
     pub fn write(&self, buf: &[u8]) -> Result<usize, Errno> {
-        if self.waitable
+        if self.key.is_some()
             && !self
                 .poll()
                 .intersects(Events::OUT | Events::HUP | Events::ERR)
@@ -233,7 +245,7 @@ impl HostFd {
                 | rustix::io::Errno::NOSYS,
             ) => {
                 // A pipe that is writable takes a page without blocking (pipe(7)), and so do the terminal's and the socket's buffers.
-                let some = if self.waitable {
+                let some = if self.key.is_some() {
                     buf.get(..buf.len().min(4096)).unwrap_or_default()
                 } else {
                     buf

@@ -25,6 +25,7 @@ use abi::{Errno, Iovec};
 pub type Result<T, E = Errno> = core::result::Result<T, E>;
 
 mod edges;
+pub mod hostsocket;
 mod interrupt;
 pub mod memory_file;
 pub mod mock;

@@ -124,6 +124,8 @@ pub enum Overlay {
 pub enum Network {
     /// Loopback only.
     None,
+    /// Internet sockets are the host's, opened in the container's own network namespace
+    HostSockets,
 }
 
 /// What `create`, `run` and `exec` share.

@@ -17,8 +17,8 @@ pub struct Args {
     pub channel: OwnedFd,
     /// One byte on it: go. Its end: the command is gone.
     pub go: OwnedFd,
-    /// The sandbox, whose empty network namespace it shares.
-    pub sandbox: OwnedFd,
+    /// The sandbox, if it has an empty network namespace to share.
+    pub sandbox: Option<OwnedFd>,
     /// Its user namespace, if it has one.
     pub maps: Option<Maps>,
     /// The command ends before the container does.
@@ -30,12 +30,13 @@ const THREADS: usize = 4;
 
 /// The whole life of the process.
 pub fn main(args: Args) -> ! {
-    sys::close_all_but(&[
+    let mut keep = vec![
         args.channel.as_raw_fd(),
         args.go.as_raw_fd(),
-        args.sandbox.as_raw_fd(),
         logging::fd().as_raw_fd(),
-    ]);
+    ];
+    keep.extend(args.sandbox.iter().map(AsRawFd::as_raw_fd));
+    sys::close_all_but(&keep);
     sys::reset_signals();
     // Its threads allocate little, and each arena costs pages.
     sys::bound_allocator(1);
@@ -61,11 +62,10 @@ fn serve(args: Args) -> Result<(), String> {
         maps.assume()?;
     }
     // An empty network namespace costs milliseconds to make, and the sandbox has one.
-    let shared = rustix::thread::move_into_link_name_space(
-        args.sandbox.as_fd(),
-        Some(LinkNameSpaceType::Network),
-    )
-    .is_ok();
+    let shared = args.sandbox.as_ref().is_some_and(|sandbox| {
+        let network = Some(LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(sandbox.as_fd(), network).is_ok()
+    });
     drop(args.sandbox);
     quiet_stdio(args.detached).map_err(|e| format!("gofer: stdio: {e}"))?;
     let spec = JailSpec {

@@ -80,6 +80,12 @@ pub fn clone_process(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<C
     }
 }
 
+/// Moves this process, which has one thread, to a new network namespace.
+pub fn unshare_network() -> rustix::io::Result<()> {
+    // SAFETY: a network namespace is nothing that memory or descriptors depend on.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+}
+
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Threads of this process, from its link count of `/proc/self/task`; 1 where there is no /proc.

@@ -1,4 +1,5 @@
 // TCP and UDP on loopback, IPv4 and IPv6: connection, options, shutdown, reset, backlog, address reuse.
+//: network
 #include "t.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>

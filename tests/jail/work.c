@@ -1,6 +1,8 @@
 // Makes the sentry use each host call of its filter, in a run that is watched from outside. Says "done"; what it asks for need not succeed.
 #include "../guest/t.h"
+#include <arpa/inet.h>
 #include <linux/membarrier.h>
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/sysinfo.h>
@@ -74,7 +76,27 @@ static void the_rest(void) {
     struct rusage ru;
     getrusage(RUSAGE_SELF, &ru);
 }
-int main(void) {
+// A connection, where the host's sockets serve the guest's.
+static void sockets(void) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    int l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0)), v = 1;
+    OK(setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &v, sizeof v));
+    OK(bind(l, (void *)&a, sizeof a));
+    OK(listen(l, 5));
+    OK(getsockname(l, (void *)&a, &n));
+    OK(connect(c, (void *)&a, sizeof a));
+    int s = OK(accept(l, NULL, NULL));
+    OK(getpeername(s, (void *)&a, &n));
+    n = sizeof v;
+    OK(getsockopt(c, SOL_SOCKET, SO_ERROR, &v, &n));
+    char b[8];
+    EQ(write(c, "hello", 5), 5);
+    EQ(read(s, b, sizeof b), 5);
+    OK(shutdown(c, SHUT_WR));
+}
+int main(int argc, char **argv) {
+    (void)argv;
     // Standard input, a pipe of the host's: it is waited for and read.
     struct pollfd in = {.fd = 0, .events = POLLIN};
     int e = epoll_create1(0);
@@ -85,6 +107,7 @@ int main(void) {
     epoll_wait(e, &ev, 1, 0);
     if (read(0, line, sizeof line) <= 0) return 1;
     close(e);
+    if (argc > 1) sockets();
     mkdir("/work/jail", 0755);
     files("/work/jail");
     files("/tmp");

@@ -23,6 +23,8 @@ pub struct Spec {
     pub user: (u32, u32),
     /// Directories laid over the shared root filesystem, topmost first.
     pub layers: Vec<PathBuf>,
+    /// What the runtime is told before its command.
+    pub options: Vec<String>,
 }
 
 impl Spec {
@@ -41,6 +43,7 @@ impl Spec {
             input: Vec::new(),
             user: (0, 0),
             layers: Vec::new(),
+            options: Vec::new(),
         }
     }
 

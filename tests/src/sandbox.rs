@@ -28,6 +28,7 @@ pub fn sandboxed(binary: &Path, platform: &str, spec: &Spec, limit: Duration) ->
         root.dir().join("log").into(),
     ];
     args.extend(crate::env::arguments().into_iter().map(OsString::from));
+    args.extend(spec.options.iter().map(OsString::from));
     if crate::env::keep() {
         let mut log = OsString::from("--strace-log=");
         log.push(root.dir().join("strace"));

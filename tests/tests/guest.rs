@@ -25,6 +25,13 @@ fn main() -> ExitCode {
                 } else {
                     format!("{}@{}", program.name, &dir[1..])
                 };
+                // Those about the network also run with sockets of the host's.
+                if program.note("network").is_some() {
+                    let mut spec = spec.clone();
+                    spec.options.push("--network=host-sockets".into());
+                    let name = format!("{name}@host_sockets");
+                    suite.compared(&name, spec, Duration::from_secs(40), every_line_is_ok);
+                }
                 suite.compared(&name, spec, Duration::from_secs(40), every_line_is_ok);
             }
         }

@@ -15,20 +15,32 @@ use tests::{guest, suite};
 
 fn main() -> ExitCode {
     suite::main("jail", |suite| {
-        suite.sandbox(
-            "posture",
-            Arc::new(|platform| posture(platform).map_err(|e| format!("{e:#}"))),
-        );
+        // By default, and with what a mode of the network changes.
+        let modes: [(&str, &[&str]); 2] =
+            [("", &[]), ("@host_sockets", &["--network=host-sockets"])];
+        for (mode, options) in modes {
+            suite.sandbox(
+                &format!("posture{mode}"),
+                Arc::new(|platform| posture(platform, options).map_err(|e| format!("{e:#}"))),
+            );
+        }
         let layer = guest::compile("jail")?.layer;
         match Command::new("strace").arg("-V").output() {
-            Ok(_) => suite.sandbox(
-                "every_call_is_used",
-                Arc::new(move |platform| {
+            Ok(_) => {
+                for (mode, options) in modes {
                     let mut spec = Spec::new(&["/guest/work"]);
                     spec.layers.push(layer.clone());
-                    every_call_is_used(platform, &spec).map_err(|e| format!("{e:#}"))
-                }),
-            ),
+                    spec.args
+                        .extend((!options.is_empty()).then(|| "sockets".to_owned()));
+                    suite.sandbox(
+                        &format!("every_call_is_used{mode}"),
+                        Arc::new(move |platform| {
+                            every_call_is_used(platform, options, &spec)
+                                .map_err(|e| format!("{e:#}"))
+                        }),
+                    );
+                }
+            }
             Err(_) => suite.skip("all::every_call_is_used", "no strace on this machine"),
         }
         Ok(())
@@ -171,12 +183,12 @@ fn only(who: &str, got: &BTreeSet<String>, allowed: &[&str]) -> Result<()> {
 
 const NONE: &str = "0000000000000000";
 
-fn posture(platform: &str) -> Result<()> {
+fn posture(platform: &str, options: &[&str]) -> Result<()> {
     let mut live = Live::new(
         platform,
         &Spec::new(&["/bin/sh", "-c", "sleep 1000 & cat; wait"]),
     )?;
-    live.start(&[])?;
+    live.start(options)?;
     let sandbox = live.pid("sandbox")?;
     let gofer = live.pid("gofer")?;
     live.eventually("three programs run", |_| Ok(children(sandbox).len() >= 4))?;
@@ -258,9 +270,12 @@ fn posture(platform: &str) -> Result<()> {
         &["null", "node", "file", "directory", "socket"],
     )?;
     let net = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/net"));
+    // It shares an empty one, and none that leads anywhere.
     ensure!(
-        net(gofer)? == net(sandbox)?,
-        "{who} has another network namespace than {sentry}"
+        (net(gofer)? == net(sandbox)?) == options.is_empty(),
+        "{who} has the network namespace {:?}, {sentry} {:?}",
+        net(gofer)?,
+        net(sandbox)?
     );
     for pid in [sandbox, gofer] {
         let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
@@ -343,12 +358,17 @@ impl Drop for Watch {
 }
 
 /// The sentry's filter as `docs/security.md` lists it; a unit test keeps that page what the code says.
-fn allowed(platform: &str) -> Result<BTreeSet<String>> {
+fn allowed(platform: &str, sockets: bool) -> Result<BTreeSet<String>> {
     let page = fs::read_to_string(tests::env::top().join("docs/security.md"))?;
     let (_, list) = page
         .split_once("<!-- sentry -->")
         .context("the page's list")?;
-    let names: BTreeSet<String> = list
+    let (always, with_sockets) = list
+        .split_once("<!-- host sockets -->")
+        .context("the page's second list")?;
+    let with_sockets = if sockets { with_sockets } else { "" };
+    let names: BTreeSet<String> = [always, with_sockets]
+        .concat()
         .lines()
         .filter(|l| !l.contains("; only on ") || l.contains(&format!("; only on {platform} |")))
         .filter_map(|l| Some(l.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
@@ -357,15 +377,16 @@ fn allowed(platform: &str) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-fn every_call_is_used(platform: &str, spec: &Spec) -> Result<()> {
+fn every_call_is_used(platform: &str, options: &[&str], spec: &Spec) -> Result<()> {
     let mut live = Live::new(platform, spec)?;
-    let allowed = allowed(platform)?;
+    let sockets = !options.is_empty();
+    let allowed = allowed(platform, sockets)?;
     ensure!(
-        allowed.len() <= 55,
+        allowed.len() <= if sockets { 64 } else { 55 },
         "the sentry's filter allows {} calls",
         allowed.len()
     );
-    live.start(&[])?;
+    live.start(options)?;
     let sandbox = live.pid("sandbox")?;
     let watch = Watch::on(&live, sandbox)?;
     live.input("go\n")?;

@@ -16,6 +16,8 @@ use sentry::kernel::limits::Limit;
 use sentry::kernel::{
     Container, Credentials, ExitStatus, HostClock, Kernel, ProcessSpec, THREADS_MAX, ThreadGroup,
 };
+use sentry::socket::host::HostNet;
+use sentry::socket::{NetNamespace, settings};
 
 use super::mounts;
 use super::{BootSpec, Strace};
@@ -30,16 +32,45 @@ pub struct HostInfo {
     pub cpuinfo: Vec<u8>,
     /// Where the host's vDSO is, which /proc/self/maps tells: guests read the clock through it.
     pub vdso: HostVdso,
+    /// The network namespace, where sockets are the host's.
+    pub network: Option<NetNamespace>,
 }
 
 impl HostInfo {
     /// Reads it.
-    pub fn read() -> HostInfo {
-        HostInfo {
+    pub fn read(host_sockets: bool) -> Result<HostInfo> {
+        Ok(HostInfo {
             cpuinfo: std::fs::read("/proc/cpuinfo").unwrap_or_default(),
             vdso: HostVdso::find(),
+            network: host_sockets.then(host_network).transpose()?,
+        })
+    }
+}
+
+/// The namespace this process is in, with what the host's /proc/sys/net says of it.
+fn host_network() -> Result<NetNamespace> {
+    let netlink = HostNet::socket().map_err(|e| errno("rtnetlink", e))?;
+    let net = NetNamespace::of_host(HostNet::new(netlink));
+    for setting in settings::ALL.iter().filter(|s| !s.is_ours()) {
+        // Not every kernel has every one of them in every namespace.
+        if let Ok(text) = std::fs::read(format!("/proc/sys/net/{}", setting.file)) {
+            let _ = setting.put(&net, &text);
         }
     }
+    Ok(net)
+}
+
+/// `linux.sysctl`, of the network, as far as this kernel has it; [`crate::oci::validate`] refused the others.
+fn sysctls(net: &NetNamespace, spec: &oci_spec::runtime::Spec) -> Result<()> {
+    let list = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
+    for (name, value) in list.into_iter().flatten() {
+        if let Some(setting) = settings::find(name) {
+            setting
+                .put(net, value.as_bytes())
+                .map_err(|e| errno(&format!("linux.sysctl: set \"{name}\" to \"{value}\""), e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the platform of a name. The process has one thread, and the walls stand.
@@ -159,6 +190,10 @@ impl Guest {
                 domainname.as_bytes(),
             )
             .map_err(|e| errno("container", e))?;
+        let network = host.network.unwrap_or_default();
+        sysctls(&network, &spec.spec)?;
+        // Nobody has used it yet, so it is this one.
+        container.namespaces().net.content(|| network);
         let kick = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let seccomp = spec
             .spec

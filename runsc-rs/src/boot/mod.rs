@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 
-use crate::cli::{Global, Overlay, StraceFormat, Switch};
+use crate::cli::{Global, Network, Overlay, StraceFormat, Switch};
 use crate::control::client;
 use crate::control::wire::Reply;
 use crate::oci::process::Process;
@@ -60,6 +60,8 @@ pub struct BootSpec {
     pub debug: bool,
     /// `--filter-without`
     pub filter_without: Vec<String>,
+    /// Internet sockets are the host's, in the network namespace that the sandbox is born in.
+    pub host_sockets: bool,
 }
 
 /// What connects a sandbox to the world.
@@ -122,6 +124,7 @@ impl BootSpec {
             detached,
             debug: global.debug,
             filter_without: global.filter_without.clone(),
+            host_sockets: global.network == Network::HostSockets,
         })
     }
 }
@@ -186,7 +189,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
         rustix::process::ioctl_tiocsctty(tty)
             .context("make the console the controlling terminal")?;
     }
-    let host = guest::HostInfo::read();
+    let host = guest::HostInfo::read(spec.host_sockets)?;
     sentry::loader::ask_host();
     jail::enter(groups)?;
     jail::drop_capabilities()?;
@@ -195,6 +198,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
     let platform = guest::platform(&spec.platform, spec.systrap, &host.vdso)?;
     let name = platform.name().to_owned();
     let without = spec.filter_without.clone();
+    let host_sockets = spec.host_sockets;
     let guest = guest::Guest::new(
         spec,
         platform,
@@ -202,7 +206,7 @@ fn boot(spec: BootSpec, fds: &Descriptors, groups: bool) -> Result<u8> {
         fds.gofer.try_clone().context("gofer")?,
     )?;
     let server = server::Server::new(guest, fds, signals)?;
-    filter::install(&name, server.guest().debug(), &without)?;
+    filter::install(&name, host_sockets, server.guest().debug(), &without)?;
     client::send(fds.leash.as_fd(), &Reply::Ready { platform: name }, &[]).context("leash")?;
     Ok(server.run())
 }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use oci_spec::runtime::{self as oci, LinuxNamespaceType, Spec};
 
 use super::{mounts, process};
+use crate::sandbox::network::of_network;
 
 /// Checks a whole configuration.
 pub fn validate(spec: &Spec) -> Result<()> {
@@ -155,7 +156,7 @@ fn linux(l: &oci::Linux) -> Result<()> {
             (LinuxNamespaceType::Time, _) => {
                 bail!("linux.namespaces: time namespaces are not supported")
             }
-            // The network's is kept for the network stack to come.
+            // With sockets of the host's the sandbox lives in it; without, what is in it is not looked at.
             (LinuxNamespaceType::Network, _) => {}
             (_, Some(p)) if !p.as_os_str().is_empty() => {
                 bail!(
@@ -241,9 +242,8 @@ fn sysctl(name: &str) -> Result<()> {
     if fixed.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
         bail!("linux.sysctl: \"{name}\" cannot be set: the sandbox's kernel has one value for it");
     }
-    if dotted.starts_with("net.") {
-        // Engines set some for every container.
-        log::debug!("linux.sysctl: {name} is not applied: the network is the sandbox's own");
+    if of_network(name) {
+        // Which there are depends on `--network`: see there.
     } else if dotted != "kernel.domainname" {
         bail!("sysctl \"{name}\" is not in a separate kernel namespace");
     }

@@ -5,7 +5,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+use sentry::socket::host::options;
 
 macro_rules! calls {
     ($($name:ident $nr:ident: $reason:literal,)*) => { &[$((stringify!($name), libc::$nr, $reason)),*] };
@@ -48,6 +52,48 @@ pub const CALLS: &[(&str, i64, &str)] = calls! {
     epoll_pwait SYS_epoll_pwait: "the notifier",
 };
 
+/// What is allowed besides where the guest's internet sockets are the host's (`--network=host-sockets`).
+pub const HOST_SOCKETS: &[(&str, i64, &str)] = calls! {
+    socket SYS_socket: "a socket of the guest's: AF_INET and AF_INET6, nothing else",
+    bind SYS_bind: "bind(2) of the guest's",
+    connect SYS_connect: "connect(2) of the guest's",
+    listen SYS_listen: "listen(2) of the guest's",
+    shutdown SYS_shutdown: "shutdown(2) of the guest's",
+    getsockname SYS_getsockname: "the address that the host gave a socket",
+    getpeername SYS_getpeername: "the peer of a socket",
+    getsockopt SYS_getsockopt: "the options of the list in `sentry/src/socket/host/options.rs`, and no others",
+    setsockopt SYS_setsockopt: "the same",
+};
+
+/// A rule: these arguments (by position) have these values.
+fn rule(values: &[(u8, i32)]) -> Result<SeccompRule> {
+    let condition = |(at, value): &(u8, i32)| {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(*at, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
+    };
+    let conditions = values.iter().map(condition).collect::<Result<_, _>>();
+    conditions
+        .and_then(SeccompRule::new)
+        .map_err(|e| anyhow!("filter: {e}"))
+}
+
+/// Which arguments a call may have; none: any.
+fn rules(nr: i64) -> Result<Vec<SeccompRule>> {
+    let options = |may: fn(&options::Known) -> bool| {
+        let listed = options::LIST.iter().filter(|o| may(o));
+        listed.map(|o| rule(&[(1, o.level), (2, o.name)])).collect()
+    };
+    match nr {
+        libc::SYS_socket => [libc::AF_INET, libc::AF_INET6]
+            .into_iter()
+            .map(|family| rule(&[(0, family)]))
+            .collect(),
+        libc::SYS_getsockopt => options(|o| o.get),
+        libc::SYS_setsockopt => options(|o| o.set),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Everything that is allowed on a platform, once each, with every reason for it.
 pub fn allowed(platform: &str) -> BTreeMap<i64, (&'static str, Vec<&'static str>)> {
     let own = CALLS
@@ -64,33 +110,42 @@ pub fn allowed(platform: &str) -> BTreeMap<i64, (&'static str, Vec<&'static str>
     all
 }
 
-fn program(platform: &str, debug: bool, without: &[String]) -> Result<BpfProgram> {
+fn program(
+    platform: &str,
+    host_sockets: bool,
+    debug: bool,
+    without: &[String],
+) -> Result<BpfProgram> {
     // With --debug a forbidden call is an entry in the host's audit log and an error in the sentry, so that one run shows them all.
     let default = if debug {
         SeccompAction::Log
     } else {
         SeccompAction::KillProcess
     };
+    let sockets = if host_sockets { HOST_SOCKETS } else { &[] };
     let rules = allowed(platform)
         .into_iter()
+        .map(|(nr, (name, _))| (nr, name))
+        .chain(sockets.iter().map(|(name, nr, _)| (*nr, *name)))
         // Only where the default is to log: a hole in a filter that kills would be no more than a way to die.
-        .filter(|(_, (name, _))| !(debug && without.iter().any(|w| w == name)))
-        .map(|(nr, _)| (nr, Vec::new()))
-        .collect();
+        .filter(|(_, name)| !(debug && without.iter().any(|w| w == name)))
+        .map(|(nr, _)| Ok((nr, rules(nr)?)))
+        .collect::<Result<_>>()?;
     let filter = SeccompFilter::new(rules, default, SeccompAction::Allow, TargetArch::x86_64)
         .map_err(|e| anyhow!("filter: {e}"))?;
     filter.try_into().map_err(|e| anyhow!("filter: {e}"))
 }
 
 /// Puts it on every thread there is and will be.
-pub fn install(platform: &str, debug: bool, without: &[String]) -> Result<()> {
-    seccompiler::apply_filter_all_threads(&program(platform, debug, without)?)
+pub fn install(platform: &str, host_sockets: bool, debug: bool, without: &[String]) -> Result<()> {
+    seccompiler::apply_filter_all_threads(&program(platform, host_sockets, debug, without)?)
         .map_err(|e| anyhow!("filter: {e}"))
 }
 
 #[cfg(test)]
 mod tests {
     const START: &str = "<!-- sentry -->\n";
+    const SOCKETS: &str = "<!-- host sockets -->\n";
     const PLATFORMS: [&str; 2] = ["ptrace", "systrap"];
 
     /// After a change: `SECURITY=write cargo test -p runsc-rs filter`.
@@ -115,10 +170,16 @@ mod tests {
                 format!("| `{name}` | {}{only} |\n", reasons.join("; "))
             })
             .collect();
+        let sockets: Vec<_> = super::HOST_SOCKETS
+            .iter()
+            .map(|(name, _, reason)| format!("| `{name}` | {reason} |\n"))
+            .collect();
         let wanted = format!(
-            "{prose}{START}\n{} calls.\n\n| call | for |\n|---|---|\n{}",
+            "{prose}{START}\n{} calls.\n\n| call | for |\n|---|---|\n{}\n{SOCKETS}\nWith `--network=host-sockets`, {} calls besides.\n\n| call | for |\n|---|---|\n{}",
             rows.len(),
-            rows.concat()
+            rows.concat(),
+            sockets.len(),
+            sockets.concat()
         );
         if std::env::var_os("SECURITY").is_some() {
             std::fs::write(path, wanted).unwrap();
@@ -128,6 +189,22 @@ mod tests {
             page == wanted,
             "docs/security.md is stale: SECURITY=write cargo test -p runsc-rs filter"
         );
+    }
+
+    #[test]
+    fn sockets_widen_it_by_what_is_listed() {
+        let len = |host_sockets| {
+            super::program("systrap", host_sockets, false, &[])
+                .unwrap()
+                .len()
+        };
+        // (A program of more than 4096 instructions is refused by the kernel.)
+        assert!(len(false) < len(true) && len(true) < 4096, "{}", len(true));
+        let default = super::allowed("systrap");
+        for (name, nr, _) in super::HOST_SOCKETS {
+            assert!(!default.contains_key(nr), "{name}");
+        }
+        assert_eq!(super::rules(libc::SYS_socket).unwrap().len(), 2);
     }
 
     #[test]

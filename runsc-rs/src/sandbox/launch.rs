@@ -12,10 +12,11 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::LinkNameSpaceType;
 
 use super::identity;
+use super::network::{self, Network};
 use super::trees::{self, Trees};
 use crate::boot::{self, BootSpec};
 use crate::cgroup::Cgroup;
-use crate::cli::{Global, Overlay, Rootless};
+use crate::cli::{self, Global, Overlay, Rootless};
 use crate::control::client::{self, Connection};
 use crate::control::wire::Reply;
 use crate::error::{os, rx};
@@ -101,6 +102,15 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         Rootless::Auto => !rustix::process::geteuid().is_root(),
     };
     let maps = identity::gofer_maps(&spec, rootless)?;
+    let sysctls = spec.linux().as_ref().and_then(|l| l.sysctl().clone());
+    let sysctls = sysctls.unwrap_or_default();
+    let network = match global.network {
+        cli::Network::None => {
+            network::own_sysctls(&sysctls)?;
+            None
+        }
+        cli::Network::HostSockets => Some(Network::of(&spec)?),
+    };
     let rootfs = trees::rootfs(bundle, &spec)?;
     let trees = trees::plan(
         bundle,
@@ -156,11 +166,15 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWNET;
-    let (boot, boot_fd) = match sys::clone_process(flags as u64, None)
-        .map_err(|e| anyhow!("clone the sandbox: {}", os(&e)))?
-    {
+        | libc::CLONE_NEWUTS;
+    let cloned = match &network {
+        None => sys::clone_process((flags | libc::CLONE_NEWNET) as u64, None),
+        Some(network) => network.within(
+            || sys::clone_process(flags as u64, None),
+            |cloned| matches!(cloned, Ok(Cloned::Child)),
+        )?,
+    };
+    let (boot, boot_fd) = match cloned.map_err(|e| anyhow!("clone the sandbox: {}", os(&e)))? {
         Cloned::Child => {
             let fds = boot::Descriptors {
                 leash: boot_leash,
@@ -176,7 +190,11 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
     undo.state = Some(state.clone());
     drop((boot_leash, listener, gofer_client, exit_file, boot_spec));
     // The gofer.
-    let sandbox = boot_fd.try_clone()?;
+    let sandbox = match &network {
+        None => Some(boot_fd.try_clone()?),
+        // Files have no business on a network that leads anywhere.
+        Some(_) => None,
+    };
     let mut gofer_ns = libc::CLONE_NEWPID;
     if maps.is_some() {
         gofer_ns |= libc::CLONE_NEWUSER;
@@ -246,6 +264,19 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
         hooks.create_runtime().as_deref().unwrap_or_default(),
         &oci_state(&state, Status::Creating),
     ))?;
+    // By now an engine's hooks have put interfaces where they belong.
+    match &network {
+        Some(network) => network.sysctls(&sysctls)?,
+        None => {
+            let unseen = network::unseen(boot.as_raw_nonzero().get());
+            if !unseen.is_empty() {
+                log::warn!(
+                    "the container's network has {}, which its guest does not see: --network=host-sockets",
+                    unseen.join(", ")
+                );
+            }
+        }
+    }
     let in_container = hooks.create_container().as_deref().unwrap_or_default();
     if !in_container.is_empty() {
         during(in_namespaces_of(

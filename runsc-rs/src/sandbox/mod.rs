@@ -22,4 +22,5 @@ pub mod filter;
 pub mod identity;
 pub mod jail;
 pub mod launch;
+pub mod network;
 pub mod trees;

@@ -106,7 +106,11 @@ const UDP6: &str = "  sl  local_address                         remote_address  
 pub fn dir(who: Who) -> Content {
     let mut tree = Tree::new();
     for (name, heading) in HEADINGS {
-        tree.add(name, text(0o444, move |_| *heading));
+        let who = who.clone();
+        tree.add(
+            name,
+            text(0o444, move |_| heading_and_lines(&who, name, heading)),
+        );
     }
     let mut live = |name: &str, read: fn(&NetNamespace) -> String| {
         let who = who.clone();
@@ -121,20 +125,36 @@ pub fn dir(who: Who) -> Content {
             }),
         );
     };
-    live("tcp", |net| {
-        table(TCP, net.stack().tcp_sockets(), false, false)
-    });
-    live("tcp6", |net| {
-        table(TCP6, net.stack().tcp_sockets(), true, false)
-    });
-    live("udp", |net| {
-        table(UDP, net.stack().udp_sockets(), false, true)
-    });
-    live("udp6", |net| {
-        table(UDP6, net.stack().udp_sockets(), true, true)
-    });
+    live("tcp", |net| table(TCP, net.tcp_sockets(), false, false));
+    live("tcp6", |net| table(TCP6, net.tcp_sockets(), true, false));
+    live("udp", |net| table(UDP, net.udp_sockets(), false, true));
+    live("udp6", |net| table(UDP6, net.udp_sockets(), true, true));
     live("unix", crate::socket::unix::table);
     tree.build().content
+}
+
+/// A file that has nothing but its heading here; of a namespace of the host's there may be more to say.
+fn heading_and_lines(who: &Who, name: &str, heading: &str) -> String {
+    let net = who
+        .look()
+        .ok()
+        .and_then(|l| l.task.ns().net.content(NetNamespace::default));
+    let lines = net
+        .as_ref()
+        .and_then(|n| n.host())
+        .and_then(|host| crate::socket::host::tables::lines(host, name));
+    let Some(lines) = lines else {
+        return heading.to_owned();
+    };
+    // What is below the heading here is of the one interface of ours.
+    let own = match name {
+        "dev" => 2,
+        "if_inet6" => 0,
+        _ => 1,
+    };
+    let mut out: String = heading.split_inclusive('\n').take(own).collect();
+    out.push_str(&lines);
+    out
 }
 
 /// An address and port as hexadecimal digits: each 32-bit word of the address as this machine reads it.

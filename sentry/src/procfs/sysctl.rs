@@ -5,9 +5,9 @@ use crate::kernel::pid::PID_MAX;
 use crate::kernel::{THREADS_MAX, Task};
 use crate::pseudo::{Node, Tree, text, writable};
 use crate::socket::NetNamespace;
+use crate::socket::settings::{self, Setting};
 use abi::Errno;
 use fs::Caller;
-use netstack::{Settings, Stack};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -23,47 +23,28 @@ fn fixed(value: &'static str) -> Node {
     text(0o444, move |_| format!("{value}\n"))
 }
 
-/// Settings of the caller's network stack: `get` gives the numbers, `set` puts them, checked, and says whether they were good.
-fn setting(get: fn(&Settings) -> Vec<u32>, set: fn(&mut Settings, &[u32]) -> Option<()>) -> Node {
-    fn stack(task: &Task) -> Option<Arc<Stack>> {
-        Some(
-            task.ns()
-                .net
-                .content(NetNamespace::default)?
-                .stack()
-                .clone(),
-        )
+/// A setting of the caller's network namespace.
+fn setting(setting: &'static Setting) -> Node {
+    fn net(task: &Task) -> Option<Arc<NetNamespace>> {
+        task.ns().net.content(NetNamespace::default)
     }
     writable(
         0o644,
         move |opener| {
-            let settings = opener
-                .and_then(|t| stack(t))
-                .map_or_else(Settings::default, |s| s.settings());
-            let shown: Vec<String> = get(&settings).iter().map(u32::to_string).collect();
-            format!("{}\n", shown.join("\t"))
+            opener
+                .and_then(|t| net(t))
+                .map_or_else(String::new, |n| setting.show(&n))
         },
         move |caller, data| {
             let task = caller.as_any().downcast_ref::<Task>().ok_or(Errno::EPERM)?;
-            let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-            let parts: Vec<u32> = text
-                .split_ascii_whitespace()
-                .map(|p| p.parse().map_err(|_| Errno::EINVAL))
-                .collect::<Result<_, _>>()?;
-            let stack = stack(task).ok_or(Errno::EINVAL)?;
-            let mut settings = stack.settings();
-            set(&mut settings, &parts).ok_or(Errno::EINVAL)?;
-            stack.set_settings(settings);
-            Ok(())
+            let net = net(task).ok_or(Errno::EINVAL)?;
+            if net.host().is_some() && !setting.is_ours() {
+                // What is in force is the host's, which is not the guest's to change.
+                return Err(Errno::EPERM);
+            }
+            setting.put(&net, data)
         },
     )
-}
-
-fn one(parts: &[u32], low: u32) -> Option<u32> {
-    match parts {
-        [n] if (low..=i32::MAX as u32).contains(n) => Some(*n),
-        _ => None,
-    }
 }
 
 /// Host or domain name of the reader's uts namespace.
@@ -315,73 +296,9 @@ fn net(n: &mut Tree) {
     ] {
         n.add(name, fixed(value));
     }
-    n.add(
-        "core/somaxconn",
-        setting(
-            |s| vec![s.somaxconn],
-            |s, v| one(v, 0).map(|n| s.somaxconn = n),
-        ),
-    );
-    n.add(
-        "core/rmem_max",
-        setting(
-            |s| vec![s.rmem_max],
-            |s, v| one(v, 2304).map(|n| s.rmem_max = n),
-        ),
-    );
-    n.add(
-        "core/wmem_max",
-        setting(
-            |s| vec![s.wmem_max],
-            |s, v| one(v, 4608).map(|n| s.wmem_max = n),
-        ),
-    );
-    n.add(
-        "core/rmem_default",
-        setting(
-            |s| vec![s.rmem_default],
-            |s, v| one(v, 2304).map(|n| s.rmem_default = n),
-        ),
-    );
-    n.add(
-        "core/wmem_default",
-        setting(
-            |s| vec![s.wmem_default],
-            |s, v| one(v, 4608).map(|n| s.wmem_default = n),
-        ),
-    );
-    n.add(
-        "ipv4/tcp_fin_timeout",
-        setting(
-            |s| vec![s.fin_timeout],
-            |s, v| one(v, 0).map(|n| s.fin_timeout = n),
-        ),
-    );
-    n.add(
-        "ipv4/ip_unprivileged_port_start",
-        setting(
-            |s| vec![s.unprivileged_port_start.into()],
-            |s, v| {
-                s.unprivileged_port_start = u16::try_from(one(v, 0)?).ok()?;
-                Some(())
-            },
-        ),
-    );
-    n.add(
-        "ipv4/ip_local_port_range",
-        setting(
-            |s| vec![s.port_range.0.into(), s.port_range.1.into()],
-            |s, v| {
-                let [low, high] = v else { return None };
-                let range = (u16::try_from(*low).ok()?, u16::try_from(*high).ok()?);
-                if range.0 == 0 || range.0 > range.1 {
-                    return None;
-                }
-                s.port_range = range;
-                Some(())
-            },
-        ),
-    );
+    for s in settings::ALL {
+        n.add(s.file, setting(s));
+    }
     n.add("ipv4/tcp_congestion_control", fixed("reno"));
     n.add("ipv4/tcp_available_congestion_control", fixed("reno"));
     n.add("ipv4/tcp_allowed_congestion_control", fixed("reno"));

@@ -47,6 +47,10 @@ pub fn create(
     kind: i32,
     protocol: i32,
 ) -> Result<SocketFile, Errno> {
+    let net = caller.net();
+    if net.host().is_some() {
+        return super::host::create(caller, domain, kind, protocol);
+    }
     let family = if domain == i32::from(AF_INET) {
         Family::Inet
     } else {
@@ -55,21 +59,8 @@ pub fn create(
     let stream = match (kind, protocol) {
         (SOCK_STREAM, 0 | IPPROTO_TCP) => true,
         (SOCK_DGRAM, 0 | IPPROTO_UDP) => false,
-        (SOCK_STREAM | SOCK_DGRAM, p) if (0..IPPROTO_MAX).contains(&p) => {
-            return Err(Errno::EPROTONOSUPPORT);
-        }
-        (SOCK_RAW, 0) => return Err(Errno::EPROTONOSUPPORT),
-        (SOCK_RAW, p) if (0..IPPROTO_MAX).contains(&p) => {
-            return Err(if caller.cred().has_cap(CAP_NET_RAW) {
-                Errno::EPROTONOSUPPORT
-            } else {
-                Errno::EPERM
-            });
-        }
-        (SOCK_STREAM | SOCK_DGRAM | SOCK_RAW, _) => return Err(Errno::EINVAL),
-        _ => return Err(Errno::ESOCKTNOSUPPORT),
+        _ => return Err(not_supported(caller, kind, protocol)),
     };
-    let net = caller.net();
     let path = anon::socket(caller);
     let owner = Owner {
         uid: caller.creds().uid,
@@ -90,6 +81,22 @@ pub fn create(
         owner,
     };
     Ok(SocketFile::with_path(Arc::new(socket), path))
+}
+
+/// Why there is no socket of this type and protocol.
+pub(super) fn not_supported(caller: &dyn SocketCaller, kind: i32, protocol: i32) -> Errno {
+    let real = (0..IPPROTO_MAX).contains(&protocol);
+    match kind {
+        SOCK_STREAM | SOCK_DGRAM | SOCK_RAW if !real => Errno::EINVAL,
+        SOCK_RAW if protocol != 0 && !caller.cred().has_cap(CAP_NET_RAW) => Errno::EPERM,
+        SOCK_STREAM | SOCK_DGRAM | SOCK_RAW => Errno::EPROTONOSUPPORT,
+        _ => Errno::ESOCKTNOSUPPORT,
+    }
+}
+
+/// `SO_PEERCRED`: nobody.
+pub(super) fn no_peer_credentials() -> Vec<u8> {
+    [0i32, -1, -1].map(i32::to_ne_bytes).concat()
 }
 
 /// A `sockaddr_in` or `sockaddr_in6`.
@@ -412,12 +419,7 @@ impl Socket for InetSocket {
             return Err(Errno::ENOPROTOOPT);
         }
         if level == SOL_SOCKET && name == SO_PEERCRED {
-            return Ok([
-                0i32.to_ne_bytes(),
-                (-1i32).to_ne_bytes(),
-                (-1i32).to_ne_bytes(),
-            ]
-            .concat());
+            return Ok(no_peer_credentials());
         }
         match &self.endpoint {
             Endpoint::Tcp(tcp) => tcp.get_option(level, name, 4),

@@ -3,17 +3,20 @@
 //! ```text
 //!   sendmsg(2) ─ syscalls: guest msghdr ─► SendMsg { data, to, control, flags } ─► Socket::send ─┬ unix     (this crate)
 //!   write(2) ─► File ─► SocketFile (FileOps) ───────────────────────────────────────────────────┼ inet     (netstack)
-//!   poll, epoll ◄─ Pollee ◄─────────────────────────────────────────────────────────────────────┴ netlink  (this crate)
+//!   poll, epoll ◄─ Pollee ◄─────────────────────────────────────────────────────────────────────┼ netlink  (this crate)
+//!                                                                                               └ host     (sockets of the host's)
 //! ```
 //!
 //! A [`Socket`] never blocks: `EAGAIN` means wait on its own [`Socket::pollee`], whatever it waits for. Buffers are the kernel's, addresses are the bytes of a
 //! `sockaddr`, control messages are typed. The calling task is a [`SocketCaller`].
 
+pub mod host;
 pub mod inet;
 pub mod interface;
 pub mod netlink;
 pub mod netns;
 pub mod options;
+pub mod settings;
 pub mod tables;
 mod task;
 pub mod unix;
@@ -173,6 +176,10 @@ pub trait Socket: Send + Sync + Any {
     fn accepted_from(&self) -> Result<Vec<u8>, Errno> {
         self.peer_name()
     }
+    /// Whether it treats all options of `SOL_SOCKET` itself.
+    fn has_all_options(&self) -> bool {
+        false
+    }
     /// Options of the family, and those of `SOL_SOCKET` it treats itself; `ENOPROTOOPT` passes the question on to [`Common`].
     fn get_option(
         &self,
@@ -311,6 +318,11 @@ pub fn create_pair(
     Err(Errno::EOPNOTSUPP)
 }
 
+/// Whether [`Common`] may know an option that the socket does not.
+fn asks_common(socket: &dyn Socket, level: i32) -> bool {
+    level == abi::socket::SOL_SOCKET && !socket.has_all_options()
+}
+
 /// `getsockopt(2)`
 pub fn get_option(
     socket: &dyn Socket,
@@ -319,7 +331,7 @@ pub fn get_option(
     name: i32,
 ) -> Result<Vec<u8>, Errno> {
     match socket.get_option(caller, level, name) {
-        Err(Errno::ENOPROTOOPT) if level == abi::socket::SOL_SOCKET => options::get(socket, name),
+        Err(Errno::ENOPROTOOPT) if asks_common(socket, level) => options::get(socket, name),
         other => other,
     }
 }
@@ -333,7 +345,7 @@ pub fn set_option(
     value: &[u8],
 ) -> Result<(), Errno> {
     match socket.set_option(caller, level, name, value) {
-        Err(Errno::ENOPROTOOPT) if level == abi::socket::SOL_SOCKET => {
+        Err(Errno::ENOPROTOOPT) if asks_common(socket, level) => {
             options::set(socket, caller, name, value)
         }
         other => other,

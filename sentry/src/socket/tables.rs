@@ -8,10 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 /// The lines below the heading of `tcp`, `tcp6`, `udp`, `udp6`, or all of `unix`; `None` for a file this module does not know.
 pub fn lines(net: &NetNamespace, file: &str) -> Option<String> {
     let (entries, family, stream) = match file {
-        "tcp" => (net.stack().tcp_sockets(), Family::Inet, true),
-        "tcp6" => (net.stack().tcp_sockets(), Family::Inet6, true),
-        "udp" => (net.stack().udp_sockets(), Family::Inet, false),
-        "udp6" => (net.stack().udp_sockets(), Family::Inet6, false),
+        "tcp" => (net.tcp_sockets(), Family::Inet, true),
+        "tcp6" => (net.tcp_sockets(), Family::Inet6, true),
+        "udp" => (net.udp_sockets(), Family::Inet, false),
+        "udp6" => (net.udp_sockets(), Family::Inet6, false),
         "unix" => return Some(super::unix::table(net)),
         _ => return None,
     };

@@ -2,10 +2,11 @@
 
 mod cgroup;
 mod cpu;
+mod net;
 
 pub use cgroup::cgroup2;
 
-use crate::pseudo::{Node, PseudoFs, Tree, link, text};
+use crate::pseudo::{Node, PseudoFs, Tree, text};
 use fs::FileSystem;
 use std::sync::Arc;
 
@@ -37,45 +38,8 @@ pub fn new() -> Arc<dyn FileSystem> {
     ] {
         tree.at(dir);
     }
-    tree.add(
-        "class/net/lo",
-        link(|_| Ok(b"../../devices/virtual/net/lo".to_vec())),
-    );
-    let lo = tree.at("devices/virtual/net/lo");
-    for (name, value) in [
-        ("address", "00:00:00:00:00:00"),
-        ("addr_len", "6"),
-        ("broadcast", "00:00:00:00:00:00"),
-        ("carrier", "1"),
-        ("dev_id", "0x0"),
-        ("dormant", "0"),
-        ("flags", "0x9"),
-        ("ifindex", "1"),
-        ("iflink", "1"),
-        ("link_mode", "0"),
-        ("mtu", "65536"),
-        ("operstate", "unknown"),
-        ("tx_queue_len", "1000"),
-        ("type", "772"),
-        ("uevent", "INTERFACE=lo\nIFINDEX=1"),
-    ] {
-        lo.add(name, fixed(value));
-    }
-    for counter in [
-        "rx_bytes",
-        "rx_packets",
-        "rx_errors",
-        "rx_dropped",
-        "tx_bytes",
-        "tx_packets",
-        "tx_errors",
-        "tx_dropped",
-        "collisions",
-        "multicast",
-    ] {
-        lo.add(&format!("statistics/{counter}"), fixed("0"));
-    }
-    lo.add("subsystem", link(|_| Ok(b"../../../../class/net".to_vec())));
+    tree.add("class/net", net::class());
+    tree.add("devices/virtual/net", net::devices());
     let huge = tree.at("kernel/mm/transparent_hugepage");
     for (name, value) in [
         ("enabled", "always [madvise] never"),

@@ -1,10 +1,11 @@
 //! `AF_NETLINK` (`netlink(7)`): requests to the kernel, of protocol `NETLINK_ROUTE`. A request is answered when it is sent; the answers wait in the socket.
 
-mod message;
+pub(super) mod message;
 mod route;
 #[cfg(test)]
 mod tests;
 
+use super::host::HostNet;
 use super::options::int;
 use super::{
     Common, Control, Creds, Identity, NetNamespace, Received, SendMsg, Socket, SocketCaller,
@@ -156,6 +157,7 @@ impl NetlinkSocket {
                 route::Context {
                     strict,
                     cred: &cred,
+                    host: self.net.host().map(HostNet::routes),
                 },
                 &mut reply,
             )

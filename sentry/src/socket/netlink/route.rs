@@ -1,7 +1,8 @@
-//! `rtnetlink(7)` for a namespace whose only interface is `lo`: dumps of links, addresses, routes, neighbours; questions about one link or route. Nothing can be
-//! changed, and whoever tries is told so.
+//! `rtnetlink(7)`: dumps of links, addresses, routes, neighbours; questions about one link or route. Nothing can be changed, and whoever tries is told so. A namespace
+//! of ours has `lo` alone; for one of the host's, the host is asked.
 
 use super::message::{NLM_F_DUMP, NLM_F_MULTI, Reply, Request, attributes, u32_at};
+use crate::socket::host::routes::{Message, Routes};
 use crate::socket::interface::{FLAGS, HARDWARE, INDEX, MTU, QUEUE_LEN};
 use abi::Errno;
 
@@ -12,6 +13,7 @@ const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const RTM_GETNEIGH: u16 = 30;
+const RTM_GETRULE: u16 = 34;
 const RTM_GETQDISC: u16 = 38;
 const RTM_GETNEIGHTBL: u16 = 66;
 /// Types come in fours: new, delete, get, set.
@@ -48,6 +50,8 @@ pub struct Context<'a> {
     pub strict: bool,
     /// Whose request it is.
     pub cred: &'a fs::Cred,
+    /// Of a namespace of the host's.
+    pub host: Option<&'a Routes>,
 }
 
 /// Answers one request; an error is the caller's to wrap.
@@ -61,6 +65,9 @@ pub fn answer(request: &Request<'_>, context: Context<'_>, reply: &mut Reply) ->
         });
     }
     let family = request.body.first().copied().unwrap_or(AF_UNSPEC);
+    if let Some(host) = context.host {
+        return of_host(request, family, context.strict, host, reply);
+    }
     if request.flags & NLM_F_DUMP == 0 {
         return match request.kind {
             RTM_GETLINK => one_link(request, reply),
@@ -136,6 +143,61 @@ pub fn answer(request: &Request<'_>, context: Context<'_>, reply: &mut Reply) ->
     Ok(())
 }
 
+/// The host's answers, under the guest's number.
+fn of_host(
+    request: &Request<'_>,
+    family: u8,
+    strict: bool,
+    host: &Routes,
+    reply: &mut Reply,
+) -> Result<(), Errno> {
+    let put = |reply: &mut Reply, m: &Message, flags: u16| {
+        reply.message(m.kind, flags, |b| b.raw(&m.body));
+    };
+    if request.flags & NLM_F_DUMP == 0 {
+        match request.kind {
+            RTM_GETLINK => {
+                let asked = asked_link(request)?;
+                let all = host.dump(RTM_GETLINK, AF_UNSPEC)?;
+                let named = |m: &Message, name: &[u8]| {
+                    attributes(&m.body, 16).into_iter().any(|(kind, value)| {
+                        kind == IFLA_IFNAME && value.split(|b| *b == 0).next() == Some(name)
+                    })
+                };
+                let found = all.iter().find(|m| match asked {
+                    Asked::Index(n) => u32_at(&m.body, 4) == Some(n),
+                    Asked::Name(name) => named(m, name),
+                });
+                put(reply, found.ok_or(Errno::ENODEV)?, 0);
+            }
+            RTM_GETROUTE => {
+                for m in host.route_to(family, asked_route(request)?)? {
+                    put(reply, &m, 0);
+                }
+            }
+            _ => return Err(Errno::EOPNOTSUPP),
+        }
+        return Ok(());
+    }
+    if !matches!(
+        request.kind,
+        RTM_GETLINK | RTM_GETADDR | RTM_GETROUTE | RTM_GETNEIGH | RTM_GETQDISC | RTM_GETRULE
+    ) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let asked = match request.kind {
+        RTM_GETADDR if strict => u32_at(request.body, 4).filter(|n| *n != 0),
+        _ => None,
+    };
+    for m in host.dump(request.kind, family)? {
+        if asked.is_none() || u32_at(&m.body, 4) == asked {
+            put(reply, &m, m.flags | NLM_F_MULTI);
+        }
+    }
+    reply.done();
+    Ok(())
+}
+
 fn link(reply: &mut Reply, flags: u16) {
     reply.message(RTM_NEWLINK, flags, |b| {
         b.raw(&[0, 0]);
@@ -163,15 +225,28 @@ fn link(reply: &mut Reply, flags: u16) {
     });
 }
 
-fn one_link(request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
-    let asked = u32_at(request.body, 4).ok_or(Errno::EINVAL)?;
+/// Which link a question is about.
+enum Asked<'a> {
+    Index(u32),
+    Name(&'a [u8]),
+}
+
+fn asked_link<'a>(request: &Request<'a>) -> Result<Asked<'a>, Errno> {
+    let index = u32_at(request.body, 4).ok_or(Errno::EINVAL)?;
+    if index != 0 {
+        return Ok(Asked::Index(index));
+    }
     let named = attributes(request.body, 16)
         .into_iter()
         .find(|(kind, _)| matches!(*kind, IFLA_IFNAME | IFLA_ALT_IFNAME));
-    let found = match (asked, named) {
-        (0, None) => return Err(Errno::EINVAL),
-        (0, Some((_, name))) => name.split(|b| *b == 0).next() == Some(b"lo"),
-        (asked, _) => asked == index(),
+    let (_, name) = named.ok_or(Errno::EINVAL)?;
+    Ok(Asked::Name(name.split(|b| *b == 0).next().unwrap_or(name)))
+}
+
+fn one_link(request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
+    let found = match asked_link(request)? {
+        Asked::Index(n) => n == index(),
+        Asked::Name(name) => name == b"lo",
     };
     if !found {
         return Err(Errno::ENODEV);
@@ -250,14 +325,19 @@ impl Route<'_> {
     }
 }
 
-/// `ip route get`: everything that is not local is unreachable.
-fn one_route(request: &Request<'_>, family: u8, reply: &mut Reply) -> Result<(), Errno> {
+/// The destination of a question.
+fn asked_route<'a>(request: &Request<'a>) -> Result<&'a [u8], Errno> {
     const RTA_DST: u16 = 1;
-    let to = attributes(request.body, 12)
+    attributes(request.body, 12)
         .into_iter()
         .find(|(kind, _)| *kind == RTA_DST)
         .map(|(_, ip)| ip)
-        .ok_or(Errno::EINVAL)?;
+        .ok_or(Errno::EINVAL)
+}
+
+/// `ip route get`: everything that is not local is unreachable.
+fn one_route(request: &Request<'_>, family: u8, reply: &mut Reply) -> Result<(), Errno> {
+    let to = asked_route(request)?;
     let (local, source, len): (bool, &[u8], u8) = match family {
         AF_INET => (to.len() == 4 && to.first() == Some(&127), &LOCALHOST4, 32),
         AF_INET6 => (to == LOCALHOST6, &LOCALHOST6, 128),

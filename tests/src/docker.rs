@@ -17,6 +17,8 @@ pub type Outcome = Result<(), String>;
 
 /// The image's name.
 pub const IMAGE: &str = "tiny";
+/// Another one's, with everything that the test root filesystem has.
+const DEBIAN: &str = "debian";
 /// What busybox is called by in it.
 const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "sleep", "id", "stty", "kill", "ps", "true", "false", "hostname", "mkdir",
@@ -38,6 +40,27 @@ pub fn missing() -> Option<String> {
         return Some("no setpriv, or no busybox in the test root filesystem".into());
     }
     None
+}
+
+/// Why the daemon can have no networks here, if so. In a network namespace of this process's own: its loopback interface is brought up.
+pub fn no_bridge() -> Option<String> {
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    let runs = |words: &[&str]| {
+        let (program, args) = words.split_first().expect("a program");
+        let out = Command::new(program).args(args).output();
+        out.is_ok_and(|o| o.status.success())
+    };
+    let needed: [&[&str]; 4] = [
+        &["ip", "link", "set", "lo", "up"],
+        &["ip", "link", "add", "probe", "type", "bridge"],
+        &["ip", "link", "del", "probe"],
+        &["iptables", "-t", "nat", "-S"],
+    ];
+    let probe = || {
+        let failed = needed.iter().find(|words| !runs(words))?;
+        Some(format!("this machine cannot do `{}`", failed.join(" ")))
+    };
+    WHY.get_or_init(probe).clone()
 }
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -123,12 +146,19 @@ impl Daemon {
         let io = |what: &str, e: std::io::Error| format!("{what}: {e}");
         fs::create_dir_all(&dir).map_err(|e| io("scratch", e))?;
         let binary = crate::env::binary()?;
+        // Each platform, and each with sockets of the host's.
         let runtimes: serde_json::Map<_, _> = crate::env::platforms()
             .into_iter()
-            .map(|p| {
-                let args =
-                    serde_json::json!({"path": binary, "runtimeArgs": [format!("--platform={p}")]});
-                (p, args)
+            .flat_map(|p| {
+                let runtime = |more: &[&str]| {
+                    let platform = format!("--platform={p}");
+                    let args = [&[platform.as_str()], more].concat();
+                    serde_json::json!({"path": binary, "runtimeArgs": args})
+                };
+                [
+                    (p.clone(), runtime(&[])),
+                    (format!("{p}-net"), runtime(&["--network=host-sockets"])),
+                ]
             })
             .collect();
         let config = serde_json::json!({"runtimes": runtimes});
@@ -146,7 +176,11 @@ impl Daemon {
             .arg(dir.join("pid"))
             .arg("--host")
             .arg(format!("unix://{}", dir.join("sock").display()))
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args(if no_bridge().is_some() {
+                &["--bridge=none", "--iptables=false", "--ip6tables=false"][..]
+            } else {
+                &[]
+            })
             .stdin(Stdio::null())
             .stderr(log.try_clone().map_err(|e| io("log", e))?)
             .stdout(log);
@@ -244,6 +278,44 @@ impl Daemon {
         }
         self.docker(&["import", &tar.display().to_string(), IMAGE])?
             .code(0)
+    }
+
+    /// The test root filesystem's /etc, and links into its /usr, which containers get as a read-only mount.
+    fn make_debian(&self) -> Outcome {
+        let root = self.dir.join("debian");
+        let make = || -> std::io::Result<()> {
+            for sub in ["usr", "tmp", "var", "run", "root", "proc", "dev", "sys"] {
+                fs::create_dir_all(root.join(sub))?;
+            }
+            for sub in ["bin", "sbin", "lib", "lib64"] {
+                std::os::unix::fs::symlink(format!("usr/{sub}"), root.join(sub))?;
+            }
+            Ok(())
+        };
+        make().map_err(|e| format!("image: {e}"))?;
+        let import = format!(
+            "(cd {root} && cp -a {rootfs}/etc . && tar -c .) | docker import - {DEBIAN}",
+            root = root.display(),
+            rootfs = crate::env::rootfs().display()
+        );
+        let out = run(self.command("sh").args(["-c", &import]), b"", PATIENCE)
+            .map_err(|e| format!("image: {e}"))?;
+        match out.end {
+            End::Code(0) => Ok(()),
+            end => Err(format!("image: {end:?} {}", out.errors())),
+        }
+    }
+
+    /// `docker run HEAD… OPTIONS… sh -c SCRIPT` on the test root filesystem, on the engine's networks.
+    pub fn debian(&self, head: &[&str], options: &[&str], script: &str) -> Result<Ran, String> {
+        static MADE: OnceLock<Outcome> = OnceLock::new();
+        MADE.get_or_init(|| self.make_debian()).clone()?;
+        let usr = format!("{}/usr:/usr:ro", crate::env::rootfs().display());
+        let mut args = vec!["run", "-v", &usr];
+        args.extend(head);
+        args.extend(options);
+        args.extend([DEBIAN, "sh", "-c", script]);
+        self.docker(&args)
     }
 
     fn command(&self, program: &str) -> Command {

@@ -121,11 +121,21 @@ fn reference(
 ///
 /// As root it first moves into a mount namespace of its own, where every mount of its tests ends with it.
 pub fn main(name: &'static str, fill: impl FnOnce(&mut Suite) -> anyhow::Result<()>) -> ExitCode {
+    main_in(name, &[], fill)
+}
+
+/// The same in further namespaces (options of unshare(1)).
+pub fn main_in(
+    name: &'static str,
+    namespaces: &[&str],
+    fill: impl FnOnce(&mut Suite) -> anyhow::Result<()>,
+) -> ExitCode {
     const INSIDE: &str = "RUNSC_RS_TEST_NAMESPACE";
     let args = Arguments::from_args();
     if crate::env::missing_for_host().is_none() && env::var_os(INSIDE).is_none() && !args.list {
         let error = Command::new("unshare")
             .args(["--mount", "--propagation", "private"])
+            .args(namespaces)
             .arg(env::current_exe().expect("a running program has a path"))
             .args(env::args_os().skip(1))
             .env(INSIDE, "1")

@@ -1,19 +1,20 @@
 //! Docker: a dockerd of its own (Debian's `docker.io`) drives the runtime through the life of containers.
 //!
-//! The daemon has its own data root, exec root, pid file and socket, no bridge and no rules; it is stopped by its pid file, also when tests fail, and
-//! dies with this process.
+//! The daemon has its own data root, exec root, pid file and socket; it is stopped by its pid file, also when tests fail, and dies with this process. Both live in a network
+//! namespace of their own, where its bridges and rules harm nobody.
 
 use std::process::ExitCode;
 
 use tests::docker::{Daemon, IMAGE, Outcome};
 use tests::suite::{self, Suite};
 
+mod network;
 mod surface;
 
 type Test = fn(&Daemon, &str) -> Outcome;
 
 fn main() -> ExitCode {
-    let code = suite::main("docker", |suite| {
+    let code = suite::main_in("docker", &["--net"], |suite| {
         if let Some(why) = tests::docker::missing() {
             suite.skip("all::docker", &why);
             return Ok(());
@@ -34,6 +35,14 @@ fn main() -> ExitCode {
         ];
         for (name, test) in tests.iter().chain(surface::TESTS) {
             add(suite, name, *test);
+        }
+        match tests::docker::no_bridge() {
+            None => {
+                for (name, test) in network::TESTS {
+                    add(suite, name, *test);
+                }
+            }
+            Some(why) => suite.skip("all::docker_networks", &why),
         }
         Ok(())
     });

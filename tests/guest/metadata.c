@@ -84,6 +84,25 @@ TEST(renameat2_flags) {
     ERR(syscall(SYS_renameat2, AT_FDCWD, "c", AT_FDCWD, "b", 3), EINVAL);
     ERR(syscall(SYS_renameat2, AT_FDCWD, "c", AT_FDCWD, "b", 64), EINVAL);
 }
+TEST(whiteouts) {
+    t_put("a", "A"); t_put("b", "B"); mkdir("d", 0755);
+    ERR(syscall(SYS_renameat2, AT_FDCWD, "a", AT_FDCWD, "b", 6 /* WHITEOUT, EXCHANGE */), EINVAL);
+    long r = syscall(SYS_renameat2, AT_FDCWD, "a", AT_FDCWD, "b", 4);
+    // An overlay has none.
+    int e = errno;
+    if (r != 0) { EQ(e, EINVAL); STREQ(t_get("a"), "A"); return; }
+    STREQ(t_get("b"), "A");
+    struct stat s = st_of("a");
+    EQ(s.st_mode & S_IFMT, S_IFCHR);
+    EQ(s.st_rdev, 0);
+    ERR(open("a", O_RDONLY), ENXIO);
+    OK(syscall(SYS_renameat2, AT_FDCWD, "d", AT_FDCWD, "e", 4));
+    EQ(st_of("d").st_mode & S_IFMT, S_IFCHR);
+    EQ(st_of("e").st_mode & S_IFMT, S_IFDIR);
+    OK(unlink("a"));
+    OK(unlink("d"));
+    ERR(access("d", F_OK), ENOENT);
+}
 TEST(links) {
     t_put("f", "x");
     OK(link("f", "g"));
@@ -221,7 +240,24 @@ TEST(xattrs) {
     ERR(setxattr("f", "user.two", "x", 1, XATTR_REPLACE), ENODATA);
     OK(setxattr("f", "trusted.t", "x", 1, 0));
     int n = OK(listxattr("f", b, 100));
-    CHECK(n >= 19 && memmem(b, n, "user.one", 9));
+    CHECK(n == 19 && memmem(b, n, "user.one", 9) && memmem(b, n, "trusted.t", 10));
+    EQ(getxattr("f", "trusted.t", b, 100), 1);
+    ERR(setxattr("f", "trusted.t", "x", 1, XATTR_CREATE), EEXIST);
+    ERR(getxattr("f", "trusted.none", b, 100), ENODATA);
+    ERR(getxattr("f", "user.runsc-rs.trusted.t", b, 100), ENODATA);
+    // Only for the administrator: others do not even see the name.
+    CODE(CHILD({
+        OK(chmod("f", 0666));
+        int f = OK(open("f", O_RDWR));
+        OK(setresuid(1000, 1000, 1000));
+        EQ(flistxattr(f, b, 100), 9);
+        ERR(fgetxattr(f, "trusted.t", b, 100), ENODATA);
+        ERR(fsetxattr(f, "trusted.u", "x", 1, 0), EPERM);
+        ERR(fremovexattr(f, "trusted.t"), EPERM);
+    }), 0);
+    OK(removexattr("f", "trusted.t"));
+    ERR(removexattr("f", "trusted.t"), ENODATA);
+    EQ(listxattr("f", b, 100), 9);
     OK(removexattr("f", "user.one"));
     ERR(getxattr("f", "user.one", b, 100), ENODATA);
     ERR(removexattr("f", "user.one"), ENODATA);
@@ -251,7 +287,7 @@ TEST(special_files) {
     ERR(open("fifo", O_WRONLY | O_NONBLOCK), ENXIO);
 }
 int main(void) {
-    RUN(stat_fields); RUN(statx_fields); RUN(times); RUN(rename_rules); RUN(renameat2_flags); RUN(links); RUN(mkdir_rmdir); RUN(getdents);
+    RUN(stat_fields); RUN(statx_fields); RUN(times); RUN(rename_rules); RUN(renameat2_flags); RUN(whiteouts); RUN(links); RUN(mkdir_rmdir); RUN(getdents);
     RUN(removal_while_listing); RUN(truncate_and_holes); RUN(fallocate_modes); RUN(xattrs); RUN(statfs_fields); RUN(special_files);
     DONE();
 }

@@ -5,7 +5,7 @@ use super::attr::{Cached, kind_of, time};
 use super::dir::{GoferDir, Listings};
 use super::fds::Fds;
 use super::file::GoferFile;
-use super::{GoferFs, Identity};
+use super::{GoferFs, Identity, xattr};
 use crate::file::FileOps;
 use crate::inode::{Attr, FileSystem, Follow, Inode, NodeKind, SetAttr};
 use crate::vfs::Vnode;
@@ -251,15 +251,6 @@ fn of_gofer(inode: &Arc<dyn Inode>) -> Result<&GoferInode, Errno> {
     inode.as_any().downcast_ref().ok_or(Errno::EXDEV)
 }
 
-/// Names the gofer serves; others it would refuse, one round trip later.
-fn xattr_served(name: &[u8]) -> bool {
-    name.starts_with(b"user.")
-        || matches!(
-            name,
-            b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default"
-        )
-}
-
 impl Inode for GoferInode {
     fn as_any(&self) -> &dyn Any {
         self
@@ -460,7 +451,7 @@ impl Inode for GoferInode {
         let renamed = self.node.rename(name, &new_dir.node, new_name, flags);
         new_dir.ahead.forget(new_name);
         new_dir.name_made(new_name, renamed)?;
-        if flags.contains(RenameFlags::EXCHANGE) {
+        if flags.intersects(RenameFlags::EXCHANGE | RenameFlags::WHITEOUT) {
             self.ahead.forget(name);
             self.listings.changed();
             self.touched();
@@ -525,14 +516,12 @@ impl Inode for GoferInode {
         }
     }
     fn get_xattr(&self, _caller: &dyn Caller, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        if !xattr_served(name) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        let name = xattr::on_host(name)?;
         self.refresh()?;
         if self.is_bare()? {
             return Err(Errno::ENODATA);
         }
-        self.node.xattr(name)
+        self.node.xattr(&name)
     }
     fn set_xattr(
         &self,
@@ -541,7 +530,15 @@ impl Inode for GoferInode {
         value: &[u8],
         flags: u32,
     ) -> Result<(), Errno> {
-        self.node.set_xattr(name, value, flags)?;
+        let served = matches!(self.kind, NodeKind::Regular | NodeKind::Directory);
+        if name.starts_with(b"trusted.") && !served {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let name = match xattr::on_host(name) {
+            Err(Errno::ENODATA) => Err(Errno::EPERM),
+            other => other,
+        }?;
+        self.node.set_xattr(&name, value, flags)?;
         self.bare.store(bare::NO, Ordering::Relaxed);
         // An access list changes the mode.
         let attr = self.node.attr()?;
@@ -555,21 +552,19 @@ impl Inode for GoferInode {
         }
         let names = self.node.xattrs()?;
         let mut list = Vec::new();
-        for name in names {
+        for name in names.iter().filter_map(|name| xattr::of_host(name)) {
             list.extend_from_slice(&name);
             list.push(0);
         }
         Ok(list)
     }
     fn remove_xattr(&self, _caller: &dyn Caller, name: &[u8]) -> Result<(), Errno> {
-        if !xattr_served(name) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        let name = xattr::on_host(name)?;
         self.refresh()?;
         if self.is_bare()? {
             return Err(Errno::ENODATA);
         }
-        self.node.remove_xattr(name)?;
+        self.node.remove_xattr(&name)?;
         self.bare.store(bare::UNKNOWN, Ordering::Relaxed);
         self.touched();
         Ok(())

@@ -25,6 +25,7 @@ mod inode;
 mod oracle;
 #[cfg(test)]
 mod tests;
+mod xattr;
 
 use crate::inode::{FileSystem, Inode};
 use abi::Errno;

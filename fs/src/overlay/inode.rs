@@ -9,7 +9,7 @@ use crate::vfs::perm::Owner;
 use crate::vfs::{KernelCaller, MappingObserver, Vnode};
 use crate::{Caller, Cred};
 use abi::Errno;
-use abi::fcntl::RENAME_EXCHANGE;
+use abi::fcntl::{RENAME_EXCHANGE, RENAME_WHITEOUT};
 use std::any::Any;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -426,6 +426,10 @@ impl Inode for OverlayInode {
         replaced: Option<&Arc<dyn Inode>>,
         flags: u32,
     ) -> Result<(), Errno> {
+        if flags & RENAME_WHITEOUT != 0 {
+            // What is left behind is a whiteout to the layers, and no file of the overlay (`ovl_rename`).
+            return Err(Errno::EINVAL);
+        }
         let (child, new_dir) = (ours(child)?, ours(new_dir)?);
         let replaced = replaced.map(ours).transpose()?;
         let exchange = flags & RENAME_EXCHANGE != 0;

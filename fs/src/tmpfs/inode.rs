@@ -13,7 +13,7 @@ use crate::vfs::acl::{self, Acl};
 use crate::vfs::perm::{self, Owner};
 use crate::{Caller, Cred};
 use abi::Errno;
-use abi::fcntl::{RENAME_EXCHANGE, Seals};
+use abi::fcntl::{RENAME_EXCHANGE, RENAME_WHITEOUT, Seals};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -396,6 +396,17 @@ impl Inode for TmpInode {
         let now = caller.now_ns();
         let is_dir = child.kind() == NodeKind::Directory;
         let exchange = flags & RENAME_EXCHANGE != 0;
+        // Made first: nothing fails once something has moved.
+        let whiteout = if flags & RENAME_WHITEOUT != 0 {
+            let owner = perm::inherit(self.meta.owner(), false, 0, &caller.cred());
+            Some(self.child(NodeKind::CharDevice(0), owner, now, b"")?)
+        } else {
+            None
+        };
+        let leave = |dir: &mut Dir| match whiteout {
+            Some(whiteout) => dir.replace(name, whiteout),
+            None => dir.remove(name),
+        };
         match &replaced {
             Some(other) if exchange => {
                 let other_is_dir = other.kind() == NodeKind::Directory;
@@ -416,7 +427,7 @@ impl Inode for TmpInode {
                     dir.lock().kill()?;
                 }
                 // The old name goes first: its bytes are what the new one may need.
-                let moved = self.dir()?.lock().remove(name).ok_or(Errno::ENOENT)?;
+                let moved = leave(&mut self.dir()?.lock()).ok_or(Errno::ENOENT)?;
                 let old = new_dir.dir()?.lock().replace(new_name, moved);
                 if is_dir {
                     // One directory less in each: the moved one here, the replaced one there.
@@ -430,7 +441,7 @@ impl Inode for TmpInode {
             }
             None => {
                 new_dir.dir()?.lock().insert(new_name, child.clone())?;
-                let old = self.dir()?.lock().remove(name);
+                let old = leave(&mut self.dir()?.lock());
                 drop(old);
                 if is_dir {
                     self.meta.unlink();

@@ -7,7 +7,7 @@ use super::remove::{may_delete, notify_gone};
 use super::vnode::{event, notify_child, notify_self};
 use super::walk::{LastKind, Lookup, Parent};
 use abi::Errno;
-use abi::fcntl::{RENAME_EXCHANGE, RENAME_NOREPLACE};
+use abi::fcntl::{RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -68,10 +68,9 @@ impl Lookup<'_> {
         new: &[u8],
         flags: u32,
     ) -> Result<(), Errno> {
-        if flags & !(RENAME_NOREPLACE | RENAME_EXCHANGE) != 0
-            || flags == RENAME_NOREPLACE | RENAME_EXCHANGE
+        if flags & !(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT) != 0
+            || (flags & RENAME_EXCHANGE != 0 && flags != RENAME_EXCHANGE)
         {
-            // RENAME_WHITEOUT makes sense only for the layers of an overlay, which a guest cannot build here.
             return Err(Errno::EINVAL);
         }
         let from = self.parent(old)?;
@@ -232,7 +231,7 @@ fn move_dentries(
     }
     source.set_link(to_dir.clone(), to.name.clone());
     to_dir.enter(source);
-    if flags & RENAME_EXCHANGE == 0 {
+    if flags & (RENAME_EXCHANGE | RENAME_WHITEOUT) == 0 {
         from_dir.mark_absent(&from.name);
     }
 }

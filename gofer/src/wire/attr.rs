@@ -175,7 +175,7 @@ bitflags! {
         const CONNECT = 16;
         /// Host Unix sockets may be bound.
         const BIND = 32;
-        /// Device nodes and overlay whiteouts may be made.
+        /// Device nodes may be made.
         const MAKE_DEVICES = 64;
     }
 }

@@ -165,6 +165,18 @@ pub fn free(tid: i32) {
     }
 }
 
+/// Sends a thread to any processor but the calling thread's.
+pub fn apart(tid: i32) {
+    let mut mask = *all();
+    let cpu = current_cpu();
+    if let Some(word) = mask.get_mut(cpu as usize / 64) {
+        *word &= !(1 << (cpu % 64));
+    }
+    if mask != NOWHERE {
+        bind(tid, ANYWHERE, &mask);
+    }
+}
+
 /// Starts something that inherits where the calling thread may run, which shall be anywhere.
 pub fn anywhere<R>(body: impl FnOnce() -> R) -> R {
     let (cpu, allowed) = HERE.with(|here| (here.cpu.get(), here.allowed.get()));

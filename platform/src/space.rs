@@ -44,7 +44,7 @@ impl StubPlatform {
     ) -> Result<StubPlatform> {
         let memory = Arc::new(MemoryFile::new()?);
         let rewriter = match options.rewrite {
-            true => Some(Arc::new(Rewriter::new(&memory)?)),
+            true => Some(Arc::new(Rewriter::new(&memory, options.spin)?)),
             false => None,
         };
         let mut pool = Pool::new(kind, vdso)?;

@@ -12,6 +12,10 @@ use platform::stub::HostVdso;
 use platform::systrap::{self, Options};
 use platform::{AddressSpace, Backing, Context, Event, Platform, Registers, StubPlatform};
 
+const OPTIONS: Options = Options {
+    rewrite: true,
+    spin: true,
+};
 /// Where the file's page is mapped.
 const TEXT: u64 = 0x40_0000;
 /// In it: a site of each kind, each followed by a jump back to itself.
@@ -33,7 +37,7 @@ fn platform() -> Option<&'static StubPlatform> {
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let made = match systrap::missing() {
-                None => systrap::new(&HostVdso::find(), Options { rewrite: true }).ok(),
+                None => systrap::new(&HostVdso::find(), OPTIONS).ok(),
                 Some(_) => None,
             };
             send.send(made).unwrap();

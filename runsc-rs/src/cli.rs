@@ -55,6 +55,9 @@ pub struct Global {
     /// On systrap: rewrite call sites that are used often
     #[arg(long, value_enum, default_value_t = Switch::Off, value_name = "on|off")]
     pub systrap_rewrite: Switch,
+    /// On systrap, in rewritten call sites: hand calls over without the host while there is a processor to spare
+    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "on|off")]
+    pub systrap_spin: Switch,
     /// Log the guest's system calls, as strace(1) would
     #[arg(long)]
     pub strace: bool,

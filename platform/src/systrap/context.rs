@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::x86::UserRegs;
 use abi::{Errno, Result};
 
-use super::by_page::ByPage;
+use super::by_page::{ByPage, InSite, Watched, in_site};
 use super::frame::Frame;
 use super::in_place::Offer;
 use super::listener::{self, Call};
@@ -28,15 +28,14 @@ const ERROR_EXECUTE: u64 = 16;
 const NOBODY: i32 = i32::MAX;
 /// How often a thread is told to leave before its process is ended.
 const TRIES: usize = 16;
-/// How many call sites are watched, and how many calls make one worth rewriting.
-const SITES: usize = 64;
-const OFTEN: u8 = 3;
 
 /// Where the guest thread waits for an answer. There is one of these per thread, and it changes with every call: no box.
 #[allow(clippy::large_enum_variant)]
 enum At {
     /// In a call of the guest's. All that is known is what came with it.
     Call(u64),
+    /// In a call that has come by its page.
+    Page,
     /// In its handler's call.
     Handler {
         /// What the answer is addressed to.
@@ -50,15 +49,10 @@ enum At {
     Away,
 }
 
-/// What a signal is that came to a thread in a rewritten site.
-enum InSite {
-    /// The site's call.
-    Call,
-    /// Nothing that the guest would know of.
-    Nothing,
-}
-
 mod call;
+mod turn;
+
+use turn::Came;
 
 /// See the module.
 pub struct Context {
@@ -74,8 +68,8 @@ pub struct Context {
     offered: bool,
     /// It may not run everywhere.
     restricted: bool,
-    /// Where its calls come from, and how often: those that come often are rewritten.
-    sites: Box<[(u64, u8); SITES]>,
+    /// Where its calls come from.
+    watched: Watched,
     /// What it shares with its sentry thread.
     by_page: ByPage,
     /// What the host keeps for it.
@@ -94,6 +88,7 @@ impl Context {
             Err(_) => (NOBODY, None),
         };
         let interruption = Interruption::new(space.process().pid(), tid);
+        let spin = space.text().is_some_and(|text| text.spins());
         let mut context = Context {
             space,
             tid,
@@ -104,8 +99,8 @@ impl Context {
             dead: false,
             offered: false,
             restricted: false,
-            sites: Box::new([(0, 0); SITES]),
-            by_page: ByPage::default(),
+            watched: Watched::default(),
+            by_page: ByPage::new(spin),
             rseq: None,
             asks: None,
             through: false,
@@ -189,9 +184,12 @@ impl Context {
 
     /// From a call of the guest's into its handler. It returns from the call, but executes nothing.
     fn stop(&mut self) -> Result<()> {
-        let At::Call(id) = self.at else {
-            return Ok(());
+        let call = match self.at {
+            At::Call(id) => Some(id),
+            At::Page => None,
+            _ => return Ok(()),
         };
+        self.by_page.redo();
         // SAFETY: sends a signal to a thread of ours, which handles it.
         let sent = unsafe {
             libc::syscall(
@@ -204,13 +202,20 @@ impl Context {
         if sent != 0 {
             return Err(stub::errno());
         }
-        self.answer(id, 0)?;
-        let call = self.interruption.called(|| self.receive())?;
-        match call.handler() {
+        if let Some(id) = call {
+            self.answer(id, 0)?;
+        }
+        let mut found = self.interruption.called(|| self.receive())?;
+        if call.is_none() && found.handler().is_none() {
+            // It makes the call that came by its page.
+            self.answer(found.id, 0)?;
+            found = self.interruption.called(|| self.receive())?;
+        }
+        match found.handler() {
             Some((INTERRUPT, at)) => {
                 self.interruption.arrived();
                 self.at = At::Handler {
-                    id: call.id,
+                    id: found.id,
                     frame: Frame::read(&*self.space, at)?,
                     nested: None,
                 };
@@ -245,21 +250,6 @@ impl Context {
         Ok(())
     }
 
-    /// Gives that answer.
-    fn resume(&mut self, regs: &Registers) -> Result<()> {
-        match std::mem::replace(&mut self.at, At::Away) {
-            At::Call(id) => {
-                self.resumed = None;
-                self.answer(id, regs.user.rax)
-            }
-            At::Handler { id, frame, .. } => {
-                self.resumed = Some((frame, regs.user));
-                listener::proceed(&self.seat()?.listener, id)
-            }
-            At::Away => Err(Errno::ESRCH),
-        }
-    }
-
     fn run(&mut self, regs: &mut Registers) -> Result<Event> {
         if self.by_page.wanted() {
             self.give_page(regs)?;
@@ -269,10 +259,19 @@ impl Context {
             if !self.interruption.begin() {
                 return Ok(Event::Interrupted);
             }
-            let call = self.resume(regs).and_then(|()| self.receive());
+            let came = self.turn(regs);
             self.interruption.end();
-            if let Some(event) = self.event(call?, regs)? {
-                return Ok(event);
+            match came? {
+                Came::Page(request, rip) => {
+                    self.at = At::Page;
+                    set_call(regs, request.nr as i32, &request.args, rip);
+                    return Ok(Event::Syscall);
+                }
+                Came::Host(call) => {
+                    if let Some(event) = self.event(call, regs)? {
+                        return Ok(event);
+                    }
+                }
             }
         }
     }
@@ -299,15 +298,8 @@ impl Context {
             let [a, b, c, d, ..] = call.args;
             self.asks =
                 (call.native && i64::from(call.nr) == libc::SYS_rseq).then_some([a, b, c, d]);
-            let user = &mut regs.user;
-            [user.rdi, user.rsi, user.rdx, user.r10, user.r8, user.r9] = call.args;
-            user.orig_rax = u64::from(call.nr as u32);
-            user.rax = Errno::ENOSYS.to_return() as u64;
-            (user.rip, user.cs) = (call.rip, CODE_64);
-            regs.partial = true;
-            if let Some(caller) = self.caller(&call) {
-                regs.user.rip = caller;
-            }
+            let rip = self.caller(&call).unwrap_or(call.rip);
+            set_call(regs, call.nr, &call.args, rip);
             return Ok(Some(if call.native {
                 Event::Syscall
             } else {
@@ -325,10 +317,12 @@ impl Context {
                 regs.user = user;
                 regs.user.orig_rax = u64::MAX;
             }
-            _ => regs.user = self.by_page.shown(frame.registers()),
+            _ => regs.user = frame.registers(),
         }
         regs.partial = false;
-        let site = self.site(signal, code, &mut regs.user);
+        let text = self.space.text();
+        let site =
+            text.and_then(|text| in_site(&mut self.by_page, text, signal, code, &mut regs.user));
         if early && signal != INTERRUPT && nested.is_some() {
             // The processor has refused to load them. Of an extended state nothing may be left that it refuses again.
             frame.context.fpstate = 0;
@@ -383,55 +377,21 @@ impl Context {
     /// Where the guest's call came from, if its site is rewritten. If not, it may be from now on.
     fn caller(&mut self, call: &Call) -> Option<u64> {
         let text = self.space.text()?;
-        if is_site_code(call.rip) {
-            self.by_page.missed();
+        let by_site = is_site_code(call.rip);
+        self.by_page.missed(by_site);
+        if by_site {
             return text.caller(call.rip);
         }
-        if call.native {
-            let (rip, count) = self.sites.get_mut((call.rip >> 1) as usize % SITES)?;
-            if *rip != call.rip {
-                (*rip, *count) = (call.rip, 0);
-            }
-            *count = count.saturating_add(1);
-            if *count == OFTEN {
-                text.rewrite(self.space.process(), call.rip, call.nr as u32);
-            }
+        if call.native && self.watched.often(call.rip) {
+            text.rewrite(self.space.process(), call.rip, call.nr as u32);
         }
         None
-    }
-
-    /// Shows a thread to which a signal came in the code or in the middle of a rewritten site as it would be without.
-    fn site(&self, signal: i32, code: i32, user: &mut UserRegs) -> Option<InSite> {
-        let text = self.space.text()?;
-        if is_site_code(user.rip) {
-            let progress = text.show_thread(user)?;
-            return match signal {
-                // It may be followed step by step: all that is before the call, and the call, is one.
-                libc::SIGSEGV | libc::SIGBUS | libc::SIGTRAP
-                    if code > 0 && progress == Progress::Before =>
-                {
-                    user.rip += 2;
-                    Some(InSite::Call)
-                }
-                libc::SIGTRAP if code > 0 => Some(InSite::Nothing),
-                _ => None,
-            };
-        }
-        if signal != libc::SIGILL || code <= 0 {
-            return None;
-        }
-        match text.middle(user)? {
-            Middle::Call(_) => {
-                user.rip += 2;
-                Some(InSite::Call)
-            }
-            Middle::Compared => Some(InSite::Nothing),
-        }
     }
 
     /// Has the guest thread end.
     fn leave(&mut self) -> Result<()> {
         let mut regs = Registers::default();
+        self.by_page.spin.forbid();
         for _ in 0..TRIES {
             regs.user = UserRegs {
                 rip: stub::leave_pc(),
@@ -439,8 +399,10 @@ impl Context {
             };
             regs.partial = false;
             self.prepare(&mut regs)?;
-            self.resume(&regs)?;
-            let call = self.receive()?;
+            let call = match self.resume(&regs)? {
+                Some(call) => call,
+                None => self.receive()?,
+            };
             if call.rip == stub::left_pc() && i64::from(call.nr) == libc::SYS_exit {
                 return listener::proceed(&self.seat()?.listener, call.id);
             }
@@ -448,6 +410,16 @@ impl Context {
         }
         Err(Errno::EIO)
     }
+}
+
+/// What a call brings.
+fn set_call(regs: &mut Registers, nr: i32, args: &[u64; 6], rip: u64) {
+    let user = &mut regs.user;
+    [user.rdi, user.rsi, user.rdx, user.r10, user.r8, user.r9] = *args;
+    user.orig_rax = u64::from(nr as u32);
+    user.rax = Errno::ENOSYS.to_return() as u64;
+    (user.rip, user.cs) = (rip, CODE_64);
+    regs.partial = true;
 }
 
 impl crate::Context for Context {
@@ -470,13 +442,16 @@ impl crate::Context for Context {
         if !regs.partial {
             return Ok(());
         }
+        let by_page = matches!(self.at, At::Page);
         let stopped = self.stop().and_then(|()| Self::in_handler(&mut self.at));
         match stopped {
             Ok(frame) => {
-                let frame = frame.registers();
-                let mut user = self.by_page.shown(frame);
-                if let Some(text) = self.space.text() {
-                    text.show_thread(&mut user);
+                let mut user = frame.registers();
+                let progress = self.by_page.show(self.space.text(), &mut user);
+                if by_page && progress == Some(Progress::Before) {
+                    // It is in the call all the same.
+                    user.rip = user.rip.wrapping_add(2);
+                    (user.rcx, user.r11) = (user.rip, user.eflags);
                 }
                 regs.user = UserRegs {
                     rax: regs.user.rax,
@@ -517,7 +492,11 @@ impl crate::Context for Context {
 
     fn set_affinity(&mut self, cpus: &crate::CpuSet) -> Result<()> {
         if self.dead || placement::restrict(self.tid, cpus) {
-            self.restricted = self.restricted || cpus != placement::all();
+            if cpus != placement::all() {
+                self.restricted = true;
+                self.by_page.spin.forbid();
+                listener::hand_over(&self.seat()?.listener)?;
+            }
             Ok(())
         } else {
             Err(Errno::EINVAL)
@@ -557,11 +536,16 @@ impl Drop for Context {
             self.died();
             return;
         }
+        if self.by_page.spin.is_on() {
+            let _ = self.synchronous(Some(true));
+        }
         let process = self.space.process();
         // Who takes it next wants one that may run anywhere.
         let park = !self.restricted && !self.offered && process.has_room();
         match (&self.at, &mut self.seat) {
-            (At::Call(id), Some(seat)) if park => seat.call = Some(*id),
+            (At::Call(id), Some(seat)) if park => {
+                seat.call = Some(*id);
+            }
             (
                 At::Handler {
                     id,

@@ -39,12 +39,17 @@ impl Call {
 
 /// Has the thread that is answered run on the answering thread's processor.
 pub fn hand_over(listener: &OwnedFd) -> Result<()> {
+    set_synchronous(listener, true)
+}
+
+/// The same, or wherever the host likes.
+pub fn set_synchronous(listener: &OwnedFd, yes: bool) -> Result<()> {
     // SAFETY: the argument is a number.
     let done = unsafe {
         libc::ioctl(
             listener.as_raw_fd(),
             libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS,
-            FD_SYNC_WAKE_UP,
+            if yes { FD_SYNC_WAKE_UP } else { 0 },
         )
     };
     if done == 0 { Ok(()) } else { Err(errno()) }

@@ -24,6 +24,7 @@ mod frame;
 mod in_place;
 pub(crate) mod listener;
 mod rewrite;
+mod spin;
 mod xstate;
 
 use abi::Errno;
@@ -40,6 +41,8 @@ pub(crate) use rewrite::{Pages, Rewriter, TextMap};
 pub struct Options {
     /// Call sites are rewritten.
     pub rewrite: bool,
+    /// Threads that have a processor to spare hand over without the host, in rewritten sites.
+    pub spin: bool,
 }
 
 /// The platform; see [`StubPlatform`] for when to make it. `ENOSYS` where [`missing`] knows something.

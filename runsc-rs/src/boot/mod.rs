@@ -112,6 +112,7 @@ impl BootSpec {
             platform: global.platform.clone(),
             systrap: platform::systrap::Options {
                 rewrite: global.systrap_rewrite == Switch::On,
+                spin: global.systrap_spin == Switch::On,
             },
             strace: Strace {
                 on: global.strace,

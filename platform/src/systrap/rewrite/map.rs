@@ -347,6 +347,11 @@ impl TextMap {
         }
     }
 
+    /// May its threads hand over by their pages?
+    pub(crate) fn spins(&self) -> bool {
+        self.rewriter.spin
+    }
+
     /// A page for the guest thread of a seat to share with its sentry thread. `None` if it cannot have one.
     pub(crate) fn page(&self, process: &Process, seat: u64) -> Option<Page> {
         // Held, so that the first threads that want one do not make two.

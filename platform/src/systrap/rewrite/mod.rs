@@ -24,10 +24,10 @@ use crate::stub::{BASES_LEN, MAX_SITES, SITES_TEXT, SITES_TEXT_LEN, SLOTS_LEN};
 use decode::{LEAD, Site};
 
 pub(super) use code::Progress;
-pub(super) use gate::unwind;
+pub(super) use gate::{Stage, unwind};
 pub(crate) use map::TextMap;
 pub(super) use map::{Middle, is_site_code};
-pub(crate) use page::{Page, Pages};
+pub(crate) use page::{Page, Pages, Request};
 
 /// How many pages of text a sandbox can have rewritten; the word of number 0 is not used.
 const MAX_PAGES: u32 = (BASES_LEN / 8) as u32;
@@ -131,18 +131,21 @@ pub(crate) struct Rewriter {
     low: u64,
     /// The code of sites in it.
     text: u64,
+    /// Threads may hand over by their pages.
+    spin: bool,
     cache: sync::Mutex<Cache, { sync::level::TEXT_CACHE }>,
     /// By number.
     sites: Box<[sync::OnceLock<Placed>]>,
 }
 
 impl Rewriter {
-    pub(crate) fn new(memory: &Arc<MemoryFile>) -> Result<Rewriter> {
+    pub(crate) fn new(memory: &Arc<MemoryFile>, spin: bool) -> Result<Rewriter> {
         let text = memory.allocate(SITES_TEXT_LEN)?;
         memory.write_at(text + (gate::GATE - SITES_TEXT), &gate::page())?;
         Ok(Rewriter {
             low: memory.allocate(SLOTS_LEN)?,
             text,
+            spin,
             memory: memory.clone(),
             cache: sync::Mutex::default(),
             sites: (0..MAX_SITES).map(|_| sync::OnceLock::new()).collect(),

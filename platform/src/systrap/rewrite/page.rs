@@ -42,6 +42,8 @@ pub const LIMIT: usize = 96;
 /// The sentry's: what [`FACT_CALLS`] return; negative where the sentry is to be asked.
 pub const FACTS: usize = 128;
 
+/// Nobody looks at the page.
+pub const DEAF: u64 = 0;
 /// The sentry thread does.
 pub const LISTENING: u64 = 1;
 /// A call is there.
@@ -64,6 +66,8 @@ pub const FACT_CALLS: [i64; 6] = [
     libc::SYS_getgid,
     libc::SYS_getegid,
 ];
+/// How long a guest thread waits, in ticks: between 8 and 25 µs.
+const PATIENCE: u64 = 40_000;
 /// None: ask.
 const ASK: u64 = u64::MAX;
 
@@ -104,6 +108,15 @@ pub(crate) struct Page {
 // SAFETY: the memory is used through atomics only, and stays mapped while `_pages` keeps the memory file.
 unsafe impl Send for Page {}
 
+/// A call that came by a page. All of it is what some thread of the process has written there.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Request {
+    pub nr: u64,
+    pub args: [u64; 6],
+    /// Where in its site's code the thread would make it.
+    pub link: u64,
+}
+
 impl Page {
     /// The page of a seat, if there is one. Whoever had the seat before is gone.
     pub(crate) fn new(pages: &Arc<Pages>, seat: u64) -> Option<Page> {
@@ -115,6 +128,9 @@ impl Page {
             .filter(|within| *within < PAGES_LEN)?;
         let words = pages.memory.words(pages.offset + within, PAGE_SIZE).ok()?;
         words.iter().for_each(|word| word.store(0, SeqCst));
+        if let Some(limit) = words.get(LIMIT / 8) {
+            limit.store(PATIENCE, SeqCst);
+        }
         let page = Page {
             words: NonNull::from(words).cast(),
             address: PAGES + within,
@@ -143,6 +159,55 @@ impl Page {
         for (n, value) in values.into_iter().enumerate() {
             self.at(FACTS + 8 * n).store(value, Relaxed);
         }
+    }
+
+    fn change(&self, from: u64, to: u64) -> bool {
+        self.at(STATE)
+            .compare_exchange(from, to, SeqCst, Relaxed)
+            .is_ok()
+    }
+
+    /// While the guest thread waits for the host's answer: will somebody look at the page afterwards?
+    pub(crate) fn listen(&self, listen: bool) {
+        let state = if listen { LISTENING } else { DEAF };
+        if self.word(STATE) != state {
+            self.at(STATE).store(state, SeqCst);
+        }
+    }
+
+    /// The call that is there.
+    pub(crate) fn take(&self) -> Option<Request> {
+        if self.word(STATE) != REQUEST || !self.change(REQUEST, TAKEN) {
+            return None;
+        }
+        Some(Request {
+            nr: self.word(NUMBER),
+            args: std::array::from_fn(|n| self.word(ARGS + 8 * n)),
+            link: self.word(LINK),
+        })
+    }
+
+    /// Nobody looks any more; the call that has come just before.
+    pub(crate) fn turn_away(&self) -> Option<Request> {
+        if self.change(LISTENING, DEAF) {
+            return None;
+        }
+        let last = self.take();
+        if last.is_none() {
+            self.at(STATE).store(DEAF, SeqCst);
+        }
+        last
+    }
+
+    /// The result of the call that was taken. `false` if the guest thread waits for it elsewhere.
+    pub(crate) fn answer(&self, value: u64, listen: bool) -> bool {
+        self.at(NUMBER).store(value, Relaxed);
+        self.change(TAKEN, if listen { LISTENING } else { DEAF })
+    }
+
+    /// The call that was taken is to be made.
+    pub(crate) fn redo(&self) {
+        self.change(TAKEN, REDO);
     }
 
     /// What the gate may answer from now on.

@@ -228,7 +228,74 @@ TEST(posix_timer_is_pending_once) {
     CHECK(i.si_overrun >= 2 && i.si_overrun <= 20);
     ERR(sigtimedwait(&b, &i, &now), EAGAIN);
 }
+// It stands still while its signal is pending, and counts what it has missed when that is taken.
+TEST(posix_timer_of_a_nanosecond) {
+    sigset_t b;
+    timer_t t = blocked_timer(&b);
+    struct itimerspec s = {{0, 1}, {0, 1}}, none = {{0}};
+    OK(timer_settime(t, 0, &s, 0));
+    siginfo_t i;
+    struct timespec now = {0, 0}, long_time = {5, 0};
+    for (int k = 0; k < 3; k++) {
+        t_sleep(20);
+        EQ(sigtimedwait(&b, &i, &long_time), SIGRTMIN);
+        EQ(i.si_code, SI_TIMER);
+        GE(i.si_overrun, 19000000);
+        EQ(timer_getoverrun(t), i.si_overrun);
+    }
+    // 2^31 nanoseconds and more: it does not overflow.
+    t_sleep(2300);
+    EQ(sigtimedwait(&b, &i, &long_time), SIGRTMIN);
+    EQ(i.si_overrun, INT_MAX);
+    OK(timer_settime(t, 0, &none, 0));
+    sigtimedwait(&b, &i, &now);
+    ERR(sigtimedwait(&b, &i, &now), EAGAIN);
+}
+TEST(posix_timer_goes_on_after_being_ignored) {
+    timer_t t;
+    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    signal(SIGRTMIN, SIG_IGN);
+    struct itimerspec s = {{0, 1000000}, {0, 1000000}};
+    OK(timer_settime(t, 0, &s, 0));
+    t_sleep(20);
+    handle(SIGRTMIN);
+    until(&n, 3);
+}
+TEST(posix_timer_that_tells_nobody) {
+    timer_t t;
+    struct sigevent e = {.sigev_notify = SIGEV_NONE};
+    OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    struct itimerspec s = {{0, 0}, {0, 1000000}};
+    OK(timer_settime(t, 0, &s, 0));
+    t_sleep(20);
+    OK(timer_gettime(t, &s));
+    EQ(s.it_value.tv_sec | s.it_value.tv_nsec, 0);
+    s.it_value.tv_nsec = s.it_interval.tv_nsec = 7000000;
+    OK(timer_settime(t, 0, &s, 0));
+    t_sleep(20);
+    OK(timer_gettime(t, &s));
+    CHECK(s.it_value.tv_nsec > 0 && s.it_value.tv_nsec <= 7000000);
+    EQ(timer_getoverrun(t), 0);
+}
+// As a POSIX timer: the next is due when this one is taken, and several that are due are one.
+TEST(itimer_real_waits_for_its_signal) {
+    sigset_t b, pending;
+    sigemptyset(&b);
+    sigaddset(&b, SIGALRM);
+    sigprocmask(SIG_BLOCK, &b, 0);
+    struct itimerval v = {{0, 1}, {0, 1}}, none = {{0}};
+    OK(setitimer(ITIMER_REAL, &v, 0));
+    for (int k = 0; k < 3; k++) EQ(sigwaitinfo(&b, 0), SIGALRM);
+    OK(setitimer(ITIMER_REAL, &none, 0));
+    struct timespec now = {0, 0};
+    sigtimedwait(&b, 0, &now);
+    OK(sigpending(&pending));
+    EQ(sigismember(&pending, SIGALRM), 0);
+}
 int main(void) {
+    RUN(posix_timer_of_a_nanosecond); RUN(posix_timer_goes_on_after_being_ignored); RUN(posix_timer_that_tells_nobody);
+    RUN(itimer_real_waits_for_its_signal);
     RUN(nanosleep_errors_and_length); RUN(alarm_returns_the_rest); RUN(itimer_real_repeats); RUN(itimer_virtual_and_prof);
     RUN(posix_timer_signal_and_value); RUN(posix_timer_overrun); RUN(posix_timer_thread); RUN(posix_timer_cpu_clock);
     RUN(posix_timer_absolute); RUN(timerfd_basic); RUN(timerfd_blocking_and_absolute); RUN(cpu_clocks); RUN(clock_ids);

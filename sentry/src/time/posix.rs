@@ -1,11 +1,16 @@
 //! Interval timers (`setitimer(2)`) and POSIX timers (`timer_create(2)`) of a process.
+//!
+//! A periodic timer that has sent its signal stands still until that signal is taken from the queue; only then does it count what it has missed, and go
+//! on (`posixtimer_rearm`, and `dequeue_signal` for `ITIMER_REAL`). So an interval of a nanosecond costs a signal for each time that the guest takes
+//! one, and nothing while it does not. Interval timers of processor time go off at most once a tick, and on their own.
 
 use super::limit::CpuLimit;
 use super::{Armed, Expire, advance, process_cpu, service, task_cpu};
+use crate::kernel::signal::Sent;
 use crate::kernel::{Kernel, Task, ThreadGroup};
 use abi::Errno;
-use abi::siginfo::SigInfo;
-use abi::signal::Signal;
+use abi::siginfo::{SI_TIMER, SigInfo};
+use abi::signal::{SigSet, Signal};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use sync::{Mutex, level};
@@ -50,6 +55,9 @@ impl Source {
 /// How fine processor time is looked at, as a kernel's tick is: nanoseconds.
 const CPU_TICK: u64 = 1_000_000;
 
+/// How long after a signal that nobody took another is tried, as the tick of a kernel: nanoseconds.
+const RETRY: u64 = 4_000_000;
+
 /// Whom an expiry tells.
 #[derive(Clone)]
 pub enum Notify {
@@ -65,6 +73,8 @@ struct State {
     deadline: Option<u64>,
     interval: u64,
     armed: Option<Armed>,
+    /// Its signal is pending, and `deadline` the time that it was sent for.
+    waits: bool,
     overrun: u64,
 }
 
@@ -100,6 +110,7 @@ impl Timer {
                 deadline: None,
                 interval: 0,
                 armed: None,
+                waits: false,
                 overrun: 0,
             }),
             me: me.clone(),
@@ -125,9 +136,12 @@ impl Timer {
         let left = match state.deadline {
             None => 0,
             Some(d) if d > now => d.saturating_sub(now),
+            // What has expired and not been delivered shows the least there is; without anybody to tell, nothing is left.
             Some(d) => advance(d, state.interval, now)
                 .1
-                .map_or(1, |next| next.saturating_sub(now).max(1)),
+                .map_or(u64::from(!self.tells_nobody()), |next| {
+                    next.saturating_sub(now).max(1)
+                }),
         };
         (left, state.interval)
     }
@@ -148,13 +162,44 @@ impl Timer {
             let mut state = self.state.lock();
             state.deadline = deadline;
             state.interval = interval;
+            state.waits = false;
             state.overrun = 0;
             if let Some(armed) = state.armed.take() {
                 service(&kernel).disarm(armed);
             }
         }
-        self.rearm(&kernel, &group);
+        self.rearm(&kernel, &group, 0);
         old
+    }
+
+    fn tells_nobody(&self) -> bool {
+        matches!(self.notify, Notify::Nobody)
+    }
+
+    /// Its signal has been taken: how many more there would have been, if it was waited for.
+    fn taken(&self, group: &ThreadGroup) -> Option<u64> {
+        let now = self.now(group);
+        let overrun = {
+            let mut state = self.state.lock();
+            if !std::mem::take(&mut state.waits) {
+                return None;
+            }
+            let deadline = state.deadline?;
+            let (passed, next) = advance(deadline, state.interval, now);
+            state.deadline = next;
+            state.overrun = passed.saturating_sub(1);
+            state.overrun
+        };
+        self.rearm(&group.kernel().clone(), group, 0);
+        Some(overrun)
+    }
+
+    /// Its signal has been thrown away.
+    fn lost(&self, group: &ThreadGroup) {
+        let waited = std::mem::take(&mut self.state.lock().waits);
+        if waited {
+            self.rearm(&group.kernel().clone(), group, RETRY);
+        }
     }
 
     /// Overruns of the last delivered expiry.
@@ -162,16 +207,27 @@ impl Timer {
         i32::try_from(self.state.lock().overrun).unwrap_or(i32::MAX)
     }
 
-    fn rearm(&self, kernel: &Arc<Kernel>, group: &ThreadGroup) {
+    /// Has it looked at again when its time may have come, and after `pause` nanoseconds.
+    fn rearm(&self, kernel: &Arc<Kernel>, group: &ThreadGroup, pause: u64) {
+        if self.tells_nobody() {
+            return;
+        }
+        let pause = match pause {
+            0 => 0,
+            pause => kernel.clock.monotonic().saturating_add(pause),
+        };
         loop {
             let Some(deadline) = self.state.lock().deadline else {
                 return;
             };
             // Looks at processor times, with locks that come before the timer's.
-            let at = self.source.earliest(group, deadline);
+            let at = self.source.earliest(group, deadline).max(pause);
             let mut state = self.state.lock();
             if state.deadline != Some(deadline) {
                 continue;
+            }
+            if state.waits {
+                return;
             }
             let weak: Weak<dyn Expire> = self.me.clone();
             let armed = service(kernel).arm(kernel, at, weak);
@@ -182,27 +238,25 @@ impl Timer {
         }
     }
 
-    fn signal(&self, group: &ThreadGroup, overrun: u64) {
+    /// What became of the signal; `None` without anybody to send it to.
+    fn signal(&self, group: &ThreadGroup) -> Option<Sent> {
         let info = |signal: Signal| match self.posix {
-            Some((id, value)) => SigInfo::timer(
-                signal,
-                id,
-                i32::try_from(overrun).unwrap_or(i32::MAX),
-                value,
-            ),
+            Some((id, value)) => SigInfo::timer(signal, id, 0, value),
             None => SigInfo::kernel(signal),
         };
         match &self.notify {
-            Notify::Nobody => {}
-            Notify::Process(signal) => {
-                group.send(info(*signal));
-            }
+            Notify::Nobody => None,
+            Notify::Process(signal) => Some(group.send(info(*signal))),
             Notify::Thread(signal, task) => {
-                if let Some(task) = task.upgrade() {
-                    group.send_task(&task, info(*signal));
-                }
+                let task = task.upgrade()?;
+                Some(group.send_task(&task, info(*signal)))
             }
         }
+    }
+
+    /// Periodic, and to go on when its signal is taken?
+    fn goes_on_when_taken(&self) -> bool {
+        self.posix.is_some() || matches!(self.source, Source::Wall)
     }
 }
 
@@ -215,25 +269,29 @@ impl Expire for Timer {
             return;
         }
         let now = self.now(&group);
-        let passed = {
+        let expired = {
             let mut state = self.state.lock();
             if state.armed.is_some_and(|armed| armed.deadline() <= wall) {
                 state.armed = None;
             }
-            let Some(deadline) = state.deadline else {
+            let Some(deadline) = state.deadline.filter(|_| !state.waits) else {
                 return;
             };
             let (passed, next) = advance(deadline, state.interval, now);
-            state.deadline = next;
-            if passed > 0 {
-                state.overrun = passed.saturating_sub(1);
+            if passed > 0 && state.interval != 0 && self.goes_on_when_taken() {
+                // Before the signal is there to be taken.
+                state.waits = true;
+            } else {
+                state.deadline = next;
             }
-            passed
+            passed > 0
         };
-        if passed > 0 {
-            self.signal(&group, passed.saturating_sub(1));
+        let sent = if expired { self.signal(&group) } else { None };
+        if sent.is_some_and(|sent| sent != Sent::Queued) && self.posix.is_some() {
+            self.lost(&group);
+        } else {
+            self.rearm(&group.kernel().clone(), &group, 0);
         }
-        self.rearm(&group.kernel().clone(), &group);
     }
 }
 
@@ -262,6 +320,47 @@ pub fn timers(group: &ThreadGroup) -> Result<Arc<Timers>, Errno> {
         .timers
         .get_or_init(Timers::default)
         .ok_or(Errno::ENOMEM)
+}
+
+/// A signal has been taken from the queue. If a timer sent it, that goes on, and the record says how often it would have.
+pub fn signal_taken(group: &ThreadGroup, info: &mut SigInfo) {
+    let alarm = info.signal() == Some(Signal::SIGALRM);
+    if info.si_code != SI_TIMER && !alarm {
+        return;
+    }
+    let Some(timers) = group.timers.get::<Timers>() else {
+        return;
+    };
+    if info.si_code == SI_TIMER {
+        let overrun = timers
+            .get(info.timer_id())
+            .ok()
+            .and_then(|t| t.taken(group));
+        if let Some(overrun) = overrun {
+            info.set_overrun(i32::try_from(overrun).unwrap_or(i32::MAX));
+        }
+    }
+    if alarm {
+        let real = timers.intervals.lock().first().cloned().flatten();
+        if let Some(timer) = real {
+            timer.taken(group);
+        }
+    }
+}
+
+/// Pending signals have been thrown away: POSIX timers that wait for one of them to be taken try again.
+pub fn signals_lost(group: &ThreadGroup, which: SigSet) {
+    let Some(timers) = group.timers.get::<Timers>() else {
+        return;
+    };
+    let all: Vec<_> = timers.posix.lock().1.values().cloned().collect();
+    for timer in all {
+        if let Notify::Process(signal) | Notify::Thread(signal, _) = &timer.notify
+            && which.contains(*signal)
+        {
+            timer.lost(group);
+        }
+    }
 }
 
 impl Timers {

@@ -3,6 +3,7 @@
 use super::frame;
 use crate::kernel::Cx;
 use crate::kernel::thread_group::{ExitStatus, StopState};
+use crate::time::posix::signal_taken;
 use abi::Errno;
 use abi::siginfo::{CLD_STOPPED, SigInfo};
 use abi::signal::{DefaultAction, SIG_DFL, SIG_IGN, SaFlags, SigAction, Signal};
@@ -38,7 +39,8 @@ impl Cx {
                     }
                     return Next::Run;
                 }
-                Taken::Handler(info, action) => {
+                Taken::Handler(mut info, action) => {
+                    signal_taken(self.group(), &mut info);
                     self.trace_signal(&info);
                     self.resolve_restart(Some(&action));
                     if let Err(signal) = self.push_handler(&info, &action) {
@@ -74,7 +76,7 @@ impl Cx {
             }
             let mut own = task.signals.lock();
             let allowed = own.blocked.complement();
-            let Some(info) = own
+            let Some(mut info) = own
                 .pending
                 .pop(allowed)
                 .or_else(|| state.pending.pop(allowed))
@@ -93,12 +95,20 @@ impl Cx {
             };
             let action = group.handlers().take_for_delivery(signal);
             match action.sa_handler {
-                SIG_IGN => continue,
+                SIG_IGN => {
+                    drop(state);
+                    signal_taken(&group, &mut info);
+                    continue;
+                }
                 SIG_DFL => {}
                 _ => return Taken::Handler(info, action),
             }
             match signal.default_action() {
-                DefaultAction::Ignore | DefaultAction::Continue => continue,
+                DefaultAction::Ignore | DefaultAction::Continue => {
+                    drop(state);
+                    signal_taken(&group, &mut info);
+                    continue;
+                }
                 // A forced fault has no sender and kills an init too; whatever else got here by a race does not.
                 _ if group.is_ns_init() && info.is_from_user() && !signal.is_unstoppable() => {
                     continue;

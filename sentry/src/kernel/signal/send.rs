@@ -309,9 +309,13 @@ impl Task {
 
     /// Takes the next signal of `allowed`, from the task's queue first (`sigtimedwait`, signalfd).
     pub fn dequeue_signal(&self, allowed: SigSet) -> Option<SigInfo> {
-        let mut group = self.group().signals.lock();
-        let own = self.signals.lock().pending.pop(allowed);
-        own.or_else(|| group.pending.pop(allowed))
+        let mut info = {
+            let mut group = self.group().signals.lock();
+            let own = self.signals.lock().pending.pop(allowed);
+            own.or_else(|| group.pending.pop(allowed))
+        }?;
+        crate::time::posix::signal_taken(self.group(), &mut info);
+        Some(info)
     }
 
     /// The signals pending for it or for its group (`sigpending(2)`: those it blocks).
@@ -348,11 +352,14 @@ impl ThreadGroup {
     /// Drops what is pending of `which`, for the group and each thread (a disposition became "ignore").
     pub fn discard_pending(&self, which: SigSet) {
         let tasks = self.tasks();
-        let mut group = self.signals.lock();
-        group.pending.discard(which);
-        for task in tasks {
-            task.signals.lock().pending.discard(which);
+        {
+            let mut group = self.signals.lock();
+            group.pending.discard(which);
+            for task in tasks {
+                task.signals.lock().pending.discard(which);
+            }
         }
+        crate::time::posix::signals_lost(self, which);
     }
 
     /// Moves the process to another process group. Locking: the caller holds [`crate::kernel::Kernel::tree`].

@@ -177,6 +177,17 @@ pub fn apart(tid: i32) {
     }
 }
 
+/// Has a thread run where the calling thread does, while something is done that wakes it: a wake-up that does not hand over may wake an idle
+/// processor first, and the thread's answer bring the caller there, too.
+pub fn beside<R>(tid: i32, body: impl FnOnce() -> R) -> R {
+    let bound = useful() && bind(tid, current_cpu(), &NOWHERE);
+    let result = body();
+    if bound {
+        bind(tid, ANYWHERE, &HERE.with(|here| here.allowed.get()));
+    }
+    result
+}
+
 /// Starts something that inherits where the calling thread may run, which shall be anywhere.
 pub fn anywhere<R>(body: impl FnOnce() -> R) -> R {
     let (cpu, allowed) = HERE.with(|here| (here.cpu.get(), here.allowed.get()));

@@ -6,7 +6,7 @@ use abi::x86::UserRegs;
 use abi::{Errno, Result};
 
 use super::by_page::{ByPage, InSite, Watched, in_site};
-use super::frame::Frame;
+use super::frame::{Above, Frame};
 use super::in_place::Offer;
 use super::listener::{self, Call};
 use super::rewrite::{Middle, Progress, is_site_code};
@@ -50,6 +50,7 @@ enum At {
 }
 
 mod call;
+mod stop;
 mod turn;
 
 use turn::Came;
@@ -61,11 +62,17 @@ pub struct Context {
     seat: Option<Seat>,
     interruption: Arc<Interruption>,
     at: At,
+    /// What was read with its last frame.
+    above: Above,
+    /// The extended state it is to go on with, if it is another than its frame has.
+    state: Option<Vec<u8>>,
     /// What it went on with when it last left its handler.
     resumed: Option<(Frame, UserRegs)>,
     dead: bool,
     /// The call it is in has been offered to be an order.
     offered: bool,
+    /// How often it is still to be kept from leaving this processor when it is sent to its handler.
+    astray: u32,
     /// It may not run everywhere.
     restricted: bool,
     /// Where its calls come from.
@@ -95,9 +102,12 @@ impl Context {
             seat,
             interruption,
             at: At::Away,
+            above: Above::default(),
+            state: None,
             resumed: None,
             dead: false,
             offered: false,
+            astray: 0,
             restricted: false,
             watched: Watched::default(),
             by_page: ByPage::new(spin),
@@ -182,49 +192,6 @@ impl Context {
         }
     }
 
-    /// From a call of the guest's into its handler. It returns from the call, but executes nothing.
-    fn stop(&mut self) -> Result<()> {
-        let call = match self.at {
-            At::Call(id) => Some(id),
-            At::Page => None,
-            _ => return Ok(()),
-        };
-        self.by_page.redo();
-        // SAFETY: sends a signal to a thread of ours, which handles it.
-        let sent = unsafe {
-            libc::syscall(
-                libc::SYS_tgkill,
-                self.space.process().pid(),
-                self.tid,
-                INTERRUPT,
-            )
-        };
-        if sent != 0 {
-            return Err(stub::errno());
-        }
-        if let Some(id) = call {
-            self.answer(id, 0)?;
-        }
-        let mut found = self.interruption.called(|| self.receive())?;
-        if call.is_none() && found.handler().is_none() {
-            // It makes the call that came by its page.
-            self.answer(found.id, 0)?;
-            found = self.interruption.called(|| self.receive())?;
-        }
-        match found.handler() {
-            Some((INTERRUPT, at)) => {
-                self.interruption.arrived();
-                self.at = At::Handler {
-                    id: found.id,
-                    frame: Frame::read(&*self.space, at)?,
-                    nested: None,
-                };
-                Ok(())
-            }
-            _ => Err(Errno::EIO),
-        }
-    }
-
     /// Sees to it that one answer is all that is missing for the guest to go on with the registers.
     fn prepare(&mut self, regs: &mut Registers) -> Result<()> {
         // The host's kernel may take such a result for its own and make the call again.
@@ -242,7 +209,14 @@ impl Context {
             if let Some(Middle::Call(own)) = middle {
                 user.rip = own;
             }
-            frame.write(&*self.space, &user)?;
+            let state = match self.state.take() {
+                Some(state) => {
+                    let seat = self.seat.as_ref().ok_or(Errno::ESRCH)?;
+                    Some((SEATS + seat.number * SEAT_LEN, state))
+                }
+                None => None,
+            };
+            frame.write(&*self.space, &user, state)?;
             if let Some(nested) = *nested {
                 frame.write_way_back(&*self.space, nested)?;
             }
@@ -306,7 +280,7 @@ impl Context {
                 Event::Syscall32
             }));
         };
-        let mut frame = Frame::read(&*self.space, at)?;
+        let mut frame = Frame::read(&*self.space, at, &mut self.above)?;
         let (code, addr, context) = (frame.code, frame.addr, frame.context);
         // A signal before it has loaded its registers: they are what they were. (Or it has jumped there, which then is its loss.)
         let early = (GUEST_TEXT..GUEST_TEXT + 0x1000).contains(&context.ip);
@@ -470,23 +444,23 @@ impl crate::Context for Context {
 
     fn fp_state(&mut self) -> Result<Vec<u8>> {
         let at = Self::in_handler(&mut self.at)?.context.fpstate;
-        xstate::get(&*self.space, at)
+        match &self.state {
+            Some(state) => Ok(state.clone()),
+            None => xstate::get(&*self.space, &self.above, at),
+        }
     }
 
     fn set_fp_state(&mut self, image: &[u8]) -> Result<()> {
         let image = xstate::complete(image)?;
-        let at = SEATS + self.seat()?.number * SEAT_LEN;
-        let frame = Self::in_handler(&mut self.at)?;
-        if crate::AddressSpace::write(&*self.space, at, &image)? != image.len() {
-            return Err(Errno::EFAULT);
-        }
-        frame.context.fpstate = at;
+        Self::in_handler(&mut self.at)?;
+        self.state = Some(image);
         Ok(())
     }
 
     fn reset_fp_state(&mut self) {
         if let Ok(frame) = Self::in_handler(&mut self.at) {
             frame.context.fpstate = 0;
+            self.state = None;
         }
     }
 

@@ -3,9 +3,10 @@
 
 use abi::ucontext::{RtSigFrame, SigContext, UContext};
 use abi::x86::UserRegs;
-use abi::{Errno, Result};
-use zerocopy::{FromZeros, IntoBytes};
+use abi::{Errno, Iovec, Result};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use super::xstate;
 use crate::AddressSpace;
 use crate::registers::{CODE_64, DATA_SEGMENT, sanitised};
 use crate::stub;
@@ -17,6 +18,33 @@ const GS_BASE: usize = 6;
 
 const _: () =
     assert!(8 + CONTEXT + std::mem::offset_of!(SigContext, reserved1) as u64 == stub::FRAME_RETURN);
+
+/// Between a frame and the extended state above it there may be so much.
+const ALIGNMENT: usize = 64 + 16;
+
+/// What was read with a frame.
+#[derive(Default)]
+pub struct Above {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Above {
+    /// Fills `buf` from guest memory at an address: from here if it is here.
+    pub fn read(&self, space: &dyn AddressSpace, addr: u64, buf: &mut [u8]) -> Result<usize> {
+        let found = addr
+            .checked_sub(self.start)
+            .and_then(|from| usize::try_from(from).ok())
+            .and_then(|from| self.bytes.get(from..from.checked_add(buf.len())?));
+        match found {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                Ok(buf.len())
+            }
+            None => Ok(space.read(addr, buf)?),
+        }
+    }
+}
 
 /// A frame as the sentry has read it.
 #[derive(Clone)]
@@ -42,14 +70,18 @@ impl Frame {
         }
     }
 
-    /// Reads the one whose ucontext is said to be there.
-    pub fn read(space: &dyn AddressSpace, at: u64) -> Result<Frame> {
-        let mut frame = RtSigFrame::new_zeroed();
-        let bytes = frame.as_mut_bytes();
+    /// Reads the one whose ucontext is said to be there, and with it what lies above: the extended state, if the host's kernel has put it there.
+    pub fn read(space: &dyn AddressSpace, at: u64, above: &mut Above) -> Result<Frame> {
         let start = at.checked_sub(8).ok_or(Errno::EFAULT)?;
-        if space.read(start, bytes)? != bytes.len() {
-            return Err(Errno::EFAULT);
-        }
+        above.start = start;
+        above
+            .bytes
+            .resize(size_of::<RtSigFrame>() + ALIGNMENT + xstate::len(), 0);
+        let done = space.read(start, &mut above.bytes)?;
+        above.bytes.truncate(done);
+        let frame = RtSigFrame::read_from_prefix(&above.bytes)
+            .map_err(|_| Errno::EFAULT)?
+            .0;
         let mut addr = [0; 8];
         let info = frame.info.as_bytes();
         addr.copy_from_slice(info.get(16..24).ok_or(Errno::EFAULT)?);
@@ -110,8 +142,13 @@ impl Frame {
         }
     }
 
-    /// Puts registers there for the thread to go on with.
-    pub fn write(&mut self, space: &dyn AddressSpace, user: &UserRegs) -> Result<()> {
+    /// Puts registers there for the thread to go on with, and elsewhere its extended state, if that is given.
+    pub fn write(
+        &mut self,
+        space: &dyn AddressSpace,
+        user: &UserRegs,
+        state: Option<(u64, Vec<u8>)>,
+    ) -> Result<()> {
         let user = sanitised(user);
         let c = &mut self.context;
         (c.r8, c.r9, c.r10, c.r11) = (user.r8, user.r9, user.r10, user.r11);
@@ -128,7 +165,24 @@ impl Frame {
             user.gs_base,
             0,
         ];
-        put(space, self.at.wrapping_add(CONTEXT), c.as_bytes())
+        let Some((at, mut bytes)) = state else {
+            return put(space, self.at.wrapping_add(CONTEXT), c.as_bytes());
+        };
+        c.fpstate = at;
+        let places = [
+            (at, bytes.len()),
+            (self.at.wrapping_add(CONTEXT), size_of::<SigContext>()),
+        ]
+        .map(|(at, len)| Iovec {
+            iov_base: at,
+            iov_len: len as u64,
+        });
+        bytes.extend_from_slice(c.as_bytes());
+        if space.writev(&places, &bytes)? == bytes.len() {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Has the thread, which is in the handler with another frame, go on from this one.

@@ -2,6 +2,7 @@
 
 use abi::{Errno, Result};
 
+use super::frame::Above;
 use crate::AddressSpace;
 
 /// The FXSAVE part of an image, and the header behind it.
@@ -64,6 +65,11 @@ fn word(image: &[u8], at: usize) -> u32 {
         .map_or(0, u32::from_ne_bytes)
 }
 
+/// The length of an image.
+pub fn len() -> usize {
+    layout().len
+}
+
 /// The image of a program's first state.
 pub fn initial() -> Vec<u8> {
     let layout = layout();
@@ -76,13 +82,13 @@ pub fn initial() -> Vec<u8> {
 }
 
 /// The image at an address that a frame tells, 0 for the initial state. Whatever the guest may have put there, it is one that the processor takes.
-pub fn get(space: &dyn AddressSpace, at: u64) -> Result<Vec<u8>> {
+pub fn get(space: &dyn AddressSpace, above: &Above, at: u64) -> Result<Vec<u8>> {
     let mut image = initial();
     if at == 0 {
         return Ok(image);
     }
     let layout = layout();
-    if space.read(at, &mut image)? != layout.len {
+    if above.read(space, at, &mut image)? != layout.len {
         return Err(Errno::EFAULT);
     }
     let mxcsr = word(&image, 24) & layout.mxcsr_mask;

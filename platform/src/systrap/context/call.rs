@@ -5,7 +5,7 @@ use abi::{Errno, Result};
 
 use super::{At, Context, TRIES};
 use crate::stub::{self, INTERRUPT};
-use crate::systrap::frame::Frame;
+use crate::systrap::frame::{Above, Frame};
 use crate::systrap::listener;
 use crate::{Registers, RseqArea};
 
@@ -19,7 +19,7 @@ impl Context {
             return Err(Errno::EINVAL);
         };
         let from = match nested {
-            Some(at) => Frame::read(&*self.space, at)?,
+            Some(at) => Frame::read(&*self.space, at, &mut Above::default())?,
             None => frame.clone(),
         };
         let (id, result) = self.make_call(id, &frame, from, nr, args)?;
@@ -56,7 +56,7 @@ impl Context {
             ..UserRegs::default()
         };
         for _ in 0..TRIES {
-            from.write(&*self.space, &regs)?;
+            from.write(&*self.space, &regs, None)?;
             listener::proceed(listener, id)?;
             let mut call = self.interruption.called(|| self.receive())?;
             let [a, b, c, d, ..] = call.args;
@@ -69,7 +69,7 @@ impl Context {
             if signal == INTERRUPT {
                 // It came on the way there, or on the way back: the same once more.
                 self.interruption.arrived();
-                from = Frame::read(&*self.space, at)?;
+                from = Frame::read(&*self.space, at, &mut Above::default())?;
             } else if signal <= 0 && at == home.at() {
                 return Ok((id, i64::from(signal)));
             } else {

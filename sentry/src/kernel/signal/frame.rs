@@ -126,9 +126,12 @@ pub(super) fn push(
     mc.oldmask = mask.0;
     mc.fpstate = fp_addr;
 
-    let mm = cx.task().mm()?;
-    mm.write_bytes(fp_addr, &xsave)?;
-    mm.write_bytes(frame_addr, frame.as_bytes())?;
+    // One write for both: each is a host call.
+    let at = usize::try_from(fp_addr.wrapping_sub(frame_addr)).map_err(|_| Errno::EFAULT)?;
+    let mut bytes = frame.as_bytes().to_vec();
+    bytes.resize(at, 0);
+    bytes.append(&mut xsave);
+    cx.task().mm()?.write_bytes(frame_addr, &bytes)?;
 
     // A handler starts with the floating-point state of a new program (`fpu__clear_user_states`).
     cx.reset_fp_state()?;
@@ -157,14 +160,15 @@ pub(super) fn push(
 /// `rt_sigreturn`: restores what [`push`] saved, as far as a guest may set it. The frame lies where the handler's return left `rsp`.
 pub fn sigreturn(cx: &mut Cx) -> Result<(), Errno> {
     cx.load_registers()?;
-    let mm = cx.task().mm()?;
-    let frame_addr = cx.regs.user.rsp.wrapping_sub(8);
-    let frame: RtSigFrame = mm.read_obj(frame_addr)?;
+    let saved = Saved::read(cx, cx.regs.user.rsp.wrapping_sub(8))?;
+    let frame = RtSigFrame::read_from_prefix(&saved.bytes)
+        .map_err(|_| Errno::EFAULT)?
+        .0;
     let mc = &frame.uc.uc_mcontext;
     if mc.fpstate == 0 {
         cx.reset_fp_state()?;
     } else {
-        restore_fp(cx, mc.fpstate)?;
+        restore_fp(cx, &saved, mc.fpstate)?;
     }
     let regs = &mut cx.regs.user;
     (regs.r8, regs.r9, regs.r10, regs.r11) = (mc.r8, mc.r9, mc.r10, mc.r11);
@@ -182,27 +186,71 @@ pub fn sigreturn(cx: &mut Cx) -> Result<(), Errno> {
     Ok(())
 }
 
-fn restore_fp(cx: &mut Cx, addr: u64) -> Result<(), Errno> {
-    let mm = cx.task().mm()?;
+/// A frame and what lies above it, where its XSAVE image is unless the program has put that elsewhere: one read for both.
+struct Saved {
+    addr: u64,
+    bytes: Vec<u8>,
+}
+
+impl Saved {
+    fn read(cx: &Cx, addr: u64) -> Result<Saved, Errno> {
+        /// Between the two, and behind them `FP_XSTATE_MAGIC2`.
+        const ROOM: usize = 64 + 16 + 4;
+        let mm = cx.task().mm()?;
+        let image = cx.task().kernel().xsave_size();
+        let mut bytes = vec![
+            0;
+            size_of::<RtSigFrame>()
+                .saturating_add(image)
+                .saturating_add(ROOM)
+        ];
+        let done = match mm.read_some(addr, &mut bytes) {
+            Ok(done) if done >= size_of::<RtSigFrame>() => done,
+            _ => {
+                // It is at the very end of memory.
+                let frame = bytes
+                    .get_mut(..size_of::<RtSigFrame>())
+                    .ok_or(Errno::EFAULT)?;
+                mm.read_bytes(addr, frame)?;
+                frame.len()
+            }
+        };
+        bytes.truncate(done);
+        Ok(Saved { addr, bytes })
+    }
+
+    /// Bytes of guest memory.
+    fn get(&self, cx: &Cx, addr: u64, len: usize) -> Result<Vec<u8>, Errno> {
+        let here = addr
+            .checked_sub(self.addr)
+            .and_then(|from| usize::try_from(from).ok())
+            .and_then(|from| self.bytes.get(from..from.checked_add(len)?));
+        if let Some(bytes) = here {
+            return Ok(bytes.to_vec());
+        }
+        let mut bytes = vec![0; len];
+        cx.task().mm()?.read_bytes(addr, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn restore_fp(cx: &mut Cx, saved: &Saved, addr: u64) -> Result<(), Errno> {
     let full = cx.task().kernel().xsave_size();
-    let mut legacy = vec![0; FXSAVE_SIZE];
-    mm.read_bytes(addr, &mut legacy)?;
-    let sw = legacy
+    let mut image = saved.get(cx, addr, FXSAVE_SIZE)?;
+    let sw = image
         .get(SW_BYTES_OFFSET..)
         .and_then(|b| FpxSwBytes::read_from_prefix(b).ok())
         .map(|s| s.0)
         .unwrap_or_default();
     let size = sw.xstate_size as usize;
-    let mut image = legacy;
     let mut extended = false;
     if sw.magic1 == FP_XSTATE_MAGIC1
         && (XSAVE_MIN_SIZE..=full).contains(&size)
         && sw.extended_size as usize >= size.saturating_add(4)
     {
-        let magic2: u32 = mm.read_obj(addr.wrapping_add(size as u64))?;
-        if magic2 == FP_XSTATE_MAGIC2 {
-            image.resize(size, 0);
-            mm.read_bytes(addr, &mut image)?;
+        let magic2 = saved.get(cx, addr.wrapping_add(size as u64), 4)?;
+        if magic2 == FP_XSTATE_MAGIC2.as_bytes() {
+            image = saved.get(cx, addr, size)?;
             extended = true;
         }
     }

@@ -26,6 +26,23 @@ TEST(create_and_excl) {
     ERR(open("f/", O_RDONLY), ENOTDIR);
     ERR(open("new/", O_CREAT | O_RDWR, 0600), EISDIR);
 }
+// An empty path is refused before the descriptor beside it is looked at; with AT_EMPTY_PATH there is no path.
+TEST(empty_path_and_bad_descriptor) {
+    struct stat st;
+    char c;
+    ERR(openat(-1, "", O_RDONLY), ENOENT);
+    ERR(fchmodat(-1, "", 0444, 0), ENOENT);
+    ERR(fstatat(-1, "", &st, 0), ENOENT);
+    ERR(fstatat(-1, "", &st, AT_EMPTY_PATH), EBADF);
+    ERR(unlinkat(-1, "", 0), ENOENT);
+    ERR(mkdirat(-1, "", 0700), ENOENT);
+    ERR(faccessat(-1, "", F_OK, 0), ENOENT);
+    ERR(readlinkat(-1, "", &c, 1), EBADF);
+    ERR(linkat(-1, "", AT_FDCWD, "x", 0), ENOENT);
+    ERR(renameat(-1, "", AT_FDCWD, "x"), ENOENT);
+    ERR(renameat(AT_FDCWD, "x", -1, ""), ENOENT);
+    ERR(openat(-1, "x", O_RDONLY), EBADF);
+}
 TEST(access_modes) {
     char c;
     t_put("f", "abc");

@@ -216,8 +216,10 @@ impl Image {
             return Err(Errno::EEXIST);
         }
         for phdr in self.loads() {
-            if phdr.p_filesz > phdr.p_memsz || phdr.p_offset % PAGE_SIZE != phdr.p_vaddr % PAGE_SIZE
-            {
+            // Where nothing of the file is mapped its offset does not matter.
+            let askew =
+                phdr.p_filesz != 0 && phdr.p_offset % PAGE_SIZE != phdr.p_vaddr % PAGE_SIZE;
+            if phdr.p_filesz > phdr.p_memsz || askew {
                 return Err(Errno::EINVAL);
             }
             if phdr

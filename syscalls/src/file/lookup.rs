@@ -40,25 +40,28 @@ pub(super) struct From {
 impl From {
     /// For `path` seen from `dir`. The descriptor is looked at only for relative paths, as Linux does.
     pub fn new(cx: &Cx, dir: DirFd, path: &[u8]) -> Result<Self, Errno> {
+        Self::at(cx, dir, path, 0)
+    }
+    /// The same, with what `AT_*` flags say of an empty path and of the final component. An empty path is refused before the descriptor is
+    /// looked at.
+    pub fn at(cx: &Cx, dir: DirFd, path: &[u8], flags: i32) -> Result<Self, Errno> {
+        if path.is_empty() && flags & AT_EMPTY_PATH == 0 {
+            return Err(Errno::ENOENT);
+        }
         let (root, cwd) = cx.fs()?.root_and_cwd();
         let start = match dir {
             DirFd::Fd(fd) if path.first() != Some(&b'/') => file(cx, Fd::new(fd)?)?.path().clone(),
             _ => cwd,
         };
+        let mut lookup = LookupFlags::empty();
+        lookup.set(LookupFlags::NOFOLLOW, flags & AT_SYMLINK_NOFOLLOW != 0);
+        lookup.set(LookupFlags::EMPTY, flags & AT_EMPTY_PATH != 0);
         Ok(Self {
             root,
             start,
-            flags: LookupFlags::empty(),
+            flags: lookup,
             resolve: Resolve::empty(),
         })
-    }
-    /// With the final component's treatment from `AT_*` flags.
-    pub fn at_flags(mut self, flags: i32) -> Self {
-        self.flags
-            .set(LookupFlags::NOFOLLOW, flags & AT_SYMLINK_NOFOLLOW != 0);
-        self.flags
-            .set(LookupFlags::EMPTY, flags & AT_EMPTY_PATH != 0);
-        self
     }
     /// The walk itself.
     pub fn lookup<'a>(&'a self, cx: &'a Cx) -> Lookup<'a> {
@@ -74,6 +77,6 @@ impl From {
 
 /// The place that `path` leads to from `dir`, as `flags` (`AT_*`) ask.
 pub(super) fn resolve(cx: &Cx, dir: DirFd, path: &[u8], flags: i32) -> Result<Path, Errno> {
-    let from = From::new(cx, dir, path)?.at_flags(flags);
+    let from = From::at(cx, dir, path, flags)?;
     from.lookup(cx).resolve(path)
 }

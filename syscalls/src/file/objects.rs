@@ -1,7 +1,7 @@
 //! Files without names: pipe(2), eventfd(2), inotify(7).
 
 use super::fd::limit;
-use super::lookup::{From, open_file};
+use super::lookup::open_file;
 use crate::args::{DirFd, Fd, LooseFlags, UserAddr, UserPath};
 use abi::Errno;
 use abi::fcntl::OpenFlags;
@@ -75,10 +75,7 @@ pub fn inotify_add_watch(cx: &mut Cx, fd: Fd, path: UserPath, mask: u32) -> SysR
     } else {
         0
     };
-    let at = From::new(cx, DirFd::Cwd, &path)?
-        .at_flags(nofollow)
-        .lookup(cx)
-        .resolve(&path)?;
+    let at = super::lookup::resolve(cx, DirFd::Cwd, &path, nofollow)?;
     fs::vfs::access(&**cx.task(), &at, MAY_READ)?;
     Ok(u64::try_from(instance.add_watch(at.inode(), mask)?).unwrap_or(0))
 }

@@ -204,7 +204,7 @@ pub fn faccessat2(cx: &mut Cx, dir: DirFd, path: UserPath, mode: u32, flags: i32
         return Err(Errno::EINVAL);
     }
     let path = path.read(cx)?;
-    let from = super::lookup::From::new(cx, dir, &path)?.at_flags(flags);
+    let from = super::lookup::From::at(cx, dir, &path, flags)?;
     if flags & AT_EACCESS != 0 {
         let at = from.lookup(cx).resolve(&path)?;
         return fs::vfs::access(&**cx.task(), &at, mode).map(|()| 0);

@@ -142,6 +142,25 @@ impl<T: FromBytes> UserAddr<T> {
     }
 }
 
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> UserAddr<T> {
+    /// Copies in a structure that may have grown since the program was built, or since this kernel was (`copy_struct_from_user`): what the
+    /// program does not know is zero; what this kernel does not know must be, or it is `E2BIG`.
+    pub fn read_extensible(self, cx: &Cx, size: usize) -> Result<T, Errno> {
+        let known = size_of::<T>();
+        if size > abi::PAGE_SIZE as usize {
+            return Err(Errno::E2BIG);
+        }
+        let mut bytes = vec![0; size.max(known)];
+        let given = bytes.get_mut(..size).ok_or(Errno::E2BIG)?;
+        cx.mm()?.read_bytes(self.addr, given)?;
+        if given.iter().skip(known).any(|byte| *byte != 0) {
+            return Err(Errno::E2BIG);
+        }
+        let (value, _) = T::read_from_prefix(&bytes).map_err(|_| Errno::EINVAL)?;
+        Ok(value)
+    }
+}
+
 impl<T: IntoBytes + Immutable> UserAddr<T> {
     /// Copies it out.
     pub fn write(self, cx: &Cx, value: &T) -> Result<(), Errno> {

@@ -178,11 +178,60 @@ TEST(changed_identity_is_not_dumpable) {
     OK(setuid(1234));
     EQ(prctl(PR_GET_DUMPABLE), 0);
 }
+// 1 where the sysctl is on.
+static int protects(const char *what) { char p[64]; snprintf(p, sizeof p, "/proc/sys/fs/protected_%s", what); return t_get(p)[0] == '1'; }
+TEST(others_files_get_no_second_name) {
+    if (!protects("hardlinks")) return;
+    OK(chmod(".", 0777));
+    t_put("secret", "x");
+    OK(chmod("secret", 0600));
+    t_put("shared", "x");
+    OK(chmod("shared", 0666));
+    t_put("setuid", "x");
+    OK(chmod("setuid", 04777));
+    OK(mkfifo("fifo", 0666));
+    OK(chmod("fifo", 0666));
+    CODE(CHILD({
+        OK(setresuid_(1000, 1000, 1000));
+        ERR(link("secret", "a"), EPERM);
+        ERR(link("setuid", "b"), EPERM);
+        ERR(link("fifo", "c"), EPERM);
+        OK(link("shared", "d"));
+        t_put("own", "x");
+        OK(chmod("own", 0));
+        OK(link("own", "e"));
+        _exit(0);
+    }), 0);
+}
+TEST(others_links_in_a_sticky_directory_are_not_followed) {
+    if (!protects("symlinks")) return;
+    char c[8];
+    struct stat st;
+    OK(mkdir("d", 0755));
+    OK(chmod("d", 01777));
+    t_put("target", "x");
+    OK(symlink("../target", "d/by_root"));
+    CODE(CHILD({
+        OK(setresuid_(1000, 1000, 1000));
+        OK(symlink("../target", "d/by_user"));
+        OK(symlink("..", "d/up"));
+        OK(stat("d/by_user", &st)); // its own
+        OK(stat("d/by_root", &st)); // the directory's owner's
+        _exit(0);
+    }), 0);
+    ERR(open("d/by_user", O_RDONLY), EACCES); // whatever one's capabilities
+    OK(lstat("d/by_user", &st));
+    EQ(readlink("d/by_user", c, 8), 8);
+    OK(stat("d/up/target", &st)); // only the last name counts
+    OK(chmod("d", 0777));
+    OK(stat("d/by_user", &st));
+}
 int main(int c, char **v) {
     if (c == 3) return geteuid() == atoi(v[1]) && getegid() == atoi(v[2]) ? 0 : 1;
     RUN(setuid_as_root_sets_all); RUN(seteuid_and_back); RUN(setreuid_saved_rule); RUN(groups); RUN(mode_bits);
     RUN(directory_search_and_sticky); RUN(access_uses_real_ids); RUN(root_and_the_x_bit); RUN(fsuid); RUN(setuid_program); RUN(setuid_program_beside_a_sharer);
     RUN(write_drops_setuid); RUN(setgid_directory); RUN(kill_permission); RUN(umask);
     RUN(changed_identity_is_not_dumpable);
+    RUN(others_files_get_no_second_name); RUN(others_links_in_a_sticky_directory_are_not_followed);
     DONE();
 }

@@ -147,10 +147,15 @@ TEST(personality_and_dump_filter_are_inherited) {
         STREQ(t_get("/proc/self/coredump_filter"), "00000007\n");
     }), 0);
 }
+TEST(tls_outside_user_memory) {
+    char stack[4096];
+    ERR(syscall(SYS_clone, CLONE_SETTLS | SIGCHLD, stack + sizeof stack, 0, 0, 0x8000000000000000), EPERM);
+}
 int main(void) {
     RUN(fork_copies_memory); RUN(exit_codes); RUN(parent_and_pid); RUN(vfork_shares_memory_and_waits);
     RUN(clone_vm); RUN(clone_files_and_fs); RUN(clone_tid_words); RUN(clone3_basic); RUN(clone3_errors);
     RUN(clone_flag_rules); RUN(clone_parent); RUN(no_exit_signal_needs_wclone); RUN(custom_exit_signal);
     RUN(many_children); RUN(stdio_offset_shared_by_fork); RUN(personality_and_dump_filter_are_inherited);
+    RUN(tls_outside_user_memory);
     DONE();
 }

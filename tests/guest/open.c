@@ -235,5 +235,6 @@ TEST(seeks_without_positions) {
 int main(void) {
     RUN(create_and_excl); RUN(access_modes); RUN(append_trunc); RUN(directories); RUN(nofollow_and_loops); RUN(long_names); RUN(tmpfile);
     RUN(o_path); RUN(openat2_resolve); RUN(dup_family); RUN(unlinked_open_file); RUN(seeks_without_positions);
+    RUN(empty_path_and_bad_descriptor);
     DONE();
 }

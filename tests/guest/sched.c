@@ -137,6 +137,20 @@ TEST(sched_attr) {
     OK(syscall(SYS_sched_setattr, 0, &a, 0));
     EQ(getpriority(PRIO_PROCESS, 0), 3);
 }
+TEST(sched_attr_of_the_future) {
+    uint32_t a[64] = {0};
+    OK(syscall(SYS_sched_getattr, 0, a, sizeof a, 0));
+    a[0] = sizeof a;
+    OK(syscall(SYS_sched_setattr, 0, a, 0)); // what is not known is zero
+    a[0] = sizeof a;
+    a[63] = 1;
+    ERR(syscall(SYS_sched_setattr, 0, a, 0), E2BIG);
+    CHECK(a[0] >= 48 && a[0] < sizeof a); // and says what is
+    a[0] = 4097;
+    ERR(syscall(SYS_sched_setattr, 0, a, 0), E2BIG);
+    a[0] = 40;
+    ERR(syscall(SYS_sched_setattr, 0, a, 0), E2BIG);
+}
 TEST(rusage_and_times) {
     struct rusage u;
     struct tms t;
@@ -205,5 +219,6 @@ int main(void) {
     RUN(affinity); RUN(affinity_of_another_thread); RUN(threads_have_clocks_of_their_own); RUN(times_survive_exec_and_are_handed_up);
     RUN(switches_are_counted); RUN(reads_and_writes_are_counted); RUN(timers_of_processor_time); RUN(policies); RUN(sched_attr); RUN(rusage_and_times); RUN(sysinfo_is_plausible); RUN(getcpu_call); RUN(membarrier);
     RUN(getpriority_groups); RUN(loadavg_and_uptime); RUN(ioprio);
+    RUN(sched_attr_of_the_future);
     DONE();
 }

@@ -103,6 +103,22 @@ TEST(nocldwait_reaps) {
     CHILD(_exit(0));
     ERR(wait(&st), ECHILD);
 }
+// Once a process has begun to end, a signal comes too late to say how.
+TEST(killed_while_it_ends) {
+    for (int i = 0; i < 30; i++) {
+        int p[2], st;
+        char c;
+        OK(pipe(p));
+        pid_t child = fork();
+        if (child == 0) { close(p[0]); syscall(SYS_exit, 7); }
+        close(p[1]);
+        EQ(read(p[0], &c, 1), 0); // closed by its end, if that is not over yet
+        OK(kill(child, SIGKILL));
+        EQ(waitpid(child, &st, 0), child);
+        CHECK(WIFEXITED(st) && WEXITSTATUS(st) == 7);
+        close(p[0]);
+    }
+}
 TEST(rusage_of_child) {
     struct rusage u;
     int st;
@@ -154,5 +170,6 @@ int main(void) {
     RUN(nocldwait_reaps); RUN(rusage_of_child); RUN(thread_waits_for_sibling_child); RUN(thread_children_and_wnothread);
     RUN(core_dump_bit_is_honest);
     RUN(zombie_is_no_child_to_wait_for_stops);
+    RUN(killed_while_it_ends);
     DONE();
 }

@@ -3,7 +3,7 @@
 use super::acl;
 use super::dentry::{Dentry, DirWrite};
 use super::mount::Path;
-use super::perm::{MAY_EXEC, MAY_WRITE, cap};
+use super::perm::{self, MAY_EXEC, MAY_WRITE, cap};
 use super::vnode::{event, notify, notify_child, notify_self};
 use super::walk::{LastKind, Lookup, Parent};
 use crate::inode::{Inode, NodeKind};
@@ -103,6 +103,7 @@ impl Lookup<'_> {
             if !Arc::ptr_eq(&dir.mount, &old.mount) {
                 return Err(Errno::EXDEV);
             }
+            perm::may_link(&**old.inode(), self.caller)?;
             self.may_create(dir)?;
             if old.dentry.is_dir() || old.dentry.kind() == NodeKind::Anonymous {
                 return Err(Errno::EPERM);

@@ -116,6 +116,30 @@ pub fn sticky_forbids(dir: Owner, victim: Owner, cred: &Cred) -> bool {
         && !cred.has_cap(cap::FOWNER)
 }
 
+/// Whether a link at the end of a path is to be followed (`may_follow_link`, with `fs.protected_symlinks` 1): in a sticky directory that
+/// everybody may write, only the caller's own links and the directory's owner's are.
+pub fn link_forbidden(dir: Owner, link: Owner, cred: &Cred) -> bool {
+    const OPEN_TO_ALL: u32 = 0o1002;
+    dir.mode & OPEN_TO_ALL == OPEN_TO_ALL && link.uid != cred.fsuid && link.uid != dir.uid
+}
+
+/// Whether a second name of a file may be made (`may_linkat`, with `fs.protected_hardlinks` 1): by its owner; by others only of a regular
+/// file that they may read and write and that gives no rights when executed.
+pub fn may_link(inode: &dyn Inode, caller: &dyn Caller) -> Result<(), Errno> {
+    const SETGID_EXEC: u32 = 0o2010;
+    let (owner, cred) = (inode.owner()?, caller.cred());
+    if owner_or_capable(owner, &cred) {
+        return Ok(());
+    }
+    let gives_rights = owner.mode & 0o4000 != 0 || owner.mode & SETGID_EXEC == SETGID_EXEC;
+    let open = || inode.permission(caller, &cred, MAY_READ | MAY_WRITE);
+    if inode.kind() == NodeKind::Regular && !gives_rights && open().is_ok() {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
 /// Group and mode of a new inode in `dir` (`inode_init_owner`): a setgid directory hands down its group, and its setgid bit to directories.
 pub fn inherit(dir: Owner, directory: bool, mode: u32, cred: &Cred) -> Owner {
     let (mut mode, mut gid) = (mode, cred.fsgid);

@@ -484,6 +484,10 @@ impl<'l, 'p> Walker<'l, 'p> {
 
     /// Enters a link at the end of a path. True when it was a magic link and the place is reached.
     fn follow_last(&mut self, link: Arc<Dentry>) -> Result<bool, Errno> {
+        let (dir, owner) = (self.at.inode().owner()?, link.inode().owner()?);
+        if perm::link_forbidden(dir, owner, &self.lookup.caller.cred()) {
+            return Err(Errno::EACCES);
+        }
         match self.read_link(&link)? {
             Follow::Text(text) => {
                 (self.text, self.pos) = (Text::Link(text), 0);

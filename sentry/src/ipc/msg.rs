@@ -177,12 +177,14 @@ pub fn receive(task: &Task, id: i32, size: u64, wanted: i64, flags: i32) -> Resu
             };
         };
         let found = state.messages.get(at).ok_or(Errno::ENOMSG)?;
-        if copy && found.text.len() as u64 > size {
-            // A copy is made whole (`copy_msg`).
-            return Ok(Err(Errno::EINVAL));
-        }
-        if found.text.len() as u64 > size && flags & MSG_NOERROR == 0 {
-            return Ok(Err(Errno::E2BIG));
+        if found.text.len() as u64 > size {
+            if flags & MSG_NOERROR == 0 {
+                return Ok(Err(Errno::E2BIG));
+            }
+            if copy {
+                // A copy is made whole (`copy_msg`).
+                return Ok(Err(Errno::EINVAL));
+            }
         }
         if copy {
             return Ok(Ok(found.clone()));

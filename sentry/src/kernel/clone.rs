@@ -143,6 +143,9 @@ impl Cx {
         use CloneFlags as F;
         let flags = args.flags;
         let kernel = self.kernel().clone();
+        if flags.contains(F::CLONE_SETTLS) && args.tls >= kernel.platform.user_range().end {
+            return Err(Errno::EPERM);
+        }
         let parent = self.task().clone();
         let group = parent.group().clone();
         let thread = flags.contains(F::CLONE_THREAD);

@@ -29,6 +29,7 @@ impl Cx {
 pub(super) fn finish(mut cx: Cx, own_status: ExitStatus) {
     let task = cx.task().clone();
     let group = task.group().clone();
+    task.set_exiting();
     if let Some(tracer) = task.kernel().tracer() {
         tracer.task_exit(&cx, own_status);
     }

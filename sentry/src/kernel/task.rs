@@ -91,6 +91,7 @@ pub struct Task {
     interrupter: Mutex<Option<platform::Interrupter>, { level::TASK_FIELD }>,
     comm: Mutex<[u8; 16]>,
     state: AtomicU8,
+    exiting: AtomicBool,
     dead: AtomicBool,
     /// Parked by a group stop, counted in it.
     pub(super) parked: AtomicBool,
@@ -172,6 +173,7 @@ impl Task {
             interrupter: Mutex::new(None),
             comm: Mutex::new(new.comm),
             state: AtomicU8::new(State::Running as u8),
+            exiting: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             parked: AtomicBool::new(false),
             pdeath_signal: AtomicI32::new(0),
@@ -315,6 +317,13 @@ impl Task {
     }
     pub(super) fn set_state(&self, state: State) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+    /// It has begun to end: no signal changes its status any more (`PF_EXITING`).
+    pub fn is_exiting(&self) -> bool {
+        self.exiting.load(Ordering::SeqCst)
+    }
+    pub(super) fn set_exiting(&self) {
+        self.exiting.store(true, Ordering::SeqCst);
     }
     /// Has ended.
     pub fn is_dead(&self) -> bool {

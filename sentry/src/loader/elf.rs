@@ -217,8 +217,7 @@ impl Image {
         }
         for phdr in self.loads() {
             // Where nothing of the file is mapped its offset does not matter.
-            let askew =
-                phdr.p_filesz != 0 && phdr.p_offset % PAGE_SIZE != phdr.p_vaddr % PAGE_SIZE;
+            let askew = phdr.p_filesz != 0 && phdr.p_offset % PAGE_SIZE != phdr.p_vaddr % PAGE_SIZE;
             if phdr.p_filesz > phdr.p_memsz || askew {
                 return Err(Errno::EINVAL);
             }

@@ -26,23 +26,24 @@ fn list(
     let reachable = mm.writable_len(addr, size as u64);
     let room = usize::try_from(reachable).unwrap_or(0);
     let mut out = Vec::with_capacity(size.min(4096));
-    let mut refused = false;
+    let mut refused = None;
     file.read_dir(&**cx.task(), &mut |entry| {
         let before = out.len();
         encode(entry, &mut out);
         if out.len() > room {
+            // Too small comes before out of reach.
+            refused = Some(if out.len() > size {
+                Errno::EINVAL
+            } else {
+                Errno::EFAULT
+            });
             out.truncate(before);
-            refused = true;
             return false;
         }
         true
     })?;
-    if out.is_empty() && refused {
-        return Err(if room < size {
-            Errno::EFAULT
-        } else {
-            Errno::EINVAL
-        });
+    if let (true, Some(error)) = (out.is_empty(), refused) {
+        return Err(error);
     }
     mm.write_bytes(addr, &out)?;
     Ok(out.len() as u64)

@@ -73,22 +73,10 @@ pub fn openat2(
     how: UserAddr<OpenHow>,
     size: usize,
 ) -> SysResult {
-    let full = size_of::<OpenHow>();
-    if size < full {
+    if size < size_of::<OpenHow>() {
         return Err(Errno::EINVAL);
     }
-    if size > abi::PAGE_SIZE as usize {
-        return Err(Errno::E2BIG);
-    }
-    let mut tail = vec![0; size.saturating_sub(full)];
-    let how = how.read(cx).and_then(|h| {
-        cx.mm()?
-            .read_bytes(how.addr.wrapping_add(full as u64), &mut tail)
-            .map(|()| h)
-    })?;
-    if tail.iter().any(|b| *b != 0) {
-        return Err(Errno::E2BIG);
-    }
+    let how = how.read_extensible(cx, size)?;
     let flags = u32::try_from(how.flags)
         .ok()
         .and_then(OpenFlags::from_bits)

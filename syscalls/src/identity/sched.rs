@@ -271,6 +271,7 @@ pub fn ioprio_set(cx: &mut Cx, which: i32, who: i32, ioprio: i32) -> SysResult {
 }
 
 const ATTR_MIN: u32 = 48;
+const ATTR_KNOWN: u32 = size_of::<abi::sched::SchedAttr>() as u32;
 
 /// sched_getattr(2)
 pub fn sched_getattr(cx: &mut Cx, pid: i32, addr: u64, size: u32, flags: u32) -> SysResult {
@@ -299,15 +300,18 @@ pub fn sched_setattr(cx: &mut Cx, pid: i32, addr: u64, flags: u32) -> SysResult 
     if flags != 0 || addr == 0 {
         return Err(Errno::EINVAL);
     }
-    let mm = cx.mm()?;
-    let size: u32 = mm.read_obj(addr)?;
-    if size != 0 && size < ATTR_MIN {
-        return Err(Errno::E2BIG);
+    let at = UserAddr::<abi::sched::SchedAttr>::new(addr);
+    let size: u32 = cx.mm()?.read_obj(addr)?;
+    let read = match size {
+        0 => at.read_extensible(cx, ATTR_MIN as usize),
+        size if size < ATTR_MIN => Err(Errno::E2BIG),
+        size => at.read_extensible(cx, usize::try_from(size).map_err(|_| Errno::E2BIG)?),
+    };
+    if matches!(read, Err(Errno::E2BIG)) {
+        // So that the program may try again with what is known.
+        UserAddr::new(addr).write(cx, &ATTR_KNOWN)?;
     }
-    let mut attr = abi::sched::SchedAttr::default();
-    let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut attr);
-    let len = usize::try_from(if size == 0 { ATTR_MIN } else { size.min(56) }).unwrap_or(48);
-    mm.read_bytes(addr, bytes.get_mut(..len).unwrap_or_default())?;
+    let attr = read?;
     let policy = i32::try_from(attr.sched_policy).map_err(|_| Errno::EINVAL)?;
     let priority = i32::try_from(attr.sched_priority).map_err(|_| Errno::EINVAL)?;
     let (low, high) = priority_range(policy)?;

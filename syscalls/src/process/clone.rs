@@ -58,24 +58,10 @@ pub fn clone(
 
 /// clone3(2)
 pub fn clone3(cx: &mut Cx, args: UserAddr<abi::sched::CloneArgs>, size: usize) -> SysResult {
-    let full = size_of::<abi::sched::CloneArgs>();
-    if size > abi::PAGE_SIZE as usize {
-        return Err(Errno::E2BIG);
-    }
     if size < CLONE3_MIN {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = vec![0; size.max(full)];
-    let mm = cx.mm()?;
-    mm.read_bytes(args.addr, bytes.get_mut(..size).unwrap_or_default())?;
-    if bytes
-        .get(full..size)
-        .is_some_and(|tail| tail.iter().any(|b| *b != 0))
-    {
-        return Err(Errno::E2BIG);
-    }
-    let (raw, _) = <abi::sched::CloneArgs as zerocopy::FromBytes>::read_from_prefix(&bytes)
-        .map_err(|_| Errno::EINVAL)?;
+    let raw = args.read_extensible(cx, size)?;
     let flags = CloneFlags::from_bits(raw.flags).ok_or(Errno::EINVAL)?;
     // The old call's place for the signal, of which one bit has become a flag.
     let no_flags = CSIGNAL & !CloneFlags::CLONE_NEWTIME.bits() | CloneFlags::CLONE_DETACHED.bits();
@@ -98,7 +84,10 @@ pub fn clone3(cx: &mut Cx, args: UserAddr<abi::sched::CloneArgs>, size: usize) -
     let stack = raw.stack.checked_add(raw.stack_size).ok_or(Errno::EINVAL)?;
     let mut set_tid = Vec::new();
     for i in 0..raw.set_tid_size {
-        set_tid.push(mm.read_obj::<i32>(raw.set_tid.wrapping_add(i.wrapping_mul(4)))?);
+        set_tid.push(
+            cx.mm()?
+                .read_obj::<i32>(raw.set_tid.wrapping_add(i.wrapping_mul(4)))?,
+        );
     }
     if !set_tid.is_empty() {
         let cred = cx.task().cred();

@@ -234,7 +234,7 @@ pub(super) fn is_from_inside(info: &SigInfo) -> bool {
 }
 
 fn wants(task: &Task, signal: Signal) -> bool {
-    if task.is_dead() {
+    if task.is_exiting() {
         return false;
     }
     let own = task.signals.lock();

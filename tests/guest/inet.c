@@ -189,6 +189,10 @@ static void udp(void) {
     struct sockaddr un = {.sa_family = AF_UNSPEC};
     OK(connect(c, &un, sizeof un));
     ERR(send(c, "x", 1, 0), EDESTADDRREQ);
+    a = addr(0);
+    OK(connect(c, (void *)&a, alen()));
+    n = sizeof from;
+    ERR(getpeername(c, (void *)&from, &n), ENOTCONN); // port 0 is no peer
 }
 #define BOTH(f) TEST(f##_v4) { fam = AF_INET; f(); } TEST(f##_v6) { fam = AF_INET6; f(); }
 BOTH(stream) BOTH(refused_and_states) BOTH(nonblocking_connect) BOTH(reset) BOTH(options) BOTH(reuse) BOTH(bulk) BOTH(udp)

@@ -504,6 +504,8 @@ impl UdpEndpoint {
         self.state
             .lock()
             .peer
+            // Connected to port 0 counts as not connected (`inet_getname`).
+            .filter(|peer| peer.port() != 0)
             .map(|peer| addr::shown(peer, self.family))
             .ok_or(Errno::ENOTCONN)
     }

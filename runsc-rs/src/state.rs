@@ -328,10 +328,30 @@ impl Dir {
         fs::rename(&tmp, self.path.join("state.json")).context("rename state.json")
     }
 
+    /// Writes down which cgroups are about to be made, long before there is a state to save.
+    pub fn note_cgroups(&self, paths: &BTreeMap<String, PathBuf>) -> Result<()> {
+        let file = self.path.join("cgroups");
+        fs::write(&file, serde_json::to_vec(paths)?)
+            .with_context(|| format!("write {}", file.display()))
+    }
+
+    /// What was written down.
+    pub fn noted_cgroups(&self) -> BTreeMap<String, PathBuf> {
+        let text = fs::read(self.path.join("cgroups")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
     /// Deletes the directory: the id is free again.
     pub fn remove(self) -> Result<()> {
         // By name first: when descriptors are what is missing, the directory cannot be read.
-        for name in ["state.json", ".state.json", "control.sock", "exit", "lock"] {
+        for name in [
+            "state.json",
+            ".state.json",
+            "control.sock",
+            "exit",
+            "cgroups",
+            "lock",
+        ] {
             let _ = fs::remove_file(self.path.join(name));
         }
         if fs::remove_dir(&self.path).is_ok() {

@@ -142,7 +142,7 @@ impl Daemon {
     }
 
     fn start() -> Result<Daemon, String> {
-        let dir = crate::env::scratch().join(format!("docker-{}", std::process::id()));
+        let dir = crate::env::scratch().join(format!("docker-{}", crate::env::unique()));
         let io = |what: &str, e: std::io::Error| format!("{what}: {e}");
         fs::create_dir_all(&dir).map_err(|e| io("scratch", e))?;
         let binary = crate::env::binary()?;
@@ -163,7 +163,26 @@ impl Daemon {
             .collect();
         let config = serde_json::json!({"runtimes": runtimes});
         fs::write(dir.join("daemon.json"), config.to_string()).map_err(|e| io("daemon.json", e))?;
-        let log = fs::File::create(dir.join("log")).map_err(|e| io("log", e))?;
+        let daemon = Daemon { dir };
+        daemon.launch()?;
+        daemon.make_image()?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon once more, which was killed.
+    pub fn again() -> Outcome {
+        Self::end_child(None);
+        Self::get()?.launch()
+    }
+
+    fn launch(&self) -> Outcome {
+        let dir = &self.dir;
+        let io = |what: &str, e: std::io::Error| format!("{what}: {e}");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))
+            .map_err(|e| io("log", e))?;
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "TERM", "dockerd", "--config-file"])
@@ -197,14 +216,10 @@ impl Daemon {
             .map_err(|e| e.to_string())?
             .map_err(|e| io("dockerd", e))?;
         *CHILD.lock().map_err(|e| e.to_string())? = Some(child);
-        let daemon = Daemon { dir };
-        daemon
-            .eventually("dockerd answers", || {
-                Ok(daemon.docker(&["version"])?.code == Some(0))
-            })
-            .map_err(|e| format!("{e}\n{}", daemon.log_tail()))?;
-        daemon.make_image()?;
-        Ok(daemon)
+        self.eventually("dockerd answers", || {
+            Ok(self.docker(&["version"])?.code == Some(0))
+        })
+        .map_err(|e| format!("{e}\n{}", self.log_tail()))
     }
 
     /// Ends the daemon, by its pid file, and removes what was its own.
@@ -223,6 +238,9 @@ impl Daemon {
             }
         }
         Self::end_child(pid);
+        // A daemon that was killed leaves its data root mounted on itself. (Not where something is still mounted below.)
+        let data = daemon.dir.join("data");
+        while rustix::mount::unmount(&data, rustix::mount::UnmountFlags::empty()).is_ok() {}
         if !crate::env::keep() {
             let _ = fs::remove_dir_all(&daemon.dir);
         }

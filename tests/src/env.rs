@@ -22,6 +22,14 @@ pub fn scratch() -> PathBuf {
     cache().join("work")
 }
 
+/// Set in a test process that has moved into namespaces of its own: its pid before.
+pub const INSIDE: &str = "RUNSC_RS_TEST_NAMESPACE";
+
+/// A number that no other test process on this machine has.
+pub fn unique() -> String {
+    env::var(INSIDE).unwrap_or_else(|_| std::process::id().to_string())
+}
+
 /// Build products of ours: guest programs. Beside the test binary, so that `cargo clean` removes them.
 pub fn build_dir() -> PathBuf {
     let exe = env::current_exe().expect("a running program has a path");

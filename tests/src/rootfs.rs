@@ -22,7 +22,7 @@ impl Rootfs {
     /// A new root on top of the shared one, with `layers` (directories, topmost first) between.
     pub fn new(layers: &[PathBuf]) -> Result<Self> {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = crate::env::scratch().join(format!("{}-{n}", std::process::id()));
+        let dir = crate::env::scratch().join(format!("{}-{n}", crate::env::unique()));
         let merged = dir.join("rootfs");
         for sub in ["upper", "work", "rootfs", "state"] {
             fs::create_dir_all(dir.join(sub))

@@ -124,21 +124,33 @@ pub fn main(name: &'static str, fill: impl FnOnce(&mut Suite) -> anyhow::Result<
     main_in(name, &[], fill)
 }
 
-/// The same in further namespaces (options of unshare(1)).
+/// The same in further namespaces (options of unshare(1)). With a pid namespace of its own the tests run one at a time, so that what they find in it is theirs.
 pub fn main_in(
     name: &'static str,
     namespaces: &[&str],
     fill: impl FnOnce(&mut Suite) -> anyhow::Result<()>,
 ) -> ExitCode {
-    const INSIDE: &str = "RUNSC_RS_TEST_NAMESPACE";
-    let args = Arguments::from_args();
-    if crate::env::missing_for_host().is_none() && env::var_os(INSIDE).is_none() && !args.list {
+    let mut args = Arguments::from_args();
+    if namespaces.contains(&"--pid") {
+        args.test_threads = Some(1);
+    }
+    if crate::env::missing_for_host().is_none()
+        && env::var_os(crate::env::INSIDE).is_none()
+        && !args.list
+    {
+        // A pid namespace gets a shell as its init: it reaps.
+        let init: &[&str] = if namespaces.contains(&"--pid") {
+            &["/bin/sh", "-c", "\"$@\"; exit $?", "sh"]
+        } else {
+            &[]
+        };
         let error = Command::new("unshare")
             .args(["--mount", "--propagation", "private"])
             .args(namespaces)
+            .args(init)
             .arg(env::current_exe().expect("a running program has a path"))
             .args(env::args_os().skip(1))
-            .env(INSIDE, "1")
+            .env(crate::env::INSIDE, std::process::id().to_string())
             .exec();
         eprintln!("unshare: {error}; mounts will be made in this mount namespace");
     }

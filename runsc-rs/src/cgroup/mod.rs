@@ -149,8 +149,13 @@ fn locate(
 }
 
 impl Cgroup {
-    /// Makes a container's cgroups. `lenient`: without permission (rootless) there are none, and that is fine.
-    pub fn create(cgroups_path: Option<&Path>, id: &str, lenient: bool) -> Result<Cgroup> {
+    /// Makes a container's cgroups; `note` is told of them before. `lenient`: without permission (rootless) there are none, and that is fine.
+    pub fn create(
+        cgroups_path: Option<&Path>,
+        id: &str,
+        lenient: bool,
+        note: impl FnOnce(&Cgroup) -> Result<()>,
+    ) -> Result<Cgroup> {
         let mountinfo =
             fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
         let own = own(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
@@ -158,6 +163,7 @@ impl Cgroup {
         let mut cgroup = Cgroup {
             paths: locate(&hierarchies, &own, cgroups_path, id),
         };
+        note(&cgroup)?;
         let mounts: BTreeMap<&str, &Path> = hierarchies
             .iter()
             .flat_map(|h| {

@@ -471,9 +471,12 @@ pub fn delete(root: &Root, args: &cli::Delete) -> Result<()> {
     };
     let state = match dir.load() {
         Ok(s) => s,
-        // Its maker died before it had anything worth saving.
-        Err(e) if matches!(e.downcast_ref(), Some(Error::NotFound)) => return dir.remove(),
-        Err(_) if args.force => return dir.remove(),
+        // Its maker died before it had anything worth saving, and with it the processes: their leash has ended.
+        Err(e) if args.force || matches!(e.downcast_ref(), Some(Error::NotFound)) => {
+            let paths = dir.noted_cgroups();
+            Cgroup { paths }.delete()?;
+            return dir.remove();
+        }
         Err(e) => return Err(e),
     };
     let status = state.status();

@@ -120,20 +120,22 @@ pub fn create(root: &Root, request: Request<'_>) -> Result<Created> {
     )?;
     let mut state = new_state(id, bundle, &rootfs, &spec);
 
-    let dir = root.create(id)?;
     let mut undo = Undo {
-        dir: Some(dir),
+        dir: None,
         cgroup: Cgroup::default(),
         processes: Vec::new(),
         state: None,
     };
     let dir_path = root.0.join(id);
+    let dir = undo.dir.insert(root.create(id)?);
     trees::make_mount_points(&rootfs, &trees.mounts)?;
     let linux = spec.linux().as_ref();
     undo.cgroup = Cgroup::create(
         linux.and_then(|l| l.cgroups_path().as_deref()),
         id,
         rootless,
+        // For whoever deletes what this command did not live to finish.
+        |planned| dir.note_cgroups(&planned.paths),
     )?;
     state.cgroups = undo.cgroup.paths.clone();
     if let Some(r) = linux.and_then(|l| l.resources().as_ref()) {

@@ -3,7 +3,7 @@
 //! It begins after several calls of which none took long, nor what the guest did before it; not while guest threads that run and sentry threads that
 //! look at pages want more processors than there are. It ends as soon as waiting is in vain a few times, for each of
 //! which a look or the guest's patience has run out: somebody else wanted the processor, or the program does something else now. Then it is left alone,
-//! for twice as long each time. The wake-up that hands over on one processor is off meanwhile, so changing costs migrations.
+//! for twice as long each time that it has not paid. The wake-up that hands over on one processor is off meanwhile, so changing costs migrations.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -22,7 +22,9 @@ const STREAK: u32 = 12;
 const MISSES: u32 = 3;
 /// of which one is forgiven after so many calls.
 const HITS: u32 = 32;
-/// How long it is left alone: at first, and at most.
+/// What a try costs, those looks and two migrations, has come in again after so many.
+const PAID: u32 = 100;
+/// How long it is left alone: after a try that has paid, and at most.
 const PAUSE: u64 = 4_000_000;
 const LONGEST_PAUSE: u64 = 4_000_000_000;
 
@@ -60,7 +62,9 @@ pub struct Spin {
     on: bool,
     first: bool,
     streak: u32,
+    /// Since it began.
     hits: u32,
+    /// Not forgiven.
     misses: u32,
     /// When the guest thread was last let go, and when its call came.
     answered: u64,
@@ -117,7 +121,7 @@ impl Spin {
         let now = rdtsc();
         self.answered = now;
         if self.on {
-            return self.should_end().then(|| self.end(now));
+            return (self.misses >= MISSES).then(|| self.end(now));
         }
         if now.wrapping_sub(self.called) > SHORT {
             self.streak = 0;
@@ -130,15 +134,15 @@ impl Spin {
         })
     }
 
-    fn should_end(&self) -> bool {
-        self.misses >= MISSES
-    }
-
     fn end(&mut self, now: u64) -> bool {
         self.on = false;
         self.streak = 0;
         self.again = now.wrapping_add(self.pause);
-        self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        self.pause = if self.hits >= PAID {
+            PAUSE
+        } else {
+            self.pause.saturating_mul(2).min(LONGEST_PAUSE)
+        };
         false
     }
 
@@ -172,18 +176,14 @@ impl Spin {
     }
 
     fn hit(&mut self) {
-        self.hits += 1;
-        if self.hits >= HITS {
-            self.hits = 0;
+        self.hits = self.hits.saturating_add(1);
+        if self.hits.is_multiple_of(HITS) {
             self.misses = self.misses.saturating_sub(1);
-            // It has long paid: the next pause is a short one again.
-            self.pause = (self.pause - self.pause / 8).max(PAUSE);
         }
     }
 
     /// The guest thread or the sentry thread has waited in vain.
     pub fn miss(&mut self) {
         self.misses += 1;
-        self.hits = 0;
     }
 }

@@ -304,3 +304,120 @@ pub fn unwind(user: &mut UserRegs, word: impl Fn(usize) -> u64) -> Option<Stage>
         Some(Stage::Before)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: u64 = SITES_TEXT + 0x1040;
+
+    /// Where instructions begin.
+    fn places() -> Vec<u64> {
+        let page = page();
+        let len = within(&raw const runsc_gate_end);
+        let code = &page[..len as usize];
+        let mut decoder =
+            iced_x86::Decoder::with_ip(64, code, GATE, iced_x86::DecoderOptions::NONE);
+        let mut found = Vec::new();
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            assert!(!instruction.is_invalid());
+            found.push(instruction.ip() - GATE);
+        }
+        found
+    }
+
+    /// What becomes of a thread that has 1 to 4 in its registers, with 11 to 14 in the page.
+    fn seen(at: u64, eflags: u64, state: u64) -> (Stage, [u64; 4]) {
+        let mut user = UserRegs {
+            rip: GATE + at,
+            r11: SITE,
+            rsp: 1,
+            eflags,
+            rax: 3,
+            rdx: 4,
+            ..UserRegs::default()
+        };
+        let word = |at| match at {
+            STATE => state,
+            LINK => SITE,
+            RSP => 11,
+            FLAGS => 12,
+            RAX => 13,
+            _ if at == ARGS + 16 => 14,
+            _ => 99,
+        };
+        let stage = unwind(&mut user, word).unwrap();
+        let behind = if stage == Stage::After { 2 } else { 0 };
+        assert_eq!(user.rip, SITE + behind, "{at:#x}");
+        (stage, [user.rsp, user.eflags, user.rax, user.rdx])
+    }
+
+    #[test]
+    fn every_place_is_in_the_table() {
+        let label = |label| within(label);
+        let asked = label(&raw const runsc_gate_asked);
+        let rows = [
+            (0, Stage::Before, [1, 2, 3, 4]),
+            (
+                label(&raw const runsc_gate_switched),
+                Stage::Before,
+                [11, 2, 3, 4],
+            ),
+            (
+                label(&raw const runsc_gate_saved),
+                Stage::Before,
+                [11, 12, 13, 4],
+            ),
+            (asked, Stage::Asked, [11, 12, 13, 14]),
+            (
+                label(&raw const runsc_gate_consumed),
+                Stage::After,
+                [11, 12, 3, 14],
+            ),
+            (
+                label(&raw const runsc_gate_done),
+                Stage::After,
+                [11, 12, 3, 4],
+            ),
+            (
+                label(&raw const runsc_gate_plain_args),
+                Stage::Before,
+                [11, 12, 13, 14],
+            ),
+            (
+                label(&raw const runsc_gate_plain),
+                Stage::Before,
+                [11, 12, 13, 4],
+            ),
+        ];
+        let places = places();
+        assert!(rows.iter().all(|row| places.contains(&row.0)));
+        for at in places {
+            let (_, stage, registers) = rows.iter().rfind(|row| row.0 <= at).unwrap();
+            if at == asked {
+                // The exchange has just been tried.
+                assert_eq!(seen(at, 2, REQUEST), (Stage::Before, [11, 12, 13, 4]));
+                assert_eq!(seen(at, 2 | ZERO_FLAG, TAKEN).0, Stage::Asked);
+                continue;
+            }
+            assert_eq!(seen(at, 2, TAKEN), (*stage, *registers), "{at:#x}");
+            if *stage == Stage::Asked {
+                assert_eq!(seen(at, 2, GAVE_UP).0, Stage::Before);
+            }
+        }
+        assert_eq!(unwind(&mut UserRegs::default(), |_| 0), None);
+    }
+
+    #[test]
+    fn what_goes_by_page() {
+        let page = page();
+        assert!(page.len() <= 0x1000 && within(&raw const runsc_gate_end) as usize <= TABLE);
+        let way = |nr: i64| page[TABLE + nr as usize];
+        assert_eq!(way(libc::SYS_getpid), 1);
+        assert_eq!(way(libc::SYS_getegid), FACT_CALLS.len() as u8);
+        assert_eq!(way(libc::SYS_read), BY_PAGE);
+        assert_eq!(way(libc::SYS_clone), PLAIN);
+        assert_eq!(way(libc::SYS_munmap), PLAIN);
+    }
+}

@@ -19,6 +19,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use sync::{Mutex, OnceLock};
 
 fn host(errno: rustix::io::Errno) -> Errno {
@@ -191,6 +192,13 @@ impl HostFd {
         }
     }
 
+    /// Waits until it takes something, so long at most. Only for where nothing of the guest could interrupt it.
+    pub fn wait_writable(&self, timeout: Duration) {
+        let timeout = Timespec::try_from(timeout).unwrap_or_default();
+        let mut fds = [PollFd::new(&*self.fd, PollFlags::OUT)];
+        let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    }
+
     /// Reads what is there; `EAGAIN` when nothing is.
     pub fn read(&self, buf: &mut [u8]) -> Result<usize, Errno> {
         if self.key.is_some()
@@ -244,7 +252,7 @@ impl HostFd {
                 | rustix::io::Errno::SPIPE
                 | rustix::io::Errno::NOSYS,
             ) => {
-                // A pipe that is writable takes a page without blocking (pipe(7)), and so do the terminal's and the socket's buffers.
+                // A pipe that is writable takes a page without blocking (pipe(7)), and so does the socket's buffer. A terminal that is the sandbox's alone is `O_NONBLOCK`.
                 let some = if self.key.is_some() {
                     buf.get(..buf.len().min(4096)).unwrap_or_default()
                 } else {

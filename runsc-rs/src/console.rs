@@ -40,6 +40,8 @@ impl Pty {
             let mut t = rustix::termios::tcgetattr(&slave)?;
             t.make_raw();
             rustix::termios::tcsetattr(&slave, OptionalActions::Now, &t)?;
+            // This description is the sentry's alone, and whoever shows the terminal must not make it wait.
+            rustix::fs::fcntl_setfl(&slave, rustix::fs::OFlags::NONBLOCK)?;
             if let Some((rows, columns)) = size {
                 rustix::termios::tcsetwinsize(
                     &master,

@@ -107,7 +107,7 @@ impl Tty {
 
     /// Input from the user's side. Echo goes out, signals go to the foreground group.
     fn input(&self, bytes: &[u8]) {
-        let (signals, echo, foreground) = {
+        let (signals, foreground) = {
             let mut state = self.state.lock();
             let termios = state.termios;
             let effects = state.ldisc.input(bytes, &termios);
@@ -117,17 +117,12 @@ impl Tty {
                 None if termios.c_iflag & abi::termios::IXANY != 0 => state.stopped = false,
                 None => {}
             }
-            if self.host.is_none() {
-                // What nobody reads is not echoed without end, as on a real line.
-                let room = (2 * OUTPUT).saturating_sub(state.output.len());
-                state.output.extend(effects.echo.iter().take(room));
-            }
-            (effects.signals, effects.echo, state.foreground.upgrade())
+            // What nobody reads is not echoed without end, as on a real line.
+            let room = (2 * OUTPUT).saturating_sub(state.output.len());
+            state.output.extend(effects.echo.iter().take(room));
+            (effects.signals, state.foreground.upgrade())
         };
-        if let (Some(host), false) = (&self.host, echo.is_empty()) {
-            // Echo that the host's terminal cannot take now is lost, as on a real line.
-            let _ = host.write(&echo);
-        }
+        self.push_host();
         self.slave_events.notify(Events::READ | Events::WRITE);
         self.master_events.notify(Events::READ);
         if let Some(foreground) = foreground {
@@ -158,11 +153,12 @@ impl Tty {
 
     /// A program writes: how many of its bytes were taken.
     fn slave_write(&self, buf: &[u8]) -> Result<usize, Errno> {
+        self.push_host();
         let mut state = self.state.lock();
         if state.hung_up || state.master_gone {
             return Err(Errno::EIO);
         }
-        if state.stopped {
+        if state.stopped || (self.host.is_some() && !state.output.is_empty()) {
             return Err(Errno::EAGAIN);
         }
         let room = OUTPUT.saturating_sub(state.output.len());
@@ -173,20 +169,17 @@ impl Tty {
         }
         let part = part.get(..4096).unwrap_or(part);
         let termios = state.termios;
-        if let Some(host) = &self.host {
-            let out = state.ldisc.output(part, &termios);
-            drop(state);
-            return write_all(host, &out, part.len());
-        }
         let out = state.ldisc.output(part, &termios);
         state.output.extend(out);
         drop(state);
+        self.push_host();
         self.master_events.notify(Events::READ);
         Ok(part.len())
     }
 
     fn slave_poll(&self) -> Events {
         self.pump_host();
+        self.push_host();
         let state = self.state.lock();
         if state.hung_up || state.master_gone {
             return Events::READ | Events::WRITE | Events::HUP | Events::ERR;
@@ -195,7 +188,8 @@ impl Tty {
         if state.ldisc.readable(&state.termios) {
             events |= Events::READ;
         }
-        if state.output.len() < OUTPUT / 2 && !state.stopped {
+        let room = if self.host.is_some() { 1 } else { OUTPUT / 2 };
+        if state.output.len() < room && !state.stopped {
             events |= Events::WRITE;
         }
         events
@@ -247,21 +241,6 @@ impl Tty {
         }
         session.set_tty(Some(me));
     }
-}
-
-/// Writes all of `out` to the host's terminal, waiting nowhere: what it does not take now is tried again by the caller only if nothing was written.
-fn write_all(host: &HostFd, out: &[u8], source: usize) -> Result<usize, Errno> {
-    let mut done = 0usize;
-    while let Some(rest) = out.get(done..).filter(|r| !r.is_empty()) {
-        match host.write(rest) {
-            Ok(n) => done = done.saturating_add(n),
-            Err(Errno::EAGAIN) if done == 0 => return Err(Errno::EAGAIN),
-            // Half of a piece is out: the rest follows as soon as the terminal takes it.
-            Err(Errno::EAGAIN) => sync::thread::yield_now(),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(source)
 }
 
 impl ControllingTty for Tty {

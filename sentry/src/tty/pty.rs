@@ -73,6 +73,7 @@ impl FileOps for Slave {
         }
         drop(state);
         if last {
+            self.0.drain_host();
             self.0.master_events.notify(Events::HUP | Events::READ);
         }
     }

@@ -144,7 +144,15 @@ pub trait Inode: Send + Sync + Any {
     fn cacheable(&self) -> bool {
         true
     }
-    /// For inodes that are not [`Inode::cacheable`]: whether the cached child is still what `name` leads to. `None` is a negative entry.
+    /// Whether others change this directory, so seldom that it is cacheable all the same: [`Inode::changes`] tells.
+    fn changes_seldom(&self) -> bool {
+        false
+    }
+    /// Counts how often others may have changed this directory since it was first asked about: asks again if the moment is another one.
+    fn changes(&self, moment: crate::vfs::Moment) -> u32 {
+        0
+    }
+    /// For inodes that are not [`Inode::cacheable`], and names in directories that others have changed: whether the cached child is still what `name` leads to. `None` is a negative entry.
     fn revalidate(&self, caller: &dyn Caller, name: &[u8], child: Option<&Arc<dyn Inode>>) -> bool {
         false
     }

@@ -287,6 +287,11 @@ pub trait AddressSpace: Send + Sync {
     fn usage(&self) -> HostUsage;
     /// Processor time that guest code in this address space has used, in nanoseconds.
     fn cpu_time(&self) -> u64;
+    /// Lets the host's ps(1) show this as the command of the process that carries this address space, if there is one: its pid as the sentry sees it.
+    fn show_as(&self, command: &str) -> Option<i32> {
+        let _ = command;
+        None
+    }
 
     /// Makes a host thread for a new guest thread and a sentry thread that runs `entry` with it.
     fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()>;

@@ -308,6 +308,11 @@ impl crate::AddressSpace for AddressSpace {
         stub::cpu_time(self.process().pid())
     }
 
+    fn show_as(&self, command: &str) -> Option<i32> {
+        let pid = self.process().pid();
+        stub::show_as(pid, command).then_some(pid)
+    }
+
     fn spawn(self: Arc<Self>, name: &str, entry: Entry) -> Result<()> {
         // The first thread of a new process is waited for by the new sentry thread, so that the parent can go on. Should there be none, because
         // the host refused, the new task finds that it has died; the same can happen to it at any later moment.

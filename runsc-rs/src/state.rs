@@ -62,11 +62,33 @@ impl Process {
         })
     }
 
+    /// The pids, here, of processes that its own pid namespace calls `inside`. Ascending.
+    pub fn outside(self, inside: &[i32]) -> Vec<i32> {
+        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(self.pid);
+        let mut found: Vec<i32> = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| own.is_some() && namespace(*pid) == own)
+            .filter(|pid| innermost(*pid).is_some_and(|n| inside.contains(&n)))
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
     /// Whether it is still there and not a zombie.
     pub fn is_alive(self) -> bool {
         stat(self.pid)
             .is_some_and(|(state, start)| start == self.start && state != b'Z' && state != b'X')
     }
+}
+
+/// The last number of a process: that of its own pid namespace.
+fn innermost(pid: i32) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("NSpid:"))?;
+    line.split_whitespace().last()?.parse().ok()
 }
 
 /// State letter and start time of a process.

@@ -175,7 +175,24 @@ impl Daemon {
         Self::get()?.launch()
     }
 
+    /// Starts it, and once more whenever it ends before it answers, as a service manager would: dockerd gives a containerd that recovers from being killed 15 seconds, busy machine or
+    /// not.
     fn launch(&self) -> Outcome {
+        self.launch_once()?;
+        self.eventually("dockerd answers", || {
+            let ended = match CHILD.lock().map_err(|e| e.to_string())?.as_mut() {
+                Some(child) => child.try_wait().map_err(|e| e.to_string())?.is_some(),
+                None => true,
+            };
+            if ended {
+                self.launch_once()?;
+            }
+            Ok(self.docker(&["version"])?.code == Some(0))
+        })
+        .map_err(|e| format!("{e}\n{}", self.log_tail()))
+    }
+
+    fn launch_once(&self) -> Outcome {
         let dir = &self.dir;
         let io = |what: &str, e: std::io::Error| format!("{what}: {e}");
         let log = fs::File::options()
@@ -216,10 +233,7 @@ impl Daemon {
             .map_err(|e| e.to_string())?
             .map_err(|e| io("dockerd", e))?;
         *CHILD.lock().map_err(|e| e.to_string())? = Some(child);
-        self.eventually("dockerd answers", || {
-            Ok(self.docker(&["version"])?.code == Some(0))
-        })
-        .map_err(|e| format!("{e}\n{}", self.log_tail()))
+        Ok(())
     }
 
     /// Ends the daemon, by its pid file, and removes what was its own.

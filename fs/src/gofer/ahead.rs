@@ -4,6 +4,7 @@
 //! on, one request brings the nodes of the entries that follow it. And a directory that was made here holds what was put there since, so what is in no list of
 //! ours is not there: who unpacks an archive asks for every name before making it.
 
+use super::dir::Listing;
 use super::inode::GoferInode;
 use gofer::client::Node;
 use gofer::wire::Attr;
@@ -66,6 +67,22 @@ impl Ahead {
     pub fn forget(&self, name: &[u8]) {
         let node = self.nodes.lock().remove(name);
         drop(node);
+    }
+
+    /// Others may have changed anything. Of a directory that was made here, the names there are now are asked for: whoever fills it asks for every name.
+    pub fn doubt(&self, dir: &GoferInode) {
+        let nodes = std::mem::take(&mut *self.nodes.lock());
+        drop(nodes);
+        if self.names.lock().is_none() {
+            return;
+        }
+        let version = dir.listings.version();
+        let found = Listing::read(dir)
+            .ok()
+            .and_then(|listing| listing.names(NAMES));
+        let mut names = self.names.lock();
+        // (A name that is made here changes the version before it is added.)
+        *names = found.filter(|_| dir.listings.version() == version);
     }
 
     /// Whether there is certainly nothing called `name`.

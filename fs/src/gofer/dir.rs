@@ -4,9 +4,12 @@ use super::inode::GoferInode;
 use crate::Caller;
 use crate::file::{File, FileOps, Pos};
 use crate::inode::DirEntry;
+use crate::inode::Inode;
 use crate::kept::Kept;
+use crate::vfs::Moment;
 use abi::Errno;
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use sync::Mutex;
@@ -29,7 +32,7 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    fn read(inode: &GoferInode) -> Result<Listing, Errno> {
+    pub fn read(inode: &GoferInode) -> Result<Listing, Errno> {
         let mut listing = Listing::default();
         let mut cookie = 0;
         loop {
@@ -51,6 +54,12 @@ impl Listing {
                 return Ok(listing);
             }
         }
+    }
+
+    /// All names, if there are not more than so many.
+    pub fn names(&self, most: usize) -> Option<HashSet<Box<[u8]>>> {
+        let names = self.entries.iter().map(|entry| Box::from(self.name(entry)));
+        (self.entries.len() <= most).then(|| names.collect())
     }
 
     fn bytes(&self) -> usize {
@@ -80,6 +89,11 @@ pub(super) struct Listings {
 const KEPT: usize = 16384;
 
 impl Listings {
+    /// Another number after every change.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// A name has come or gone.
     pub fn changed(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
@@ -109,7 +123,10 @@ impl Listings {
         Some(before.map_or(0, |entry| entry.cookie))
     }
 
-    fn get(&self, inode: &GoferInode) -> Result<Arc<Listing>, Errno> {
+    fn get(&self, inode: &GoferInode, moment: Moment) -> Result<Arc<Listing>, Errno> {
+        if inode.changes_seldom() {
+            inode.changes(moment);
+        }
         let version = self.version.load(Ordering::Acquire);
         inode.ahead.listed();
         if !inode.fs.shared()
@@ -141,11 +158,11 @@ impl GoferDir {
         }
     }
 
-    fn listing(&self, rewind: bool) -> Result<Arc<Listing>, Errno> {
+    fn listing(&self, rewind: bool, moment: Moment) -> Result<Arc<Listing>, Errno> {
         if !rewind && let Some(listing) = self.snapshot.get() {
             return Ok(listing);
         }
-        let listing = self.inode.listings.get(&self.inode)?;
+        let listing = self.inode.listings.get(&self.inode, moment)?;
         self.snapshot.put(listing.clone(), listing.bytes());
         Ok(listing)
     }
@@ -167,11 +184,11 @@ impl FileOps for GoferDir {
     fn read_dir(
         &self,
         _file: &File,
-        _caller: &dyn Caller,
+        caller: &dyn Caller,
         cookie: u64,
         sink: &mut dyn FnMut(&DirEntry) -> bool,
     ) -> Result<(), Errno> {
-        let listing = self.listing(cookie <= FIRST)?;
+        let listing = self.listing(cookie <= FIRST, Moment::of(caller))?;
         let skip = usize::try_from(cookie.saturating_sub(FIRST)).unwrap_or(usize::MAX);
         for (entry, cookie) in listing
             .entries

@@ -1,16 +1,17 @@
 //! A host file as an inode.
 
 use super::ahead::Ahead;
-use super::attr::{Cached, kind_of, time};
+use super::attr::{Cached, kind_of, nanos, time};
 use super::dir::{GoferDir, Listings};
 use super::fds::Fds;
 use super::file::GoferFile;
+use super::outside::Outside;
 use super::{GoferFs, Identity, xattr};
 use crate::file::FileOps;
 use crate::inode::{Attr, FileSystem, Follow, Inode, NodeKind, SetAttr};
-use crate::vfs::Vnode;
 use crate::vfs::acl::{self, Acl};
 use crate::vfs::perm::{self, Owner};
+use crate::vfs::{Moment, Vnode};
 use crate::{Caller, Cred};
 use abi::Errno;
 use gofer::client::{Node, stat_fd};
@@ -54,6 +55,7 @@ pub struct GoferInode {
     target: OnceLock<Arc<[u8]>>,
     pub(super) listings: Listings,
     pub(super) ahead: Ahead,
+    outside: Outside,
     /// Orders writes and truncation, and with them the size.
     pub(super) order: Mutex<(), { sync::level::INODE }>,
     vnode: Vnode,
@@ -99,6 +101,7 @@ impl GoferInode {
             target: OnceLock::new(),
             listings: Listings::default(),
             ahead: Ahead::default(),
+            outside: Outside::new(nanos(attr.ctime)),
             order: Mutex::new(()),
             vnode: Vnode::new(),
             me: me.clone(),
@@ -114,6 +117,7 @@ impl GoferInode {
     pub(super) fn touched(&self) {
         if !self.cached.stale.load(Ordering::Relaxed) {
             self.cached.stale.store(true, Ordering::Relaxed);
+            self.outside.changed_here();
         }
     }
 
@@ -184,12 +188,17 @@ impl GoferInode {
 
     /// A name in this directory was to be made.
     fn name_made<T>(&self, name: &[u8], result: Result<T, Errno>) -> Result<T, Errno> {
+        self.listings.changed();
         match &result {
             Ok(_) => self.ahead.added(name),
             // Whatever is there now, it is not what was thought.
-            Err(_) => self.ahead.unsure(name),
+            Err(errno) => {
+                self.ahead.unsure(name);
+                if *errno == Errno::EEXIST {
+                    crate::vfs::look_again();
+                }
+            }
         }
-        self.listings.changed();
         self.touched();
         result
     }
@@ -323,6 +332,12 @@ impl Inode for GoferInode {
     }
     fn cacheable(&self) -> bool {
         !self.fs.shared()
+    }
+    fn changes_seldom(&self) -> bool {
+        self.kind == NodeKind::Directory && !self.fs.shared()
+    }
+    fn changes(&self, moment: Moment) -> u32 {
+        self.outside.count(self, moment)
     }
     fn revalidate(
         &self,

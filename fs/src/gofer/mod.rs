@@ -5,7 +5,8 @@
 //!       └──────── Fds (ro, rw) ───► host: data, by pread, pwrite, mmap      (donated descriptors, no gofer)
 //! ```
 //!
-//! **Exclusive** mounts are changed by nobody else: what was asked once is known, names, attributes, listings, absence. The size of a regular file is the
+//! **Exclusive** mounts are changed by nobody else but now and then by an engine: what was asked once is known, names, attributes, listings, absence, and once in a
+//! while each directory is asked whether its names have changed ([`outside`]). The size of a regular file is the
 //! sentry's own number; times and blocks change on the host with every read and write, so those only mark them stale, and the next `stat` asks the
 //! descriptor. **Shared** mounts ask each time: every walk revalidates by the name's identity, attributes come from the host.
 //!
@@ -23,6 +24,7 @@ mod file;
 mod inode;
 #[cfg(test)]
 mod oracle;
+mod outside;
 #[cfg(test)]
 mod tests;
 mod xattr;

@@ -10,6 +10,7 @@
 //!   create, unlink, rename: parent.order (write) → Inode::… → children (write)
 //! ```
 
+use super::moment::Moment;
 use super::superblock::{NO_SLOT, Superblock};
 use crate::inode::{Inode, NodeKind};
 use crate::{Attr, Caller};
@@ -30,6 +31,11 @@ const PSEUDO: u32 = 8;
 
 /// `state`: made by `O_TMPFILE` and may get a name by `linkat`.
 const LINKABLE: u32 = 16;
+
+/// `state`: its children may be used within the moment in which the filesystem was asked for changes.
+const SELDOM: u32 = 32;
+/// `state`: the filesystem must be asked whether its name still leads to it.
+const UNSURE: u32 = 64;
 
 /// What a directory's dentry knows of one name.
 enum Child {
@@ -66,6 +72,9 @@ pub struct Dentry {
     mounted: AtomicU32,
     /// Its place in the superblock's list.
     pub(super) slot: AtomicU32,
+    /// For [`SELDOM`]: the moment in which the filesystem was asked last, and how many changes it had counted.
+    moment: AtomicU32,
+    changes: AtomicU32,
 }
 
 /// The right to change a directory.
@@ -79,7 +88,10 @@ impl Dentry {
         parent: Option<Arc<Dentry>>,
         name: Arc<[u8]>,
     ) -> Arc<Self> {
-        let state = if inode.cacheable() { CACHEABLE } else { 0 };
+        let mut state = if inode.cacheable() { CACHEABLE } else { 0 };
+        if inode.changes_seldom() {
+            state |= SELDOM;
+        }
         Arc::new(Self {
             superblock,
             kind: inode.kind(),
@@ -90,6 +102,8 @@ impl Dentry {
             state: AtomicU32::new(state),
             mounted: AtomicU32::new(0),
             slot: AtomicU32::new(NO_SLOT),
+            moment: AtomicU32::new(0),
+            changes: AtomicU32::new(0),
         })
     }
 
@@ -224,11 +238,39 @@ impl Dentry {
 
     /// The child, from the cache only: `None` when the cache does not know, `Some(None)` when it knows that there is none.
     #[inline]
-    pub(super) fn cached(&self, name: &[u8]) -> Option<Option<Arc<Dentry>>> {
-        if self.state.load(Ordering::Relaxed) & CACHEABLE == 0 {
+    pub(super) fn cached(&self, moment: Moment, name: &[u8]) -> Option<Option<Arc<Dentry>>> {
+        let state = self.state.load(Ordering::Relaxed);
+        if state & CACHEABLE == 0
+            || (state & SELDOM != 0 && self.moment.load(Ordering::Acquire) != moment.number)
+        {
             return None;
         }
-        self.known(name)
+        let known = self.known(name)?;
+        if let Some(child) = &known
+            && child.state.load(Ordering::Relaxed) & UNSURE != 0
+        {
+            return None;
+        }
+        Some(known)
+    }
+
+    /// Asks for changes, with the order held: after one no absence is sure, and no presence.
+    fn look_again(&self, moment: Moment) {
+        let count = self.inode.changes(moment);
+        if self.changes.swap(count, Ordering::Relaxed) != count {
+            let mut present = Vec::new();
+            self.children.write().retain(|_, child| match child {
+                Child::Absent => false,
+                Child::Present(weak) => {
+                    present.extend(weak.upgrade());
+                    true
+                }
+            });
+            for child in &present {
+                child.state.fetch_or(UNSURE, Ordering::Relaxed);
+            }
+        }
+        self.moment.store(moment.number, Ordering::Release);
     }
 
     fn known(&self, name: &[u8]) -> Option<Option<Arc<Dentry>>> {
@@ -251,7 +293,7 @@ impl Dentry {
         caller: &dyn Caller,
         name: &[u8],
     ) -> Result<Option<Arc<Dentry>>, Errno> {
-        if let Some(known) = self.cached(name) {
+        if let Some(known) = self.cached(Moment::of(caller), name) {
             return Ok(known);
         }
         let order: DirRead<'_> = self.order.read();
@@ -269,13 +311,25 @@ impl Dentry {
         if self.deleted() {
             return Err(Errno::ENOENT);
         }
-        let cacheable = self.state.load(Ordering::Relaxed) & CACHEABLE != 0;
+        let state = self.state.load(Ordering::Relaxed);
+        let cacheable = state & CACHEABLE != 0;
+        if state & SELDOM != 0 {
+            let moment = Moment::of(caller);
+            if self.moment.load(Ordering::Acquire) != moment.number {
+                self.look_again(moment);
+            }
+        }
         if let Some(known) = self.known(name) {
-            if cacheable
+            let is_unsure = |d: &Arc<Dentry>| d.state.load(Ordering::Relaxed) & UNSURE != 0;
+            let unsure = known.as_ref().is_some_and(is_unsure);
+            if (cacheable && !unsure)
                 || self
                     .inode
                     .revalidate(caller, name, known.as_ref().map(|d| d.inode()))
             {
+                if let Some(child) = known.as_ref().filter(|_| unsure) {
+                    child.state.fetch_and(!UNSURE, Ordering::Relaxed);
+                }
                 return Ok(known);
             }
             match known {

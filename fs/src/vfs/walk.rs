@@ -4,6 +4,7 @@
 //! what is left of the text on a stack; at most 40 are followed.
 
 use super::dentry::Dentry;
+use super::moment::Moment;
 use super::mount::{MountFlags, Path};
 use super::perm::{self, MAY_EXEC};
 use crate::inode::{Follow, NodeKind};
@@ -203,6 +204,7 @@ pub(super) enum Step {
 pub(super) struct Walker<'l, 'p> {
     lookup: &'l Lookup<'l>,
     cred: Arc<Cred>,
+    moment: Moment,
     /// Where the walk is; after `walk_to_last` the directory of the last component.
     pub(super) at: Path,
     text: Text<'p>,
@@ -243,6 +245,7 @@ impl<'l, 'p> Walker<'l, 'p> {
         Ok(Self {
             lookup,
             cred: lookup.caller.cred(),
+            moment: Moment::of(lookup.caller),
             at,
             text: Text::Given(path),
             pos: 0,
@@ -396,7 +399,7 @@ impl<'l, 'p> Walker<'l, 'p> {
 
     fn child(&self, name: &Name<'p>) -> Result<Option<Arc<Dentry>>, Errno> {
         let name = name.bytes().ok_or(Errno::ENOENT)?;
-        if let Some(known) = self.at.dentry.cached(name) {
+        if let Some(known) = self.at.dentry.cached(self.moment, name) {
             return Ok(known);
         }
         if self.lookup.resolve.contains(Resolve::CACHED) {

@@ -110,6 +110,10 @@ pub const MESSAGE_DATA: u64 = SCRATCH + 0xf00;
 pub const MESSAGE_CONTROL: u64 = SCRATCH + 0x100;
 /// Room for it: 62 descriptors.
 pub const MESSAGE_CONTROL_LEN: u64 = 0x110;
+/// In [`SCRATCH`]: the command line that the host's /proc shows for the stub. Not read by anything of ours.
+pub const TITLE: u64 = SCRATCH + 0x400;
+/// Its size. The last byte is not 0, which tells the host that all of it is one string (setproctitle).
+pub const TITLE_LEN: u64 = 0x400;
 /// In [`SCRATCH`]: the stack on which the spawner's own faults (an ordered compare-exchange at a bad address) are delivered. As large as any
 /// processor's state wants it (AMX: 11 KiB). The frame is never read.
 pub const FAULT_STACK: u64 = SCRATCH + 0x1000;

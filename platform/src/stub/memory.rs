@@ -3,6 +3,7 @@
 
 use abi::{IOV_MAX, Iovec};
 
+use super::layout::{TITLE, TITLE_LEN};
 use crate::{Fault, Result};
 
 /// Which way.
@@ -115,6 +116,21 @@ pub fn read(pid: i32, remote: &[Iovec], buf: &mut [u8]) -> Result<usize, Fault> 
 /// Spreads `buf` over the ranges.
 pub fn write(pid: i32, remote: &[Iovec], buf: &[u8]) -> Result<usize, Fault> {
     all(pid, remote, buf.as_ptr().cast_mut(), buf.len(), Way::Write)
+}
+
+/// Writes the command line that the host shows for a stub. False if the stub is gone.
+pub fn show_as(pid: i32, command: &str) -> bool {
+    let mut title = [0; TITLE_LEN as usize];
+    let room = title.len() - 2;
+    for (to, from) in title[..room].iter_mut().zip(command.bytes()) {
+        *to = from;
+    }
+    title[room + 1] = 1;
+    let to = Iovec {
+        iov_base: TITLE,
+        iov_len: TITLE_LEN,
+    };
+    write(pid, &[to], &title) == Ok(title.len())
 }
 
 /// Processor time of all threads of a process, in nanoseconds.

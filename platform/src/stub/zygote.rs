@@ -448,6 +448,7 @@ fn area(plan: &Plan<'_>) -> Result<()> {
             );
         }
     }
+    title();
     // stack_t: ss_sp, ss_flags, ss_size.
     let stack = [FAULT_STACK, 0, FAULT_STACK_LEN];
     must(
@@ -455,6 +456,41 @@ fn area(plan: &Plan<'_>) -> Result<()> {
         [stack.as_ptr().addr() as u64, 0, 0, 0, 0, 0],
     )?;
     Ok(())
+}
+
+/// Tells the host where a stub's command line is: in memory that is still there, and that every copy has a copy of. Only for whoever looks at it with the
+/// host's tools: where the host cannot be told (no CONFIG_CHECKPOINT_RESTORE), stubs have none.
+fn title() {
+    // struct prctl_mm_map: code, data, brk, stack, arguments, environment, auxv and its size, no descriptor of a program. What is not shown anywhere is
+    // something in the area, in the order that is asked for.
+    let (arguments, end) = (TITLE, TITLE + TITLE_LEN);
+    let program = u64::from(u32::MAX) << 32;
+    let map = [
+        TEXT,
+        GUEST_TEXT,
+        DATA,
+        DATA + DATA_LEN,
+        SCRATCH,
+        SCRATCH,
+        SCRATCH,
+        arguments,
+        end,
+        end,
+        end,
+        0,
+        program,
+    ];
+    let _ = must(
+        libc::SYS_prctl,
+        [
+            libc::PR_SET_MM as u64,
+            libc::PR_SET_MM_MAP as u64,
+            map.as_ptr().addr() as u64,
+            size_of_val(&map) as u64,
+            0,
+            0,
+        ],
+    );
 }
 
 const RSEQ_SIGNATURE: u64 = 0x5305_3053;

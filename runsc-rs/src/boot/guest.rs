@@ -530,6 +530,17 @@ impl Guest {
                 continue;
             };
             let since_boot = group.start_ns.saturating_sub(self.kernel.boot_monotonic);
+            let mm = leader.mm().ok();
+            let cmd = mm.as_ref().map_or_else(String::new, |mm| {
+                let text = sentry::procfs::command_line(mm);
+                let text = String::from_utf8_lossy(&text).replace('\0', " ");
+                text.trim_end().to_owned()
+            });
+            let cmd = match cmd.is_empty() {
+                true => format!("[{}]", String::from_utf8_lossy(&leader.comm())),
+                false => cmd,
+            };
+            let host = mm.and_then(|mm| mm.address_space().show_as(&cmd));
             rows.push(ProcessRow {
                 uid: leader.cred().ruid,
                 pid: self.number(&group),
@@ -537,7 +548,8 @@ impl Guest {
                 start: boot_real.saturating_add(since_boot) / 1_000_000_000,
                 tty: "?".into(),
                 time_ms: 0,
-                cmd: mounts::command_line(&leader),
+                cmd,
+                host,
             });
         }
         rows

@@ -12,7 +12,7 @@ use fs::vfs::{Lookup, LookupFlags, Mount, MountFlags, MountNamespace, Path};
 use fs::{File, FileSystem};
 use gofer::client::{Client, Mount as Tree};
 use sentry::kernel::cred::KernelCaller;
-use sentry::kernel::{Container, Kernel, Task};
+use sentry::kernel::{Container, Kernel};
 use sentry::mm::Store;
 
 use super::BootSpec;
@@ -305,9 +305,4 @@ fn read_small(root: &Path, path: &[u8]) -> Result<Vec<u8>, Errno> {
     }
     out.truncate(len);
     Ok(out)
-}
-
-/// A process's command line as `ps` shows it.
-pub fn command_line(task: &Arc<Task>) -> String {
-    String::from_utf8_lossy(&task.comm()).into_owned()
 }

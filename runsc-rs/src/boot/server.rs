@@ -263,6 +263,8 @@ impl Server {
             .connections
             .get_mut(index)
             .ok_or_else(|| anyhow!("no connection"))?;
+        // Whoever asks may have put something into the root just before.
+        fs::vfs::look_again();
         Ok(Some(match request {
             Request::Start => {
                 self.guest.start(fds)?;

@@ -15,7 +15,7 @@ use crate::error::{Error, os};
 use crate::state::{Root, Status};
 use crate::{oci, time};
 
-/// `ps`: processes as the container numbers them, in the table; the host knows none of them.
+/// `ps`: processes as the container numbers them, in the table; in JSON the host processes that carry them.
 pub fn ps(root: &Root, args: &cli::Ps) -> Result<()> {
     let state = root.load(&args.id)?;
     let mut rows: Vec<ProcessRow> = Vec::new();
@@ -26,13 +26,12 @@ pub fn ps(root: &Root, args: &cli::Ps) -> Result<()> {
         rows = list;
     }
     match args.format.as_str() {
-        // Engines take these for pids of the host (`docker top` looks them up there), so it is the host's view: the sandbox.
+        // Engines take these for pids of the host (`docker top` has the host's ps show them): the stubs, which have been given the command lines.
         "json" => {
-            let pids: Vec<i32> = if rows.is_empty() {
-                Vec::new()
-            } else {
-                vec![state.pid(state.status())]
-            };
+            let carriers: Vec<i32> = rows.iter().filter_map(|r| r.host).collect();
+            let pids = state
+                .sandbox
+                .map_or_else(Vec::new, |s| s.outside(&carriers));
             print(&format!("{}\n", serde_json::to_string(&pids)?))
         }
         "table" => {

@@ -115,6 +115,8 @@ pub struct ProcessRow {
     /// CPU time used, milliseconds.
     pub time_ms: u64,
     pub cmd: String,
+    /// The host process that carries its memory, as the sandbox's pid namespace numbers it.
+    pub host: Option<i32>,
 }
 
 /// A message that breaks the protocol. The connection is of no use after it.

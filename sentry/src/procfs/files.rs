@@ -5,6 +5,7 @@ use super::stat;
 use super::status;
 use super::task::{Look, Spec};
 use crate::kernel::{Task, UserNamespace};
+use crate::mm::MemoryManager;
 use abi::Errno;
 use fs::Caller;
 use fs::vfs::MountInfo;
@@ -199,10 +200,7 @@ fn with_root(
 }
 
 /// Guest memory from `start` to `end`, as much as there is.
-fn strings(look: &Look, start: u64, end: u64) -> Vec<u8> {
-    let Some(mm) = look.mm() else {
-        return Vec::new();
-    };
+fn strings(mm: &MemoryManager, start: u64, end: u64) -> Vec<u8> {
     let len = usize::try_from(end.saturating_sub(start).min(STRINGS_MAX)).unwrap_or(0);
     let mut out = vec![0; len];
     let n = mm.read_some(start, &mut out).unwrap_or(0);
@@ -210,27 +208,31 @@ fn strings(look: &Look, start: u64, end: u64) -> Vec<u8> {
     out
 }
 
-fn cmdline(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
-    let Some(layout) = look.mm().map(|mm| mm.layout()) else {
-        return Ok(Vec::new());
-    };
-    let args = strings(look, layout.arg_start, layout.arg_end);
+/// What `/proc/PID/cmdline` holds.
+pub fn command_line(mm: &MemoryManager) -> Vec<u8> {
+    let layout = mm.layout();
+    let args = strings(mm, layout.arg_start, layout.arg_end);
     if args.last().is_none_or(|b| *b == 0) {
-        return Ok(args);
+        return args;
     }
     // A program that overwrote the NUL after its arguments shows one string, which may reach into its environment (setproctitle).
-    let mut title = strings(look, layout.arg_start, layout.env_end.max(layout.arg_end));
+    let mut title = strings(mm, layout.arg_start, layout.env_end.max(layout.arg_end));
     if let Some(end) = title.iter().position(|b| *b == 0) {
         title.truncate(end);
     }
-    Ok(title)
+    title
+}
+
+fn cmdline(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
+    Ok(look.mm().map_or_else(Vec::new, |mm| command_line(&mm)))
 }
 
 fn environ(_: &Proc, look: &Look, _: Opener<'_>) -> Text {
-    let Some(layout) = look.mm().map(|mm| mm.layout()) else {
+    let Some(mm) = look.mm() else {
         return Ok(Vec::new());
     };
-    Ok(strings(look, layout.env_start, layout.env_end))
+    let layout = mm.layout();
+    Ok(strings(&mm, layout.env_start, layout.env_end))
 }
 
 fn set_comm(look: &Look, caller: &dyn Caller, data: &[u8]) -> Result<(), Errno> {

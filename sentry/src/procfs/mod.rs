@@ -25,6 +25,7 @@ mod task;
 mod tests;
 
 pub use access::{may_access, owner_of};
+pub use files::command_line;
 
 use crate::kernel::{Kernel, PidNamespace, Task};
 use crate::pseudo::PseudoFs;

@@ -177,6 +177,18 @@ fn cp_of_what_was_missed(d: &Daemon, p: &str) -> Outcome {
     d.docker(&["cp", &from, &format!("{c}:/tmp/in")])?.code(0)?;
     d.docker(&["exec", &c, "cat", "/tmp/in"])?
         .is(0, "from outside\n", "")?;
+    // Another file of that name.
+    let from = d.file(&format!("missed-{p}"), "again\n")?;
+    d.docker(&["cp", &from, &format!("{c}:/tmp/in")])?.code(0)?;
+    d.docker(&["exec", &c, "cat", "/tmp/in"])?
+        .is(0, "again\n", "")?;
+    d.remove(&c)?;
+    // A program that waits for it finds it without anybody's asking.
+    let wait = "cat /tmp/in; echo waits; until cat /tmp/in 2>/dev/null; do sleep 0.1; done";
+    let c = d.container(p, &[], &["sh", "-c", wait])?;
+    d.wait_for_log(&c, "waits")?;
+    d.docker(&["cp", &from, &format!("{c}:/tmp/in")])?.code(0)?;
+    d.wait_for_log(&c, "again")?;
     d.remove(&c)
 }
 

@@ -161,9 +161,9 @@ impl AddressSpace {
         }
     }
 
-    /// A guest thread runs in it no more.
-    pub(crate) fn left(&self) {
-        self.guests.fetch_sub(1, Ordering::SeqCst);
+    /// A guest thread runs in it no more. Was it the last? A guest has no more then: only its threads make others.
+    pub(crate) fn left(&self) -> bool {
+        self.guests.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
     pub(crate) fn balancer(&self) -> &Balancer {
@@ -174,10 +174,10 @@ impl AddressSpace {
         self.text.as_ref()
     }
 
-    /// Has orders carried out, or lets the call proceed that is one.
-    fn carry_out(&self, orders: &[Order]) -> Result<()> {
-        let apply = |orders: &[Order]| {
-            let outcome = stub::apply(self.process(), &self.shared.memory, orders);
+    /// Has orders carried out, and with them what is mapped of the memory file for rewritten text; or lets the call proceed that is one.
+    fn carry_out(&self, orders: &[Order], more: &[stub::Entry]) -> Result<()> {
+        let apply = |orders: &[Order], more: &[stub::Entry]| {
+            let outcome = stub::apply(self.process(), &self.shared.memory, orders, more);
             self.given(orders, outcome.is_ok());
             outcome
         };
@@ -191,9 +191,9 @@ impl AddressSpace {
             return Ok(());
         }
         if let Offer::Accepted(before) = found {
-            apply(&[before])?;
+            apply(&[before], &[])?;
         }
-        apply(orders)
+        apply(orders, more)
     }
 
     pub(crate) fn process(&self) -> &Process {
@@ -230,8 +230,11 @@ fn one(addr: u64, len: usize) -> [Iovec; 1] {
 impl crate::AddressSpace for AddressSpace {
     fn apply(&self, orders: &[Order]) -> Result<()> {
         match &self.text {
-            Some(text) => text.apply(self.process(), orders, || self.carry_out(orders)),
-            None => self.carry_out(orders),
+            Some(text) => {
+                let carry_out = |more: &[stub::Entry]| self.carry_out(orders, more);
+                text.apply(self.process(), orders, carry_out)
+            }
+            None => self.carry_out(orders, &[]),
         }
     }
 
@@ -244,6 +247,9 @@ impl crate::AddressSpace for AddressSpace {
                 .map(|(process, text)| (process, Some(text)))?,
             None => (copy()?, None),
         };
+        if let Some(family) = text.as_ref().and_then(TextMap::family) {
+            process.keep_family(&family);
+        }
         Ok(AddressSpace::new(self.shared.clone(), process, text, edges))
     }
 

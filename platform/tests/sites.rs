@@ -111,7 +111,7 @@ fn calls_come_from_where_they_are_made() {
     guest(|space, context| {
         for (site, after) in [(NUMBER, NUMBER + 7), (COMPARED, COMPARED + 2)] {
             let mut regs = start(site);
-            call(context, &mut regs, after, 20);
+            call(context, &mut regs, after, 40);
             context.load(&mut regs).unwrap();
             assert_eq!((regs.user.rip, regs.user.rcx), (after, after));
             assert_eq!(regs.user.rsp, DATA + DATA_LEN);
@@ -128,36 +128,36 @@ fn calls_come_from_where_they_are_made() {
 #[test]
 fn another_place_keeps_the_original() {
     guest(|space, context| {
-        call(context, &mut start(NUMBER), NUMBER + 7, 10);
+        call(context, &mut start(NUMBER), NUMBER + 7, 40);
         let moved = 0x1000_0000;
         space.apply(&[text(TEXT + moved)]).unwrap();
         let (site, after) = (NUMBER + moved, NUMBER + moved + 7);
-        call(context, &mut start(site), after, 10);
+        call(context, &mut start(site), after, 40);
         // The first goes; the other is where it was all the same.
         let gone = platform::Order::Unmap {
             start: TEXT,
             len: 4096,
         };
         space.apply(&[gone]).unwrap();
-        call(context, &mut start(site), after, 10);
+        call(context, &mut start(site), after, 40);
         assert!(matches!(
             context.switch(&mut start(NUMBER)),
             Event::Fault { .. }
         ));
         space.apply(&[text(TEXT)]).unwrap();
-        call(context, &mut start(NUMBER), NUMBER + 7, 10);
+        call(context, &mut start(NUMBER), NUMBER + 7, 40);
     });
 }
 
 #[test]
 fn a_guest_that_wants_the_addresses_has_them() {
     guest(|space, context| {
-        call(context, &mut start(COMPARED), COMPARED + 2, 10);
+        call(context, &mut start(COMPARED), COMPARED + 2, 40);
         space.apply(&[anonymous(0x6_0000, 0x2_0000, RW)]).unwrap();
         let mut bytes = [1; 64];
         assert_eq!(space.read(0x6_0000, &mut bytes), Ok(64));
         assert_eq!(bytes, [0; 64]);
-        call(context, &mut start(COMPARED), COMPARED + 2, 10);
+        call(context, &mut start(COMPARED), COMPARED + 2, 40);
     });
 }
 
@@ -166,8 +166,8 @@ fn a_guest_that_wants_the_addresses_has_them() {
 #[test]
 fn everywhere() {
     guest(|_, context| {
-        call(context, &mut start(NUMBER), NUMBER + 7, 5);
-        call(context, &mut start(COMPARED), COMPARED + 2, 5);
+        call(context, &mut start(NUMBER), NUMBER + 7, 40);
+        call(context, &mut start(COMPARED), COMPARED + 2, 40);
         let Some(platform) = platform() else { return };
         let sites = platform.user_range().end + 0x6000_0000;
         // The code of the first site is there, and known for what it is.
@@ -200,6 +200,6 @@ fn everywhere() {
                 }
             }
         }
-        call(context, &mut start(NUMBER), NUMBER + 7, 5);
+        call(context, &mut start(NUMBER), NUMBER + 7, 40);
     });
 }

@@ -53,7 +53,7 @@ pub struct Global {
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub platform: String,
     /// On systrap: rewrite call sites that are used often
-    #[arg(long, value_enum, default_value_t = Switch::Off, value_name = "on|off")]
+    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "on|off")]
     pub systrap_rewrite: Switch,
     /// On systrap, in rewritten call sites: hand calls over without the host while there is a processor to spare
     #[arg(long, value_enum, default_value_t = Switch::On, value_name = "on|off")]

@@ -73,7 +73,7 @@ TEST(everything_is_kept) {
 __asm__(".text\nbranch:\nmov %edi, %eax\ntest %esi, %esi\njne 1f\nmov $39, %eax\n1: syscall\nret\n");
 extern long branch(int nr, int skip);
 TEST(into_the_middle) {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 60; i++) {
         EQ(branch(0, 0), getpid());
         EQ(branch(SYS_getppid, 1), getppid());
         EQ(branch(100000, 1), -ENOSYS);
@@ -123,11 +123,11 @@ TEST(threads) {
     for (int i = 0; i < 4; i++) { pthread_join(t[i], &r); EQ(r, 0); }
 }
 TEST(copies) {
-    for (int i = 0; i < 20; i++) branch(0, 0);
+    for (int i = 0; i < 60; i++) branch(0, 0);
     for (int i = 0; i < 5; i++) {
         pid_t p = CHILD({
-            for (int i = 0; i < 20; i++) EQ(branch(0, 0), getpid());
-            pid_t q = CHILD({ for (int i = 0; i < 20; i++) EQ(branch(0, 0), getpid()); });
+            for (int i = 0; i < 60; i++) EQ(branch(0, 0), getpid());
+            pid_t q = CHILD({ for (int i = 0; i < 60; i++) EQ(branch(0, 0), getpid()); });
             CODE(q, 0);
         });
         CODE(p, 0);
@@ -136,7 +136,7 @@ TEST(copies) {
 
 static const unsigned char was[] = {0xb8, 39, 0, 0, 0, 0x0f, 5};
 TEST(others_see_the_original) {
-    for (int i = 0; i < 20; i++) fill(), number(), compared();
+    for (int i = 0; i < 60; i++) fill(), number(), compared();
     unsigned char b[16];
     int f = OK(open("/proc/self/mem", O_RDONLY)), p[2];
     EQ(pread(f, b, 7, (long)number_at), 7);
@@ -156,21 +156,21 @@ TEST(others_see_the_original) {
 }
 static void protect(int prot) { OK(mprotect((void *)((long)branch & ~4095l), 8192, prot)); }
 TEST(patched_by_the_program) {
-    for (int i = 0; i < 20; i++) branch(0, 0);
+    for (int i = 0; i < 60; i++) branch(0, 0);
     protect(PROT_READ | PROT_WRITE | PROT_EXEC);
     unsigned char *site = memmem((void *)branch, 32, was, 7);
     CHECK(site != NULL);
     site[1] = SYS_getppid;
-    for (int i = 0; i < 20; i++) EQ(branch(0, 0), getppid());
+    for (int i = 0; i < 60; i++) EQ(branch(0, 0), getppid());
     protect(PROT_READ | PROT_EXEC);
-    for (int i = 0; i < 20; i++) EQ(branch(0, 0), getppid());
+    for (int i = 0; i < 60; i++) EQ(branch(0, 0), getppid());
     site = memmem((void *)branch, 32, was, 1);
     EQ(site[1], SYS_getppid);
 }
 // The same page in other places.
 TEST(mapped_twice) {
     long page = (long)branch & ~4095l, within = (long)branch - page;
-    for (int i = 0; i < 20; i++) branch(0, 0);
+    for (int i = 0; i < 60; i++) branch(0, 0);
     char line[512];
     long start, end, offset;
     FILE *maps = fopen("/proc/self/maps", "r");
@@ -181,29 +181,29 @@ TEST(mapped_twice) {
     for (int round = 0; round < 3; round++) {
         char *other = OK(mmap(0, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE, f, offset + page - start));
         long (*there)(int, int) = (void *)(other + within);
-        for (int i = 0; i < 20; i++) { EQ(there(0, 0), getpid()); EQ(branch(0, 0), getpid()); }
+        for (int i = 0; i < 60; i++) { EQ(there(0, 0), getpid()); EQ(branch(0, 0), getpid()); }
         EQ(memcmp(memmem(other + within, 32, was, 7) ?: "", was, 7), 0);
         char *moved = OK(mremap(other, 8192, 8192, MREMAP_MAYMOVE | MREMAP_FIXED, other + (1 << 20)));
         there = (void *)(moved + within);
-        for (int i = 0; i < 20; i++) EQ(there(0, 0), getpid());
+        for (int i = 0; i < 60; i++) EQ(there(0, 0), getpid());
         OK(munmap(moved, 8192));
     }
     // The first one goes away under a copy, and comes back.
     char *spare = OK(mmap(0, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE, f, offset + page - start));
     long (*there)(int, int) = (void *)(spare + within);
-    for (int i = 0; i < 20; i++) EQ(there(SYS_getppid, 1), getppid());
+    for (int i = 0; i < 60; i++) EQ(there(SYS_getppid, 1), getppid());
 }
 // No address is taken from the program.
 TEST(low_addresses) {
-    for (int i = 0; i < 20; i++) branch(0, 0);
+    for (int i = 0; i < 60; i++) branch(0, 0);
     char *low = mmap((void *)0x60000, 0x40000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     EQ(low, 0x60000);
     for (int i = 0; i < 0x40000; i += 64) EQ(low[i], 0);
     memset(low, 0xee, 0x40000);
-    for (int i = 0; i < 20; i++) EQ(branch(0, 0), getpid());
+    for (int i = 0; i < 60; i++) EQ(branch(0, 0), getpid());
     for (int i = 0; i < 5; i++) fill(), compared(), check(2, right(2));
     OK(munmap(low, 0x40000));
-    for (int i = 0; i < 20; i++) EQ(branch(0, 0), getpid());
+    for (int i = 0; i < 60; i++) EQ(branch(0, 0), getpid());
 }
 // What a program asks about itself often is right whatever happens to it meanwhile.
 static void ask(pid_t pid, pid_t tid, uid_t ruid, uid_t euid, gid_t rgid, gid_t egid) {

@@ -337,7 +337,7 @@ impl Drop for Context {
     fn drop(&mut self) {
         self.interruption.gone();
         self.guest.gone();
-        self.space.left();
+        let last = self.space.left();
         if self.dead {
             return;
         }
@@ -349,15 +349,17 @@ impl Drop for Context {
             return;
         }
         // What the host writes to is about to be somebody else's.
-        if let Some(area) = self.rseq.take()
-            && self.call(libc::SYS_rseq, area.call(UNREGISTER)).is_err()
-        {
-            self.died();
-            return;
+        if let Some(area) = self.rseq.filter(|_| !last) {
+            if self.call(libc::SYS_rseq, area.call(UNREGISTER)).is_err() {
+                self.died();
+                return;
+            }
+            self.rseq = None;
         }
         let process = self.space.process();
-        let park = process.has_room();
-        let rip = if park {
+        // One that still has an area is nobody else's.
+        let park = self.rseq.is_none() && process.has_room();
+        let rip = if park || self.rseq.is_some() {
             stub::parked_pc()
         } else {
             stub::exit_pc()

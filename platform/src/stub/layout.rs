@@ -171,10 +171,11 @@ pub const SEAT_FRAME: u64 = 0x200;
 /// In a signal frame's `reserved1`, from the frame's start: rip, cs, flags, rsp, ss as `iretq` takes them, then fs_base and gs_base.
 pub const FRAME_RETURN: u64 = 240;
 
-/// A digit of a value: it leaves the stub as the length of a message, less one.
-pub const DIGIT_BITS: u32 = 11;
+/// A digit of a value: it leaves the stub as the length of a message, less one. The messages are what follows [`TABLE`].
+pub const DIGIT_BITS: u32 = 14;
 /// The largest digit.
 pub const DIGIT_MASK: u32 = (1 << DIGIT_BITS) - 1;
+const _: () = assert!(256 + (DIGIT_MASK as u64) < DATA_LEN);
 /// So many are a word.
 pub const WORD_DIGITS: u32 = 3;
 /// So many are a thread's number.
@@ -182,5 +183,7 @@ pub const TID_DIGITS: u32 = 2;
 
 /// The answer to orders that were all carried out.
 pub const DONE: u8 = 0;
+/// The same, with more digits than one.
+pub const DONE_MORE: u8 = 254;
 /// The answer to a compare-exchange that found another value; its digits follow.
 pub const DIFFERS: u8 = 255;

@@ -253,12 +253,21 @@ impl<'a> Batch<'a> {
 }
 
 /// Has the orders carried out in turn, as many as fit with one wake-up of the helper. An order that is refused here ends it like one that
-/// fails there: those before it are done.
-pub fn apply(process: &Process, memory: &MemoryFile, orders: &[Order]) -> Result<()> {
+/// fails there: those before it are done. `more`: mappings of the memory file that are made with them.
+pub fn apply(
+    process: &Process,
+    memory: &MemoryFile,
+    orders: &[Order],
+    more: &[Entry],
+) -> Result<()> {
     let mut batch = Batch {
         entries: Vec::with_capacity(orders.len().min(MAX_ENTRIES)),
         fds: Vec::new(),
     };
+    if !more.is_empty() {
+        // The spawner's filter knows these with the first number only.
+        batch.donate(memory.as_fd());
+    }
     for order in orders {
         if batch.full() {
             batch.send(process)?;
@@ -267,6 +276,15 @@ pub fn apply(process: &Process, memory: &MemoryFile, orders: &[Order]) -> Result
             batch.send(process)?;
             return Err(refused);
         }
+    }
+    if !more.is_empty() {
+        let room = batch.entries.len() + more.len() <= MAX_ENTRIES;
+        let other = |fd: &BorrowedFd<'_>| fd.as_raw_fd() != memory.as_fd().as_raw_fd();
+        if !room || batch.fds.first().is_some_and(other) {
+            batch.send(process)?;
+        }
+        batch.donate(memory.as_fd());
+        batch.entries.extend(more);
     }
     batch.send(process)
 }

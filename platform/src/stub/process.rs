@@ -11,7 +11,7 @@ use super::layout::*;
 use super::order_book::{Entry, OrderPage};
 use super::{filter, spare, text};
 use crate::placement;
-use crate::systrap::Pages;
+use crate::systrap::{Family, Pages};
 
 /// How many guest threads without a task a stub keeps for the next spawn.
 const MAX_PARKED: usize = 16;
@@ -40,6 +40,8 @@ pub struct Process {
     killed: AtomicBool,
     /// What its guest threads share with their sentry threads (systrap). Freed when the process is gone.
     pages: sync::OnceLock<Arc<Pages>>,
+    /// Where rewritten pages are in it (systrap). The same.
+    family: sync::OnceLock<Arc<Family>>,
     channel: sync::Mutex<Channel, { sync::level::PLATFORM }>,
 }
 
@@ -52,6 +54,8 @@ struct Channel {
     /// Signal stacks that no thread has: those used before, and the first of those that were not.
     seats: Vec<u64>,
     next_seat: u64,
+    /// Those of threads that go no further.
+    kept: Vec<Seat>,
     /// Where the spawner runs.
     spawner: placement::Spawner,
     /// Who carries out orders without a descriptor (systrap).
@@ -137,12 +141,14 @@ impl Process {
             page,
             killed: AtomicBool::new(false),
             pages: sync::OnceLock::new(),
+            family: sync::OnceLock::new(),
             channel: sync::Mutex::new(Channel {
                 newborn,
                 parked: Vec::new(),
                 seats: Vec::new(),
                 // A new process has its first thread in the first seat.
                 next_seat: u64::from(newborn),
+                kept: Vec::new(),
                 spawner: placement::Spawner::default(),
                 helper: None,
                 without_helper: 0,
@@ -165,21 +171,26 @@ impl Process {
         let _ = self.pages.set(pages);
     }
 
+    /// The same for the words that it has mapped, which are the same as long as it lives.
+    pub fn keep_family(&self, family: &Arc<Family>) {
+        self.family.get_or_init(|| family.clone());
+    }
+
     /// One message: its first byte, and what its length tells.
     fn message(&self) -> Result<(u8, u32)> {
-        let mut message = [0u8; DIGIT_MASK as usize + 1];
+        let mut first = [0u8];
         loop {
-            // SAFETY: receives into bytes of ours.
+            // SAFETY: receives into a byte of ours; MSG_TRUNC has the length of all of the message told.
             let len = unsafe {
                 libc::recv(
                     self.socket.as_raw_fd(),
-                    message.as_mut_ptr().cast(),
-                    message.len(),
-                    0,
+                    first.as_mut_ptr().cast(),
+                    first.len(),
+                    libc::MSG_TRUNC,
                 )
             };
             match u32::try_from(len) {
-                Ok(len @ 1..) => return Ok((message[0], len - 1)),
+                Ok(len @ 1..) => return Ok((first[0], len - 1)),
                 Err(_) if errno() == Errno::EINTR => {}
                 _ => return Err(GONE),
             }
@@ -337,7 +348,8 @@ impl Process {
     fn answer(&self, first: (u8, u32), entries: &[Entry], digits: u32) -> Result<Answer> {
         let (outcome, number) = first;
         match outcome {
-            DONE => Ok(Answer::Done(self.value(number, digits)?)),
+            DONE => Ok(Answer::Done(u64::from(number))),
+            DONE_MORE => Ok(Answer::Done(self.value(number, digits)?)),
             DIFFERS => Ok(Answer::Differs(self.value(number, WORD_DIGITS)? as u32)),
             errno => Err(self.failed(errno, entries, number as usize)),
         }
@@ -584,6 +596,11 @@ impl Process {
     /// Gives back a guest thread that is parked, or on its way there, and not traced.
     pub fn return_thread(&self, thread: Thread) {
         self.channel.lock().parked.push(thread);
+    }
+
+    /// The seat of a thread that goes no further, but is there: nobody would answer it, were its listener closed.
+    pub fn keep_seat(&self, seat: Seat) {
+        self.channel.lock().kept.push(seat);
     }
 
     /// Kills every thread of it, now.

@@ -152,10 +152,19 @@ runsc_stub_start:
     mov eax, {SYS_close_range}
     syscall
 .Lstub_done: xor eax, eax
-    // al: DONE or DIFFERS; r13: a value; ebp: how many of its digits are wanted. The length of a message tells a digit.
+    // al: DONE or DIFFERS; r13: a value; ebp: how many of its digits are wanted. The length of a message tells a digit. If the first is all there is
+    // it is the only one: each costs its reader a wake-up.
 .Lstub_value: mov edx, 1
     test ebp, ebp
     jz .Lstub_digit
+    test eax, eax
+    jnz .Lstub_digits
+    cmp r13, {DIGIT_MASK}
+    ja .Lstub_more
+    mov ebp, 1
+    jmp .Lstub_digits
+.Lstub_more: mov eax, {DONE_MORE}
+.Lstub_digits:
     mov edx, r13d
     and edx, {DIGIT_MASK}
     inc edx
@@ -163,7 +172,7 @@ runsc_stub_start:
     shr r13, {DIGIT_BITS}
     xor eax, eax
     dec ebp
-    jg .Lstub_value
+    jg .Lstub_digits
     jmp .Lstub_wait
 
     // ---- an entry failed: its errno, and by the length how many are left, itself included ----
@@ -523,6 +532,7 @@ runsc_stub_end:
     FORK = const FORK,
     THREAD = const THREAD,
     DIFFERS = const DIFFERS,
+    DONE_MORE = const DONE_MORE,
     ETOOMANYREFS = const -libc::ETOOMANYREFS,
     EBADF = const -libc::EBADF,
     SIG_SETMASK = const libc::SIG_SETMASK,

@@ -11,9 +11,9 @@ use super::rewrite::{Middle, Page, Progress, Request, Stage, TextMap, unwind};
 use super::spin::Spin;
 use crate::Facts;
 
-/// How many call sites are watched, and how many calls make one worth rewriting.
+/// How many call sites are watched, and how many calls make one worth rewriting: more than a program makes to start.
 const SITES: usize = 64;
-const OFTEN: u8 = 3;
+const OFTEN: u8 = 24;
 /// After so many calls by rewritten sites a thread is worth a page.
 const MANY: u32 = 64;
 /// How many sites are remembered.

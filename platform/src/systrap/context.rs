@@ -497,13 +497,20 @@ impl crate::Context for Context {
 impl Drop for Context {
     fn drop(&mut self) {
         self.interruption.gone();
-        self.space.left();
+        let last = self.space.left();
         if Arc::strong_count(&self.space) == 1 {
             // The address space goes with its last thread, and before the listener does: without it the thread would run on.
             self.space.process().kill();
             return;
         }
         if self.dead {
+            return;
+        }
+        if last && self.rseq.is_some() && !matches!(self.at, At::Away) {
+            // Where the host would write is nobody else's, and it does not while the thread waits for an answer.
+            if let Some(seat) = self.seat.take() {
+                self.space.process().keep_seat(seat);
+            }
             return;
         }
         if self.drop_rseq().is_err() {

@@ -34,7 +34,7 @@ use crate::{Result, StubPlatform};
 
 pub(crate) use context::Context;
 pub(crate) use in_place::Offer;
-pub(crate) use rewrite::{Pages, Rewriter, TextMap};
+pub(crate) use rewrite::{Family, Pages, Rewriter, TextMap};
 
 /// What a sandbox may do to be quicker.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

@@ -233,7 +233,7 @@ impl ThreadGroup {
     }
     fn memory_usage(&self, mm: &MemoryManager) -> Usage {
         let host = mm.host_usage();
-        let maxrss = mm.max_rss_kib();
+        let maxrss = mm.max_rss_with(&host);
         if self.cpu.borrows_memory() {
             return Usage {
                 maxrss,

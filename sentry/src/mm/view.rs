@@ -170,7 +170,7 @@ impl MemoryManager {
             )
         }));
         let resident = anon.saturating_add(file).saturating_add(shmem);
-        let peak_resident = self.peak_pages(resident);
+        let peak_resident = self.peak_pages(resident, &self.host_usage());
         let text = (super::file::page_up(layout.end_code).unwrap_or(0))
             .saturating_sub(super::file::page_down(layout.start_code))
             / PAGE_SIZE;
@@ -201,12 +201,16 @@ impl MemoryManager {
 
     /// The largest resident set there has been, in KiB (`ru_maxrss`).
     pub fn max_rss_kib(&self) -> u64 {
-        self.peak_pages(0).saturating_mul(PAGE_SIZE / 1024)
+        self.max_rss_with(&self.host_usage())
+    }
+
+    /// The same for who has asked the host already.
+    pub fn max_rss_with(&self, host: &platform::HostUsage) -> u64 {
+        self.peak_pages(0, host).saturating_mul(PAGE_SIZE / 1024)
     }
 
     /// The same in pages; `now` is what is resident at the moment, as far as known.
-    fn peak_pages(&self, now: u64) -> u64 {
-        let host = self.host_usage();
+    fn peak_pages(&self, now: u64, host: &platform::HostUsage) -> u64 {
         let mut seen = now.max(host.peak_rss);
         if seen == 0 {
             // So small that the host has not added it up yet: it is what is there now or, at the end, what was brought in.

@@ -53,6 +53,54 @@ struct Text {
     offset: u64,
 }
 
+impl Text {
+    /// The text that an order maps, if it is a file's.
+    fn of(order: &Order) -> Option<(u64, Text)> {
+        match order {
+            Order::Map {
+                start,
+                len,
+                backing:
+                    Backing::File {
+                        fd,
+                        offset,
+                        shared: false,
+                    },
+                prot,
+                ..
+            } if *prot == READ_EXECUTE => {
+                let text = Text {
+                    end: start + len,
+                    fd: fd.clone(),
+                    file: FileId::of(fd)?,
+                    offset: *offset,
+                };
+                Some((*start, text))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is to be mapped for rewritten pages to be seen.
+struct Showing {
+    family: Arc<Family>,
+    entries: Vec<Entry>,
+    pages: Vec<(u64, Arc<TextPage>)>,
+}
+
+/// So many mappings, at most, are made with one order.
+const TOGETHER: usize = 32;
+
+/// Does it matter not whether the order is carried out once or twice in a row?
+fn repeatable(order: &Order) -> bool {
+    match order {
+        Order::Map { hint, .. } => !hint.contains(MapHint::NOREPLACE),
+        Order::Unmap { .. } => true,
+        _ => false,
+    }
+}
+
 /// What was in the middle of a site where a thread is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Middle {
@@ -169,17 +217,23 @@ impl TextMap {
         Ok((copy, map))
     }
 
-    /// Has orders carried out, by `carry_out`, on an address space that shows the original where they change something.
+    /// Where the rewritten pages are, if there are any.
+    pub(crate) fn family(&self) -> Option<Arc<Family>> {
+        self.state.lock().family.clone()
+    }
+
+    /// Has orders carried out, by `carry_out`, on an address space that shows the original where they change something. `carry_out` is given what is
+    /// to be mapped of the memory file with them.
     pub(crate) fn apply(
         &self,
         process: &Process,
         orders: &[Order],
-        carry_out: impl FnOnce() -> Result<()>,
+        carry_out: impl Fn(&[Entry]) -> Result<()>,
     ) -> Result<()> {
         let mut state = self.state.lock();
         if state.off {
             drop(state);
-            return carry_out();
+            return carry_out(&[]);
         }
         let low = SLOTS..SLOTS + SLOTS_LEN;
         let mut originals = Vec::new();
@@ -199,37 +253,15 @@ impl TextMap {
                     process,
                     &self.rewriter.memory,
                     &[Order::Unmap { start, len }],
+                    &[],
                 )?;
             }
             drop(state);
-            return carry_out();
+            return carry_out(&[]);
         }
-        carry_out()?;
-        let new = orders.iter().filter_map(|order| match order {
-            Order::Map {
-                start,
-                len,
-                backing:
-                    Backing::File {
-                        fd,
-                        offset,
-                        shared: false,
-                    },
-                prot,
-                ..
-            } if *prot == READ_EXECUTE => {
-                let text = Text {
-                    end: start + len,
-                    fd: fd.clone(),
-                    file: FileId::of(fd)?,
-                    offset: *offset,
-                };
-                Some((*start, text))
-            }
-            _ => None,
-        });
+        let texts: Vec<(u64, Text)> = orders.iter().filter_map(Text::of).collect();
         let mut known = Vec::new();
-        for (start, text) in new {
+        for (start, text) in &texts {
             let pages = self
                 .rewriter
                 .newest_in(&text.file, text.offset, text.end - start);
@@ -238,10 +270,30 @@ impl TextMap {
                     .into_iter()
                     .map(|(at, page)| (start + (at - text.offset), page)),
             );
-            state.texts.insert(start, text);
         }
-        if !known.is_empty() {
-            self.show(process, &mut state, &known);
+        let together = !known.is_empty() && known.len() < TOGETHER && orders.iter().all(repeatable);
+        let mut show = if together {
+            self.showing(&state, &known)
+        } else {
+            None
+        };
+        if let Some(Showing { entries, .. }) = &show
+            && let Err(error) = carry_out(entries)
+        {
+            // The orders themselves, or what came with them: then it is done without.
+            if let Some(show) = show.take() {
+                self.give_up(process, &mut state, &show, error)?;
+            }
+            drop(state);
+            return carry_out(&[]);
+        } else if show.is_none() {
+            carry_out(&[])?;
+        }
+        state.texts.extend(texts);
+        match show {
+            Some(show) => self.shown(process, &mut state, show),
+            None if !known.is_empty() => self.show(process, &mut state, &known),
+            None => {}
         }
         Ok(())
     }
@@ -266,20 +318,17 @@ impl TextMap {
                 hint: MapHint::empty(),
             })
             .collect();
-        stub::apply(process, &self.rewriter.memory, &orders)
+        stub::apply(process, &self.rewriter.memory, &orders, &[])
     }
 
-    /// Maps rewritten pages, and before the first of them what they need.
-    fn show(&self, process: &Process, state: &mut State, pages: &[(u64, Arc<TextPage>)]) {
-        let memory: &MemoryFile = &self.rewriter.memory;
+    /// How rewritten pages are mapped, and before the first of them what they need.
+    fn showing(&self, state: &State, pages: &[(u64, Arc<TextPage>)]) -> Option<Showing> {
         let (fixed, new) = (libc::MAP_FIXED, libc::MAP_FIXED_NOREPLACE);
         let mut entries = Vec::new();
         let family = match &state.family {
             Some(family) => family.clone(),
             None => {
-                let Ok(family) = Family::new(&self.rewriter.memory) else {
-                    return;
-                };
+                let family = Family::new(&self.rewriter).ok()?;
                 let (low, text) = (self.rewriter.low, self.rewriter.text);
                 entries.extend([
                     shared(SLOTS, SLOTS_LEN, READ_EXECUTE, low, new),
@@ -296,34 +345,57 @@ impl TextMap {
                 shown.push((*at, page.clone()));
             }
         }
-        for entries in entries.chunks(32) {
+        Some(Showing {
+            family,
+            entries,
+            pages: shown,
+        })
+    }
+
+    /// It has been done.
+    fn shown(&self, process: &Process, state: &mut State, show: Showing) {
+        process.keep_family(&show.family);
+        state.family = Some(show.family);
+        state.pages.extend(show.pages);
+        self.any.store(!state.pages.is_empty(), Ordering::SeqCst);
+    }
+
+    /// It could not be done: no rewritten page is to be seen any more. Most likely the guest has something where the slots would be. Nothing else can
+    /// fail but a host without memory.
+    fn give_up(
+        &self,
+        process: &Process,
+        state: &mut State,
+        show: &Showing,
+        error: abi::Errno,
+    ) -> Result<()> {
+        log::debug!("stub {}: no rewritten text: {error}", process.pid());
+        process.keep_family(&show.family);
+        state.off = true;
+        let new = show.pages.iter().cloned();
+        state.pages.extend(
+            new.filter(|(at, _)| state.text(*at).is_some())
+                .collect::<Vec<_>>(),
+        );
+        let originals = state.cut(&(0..u64::MAX));
+        self.give_back(process, state, originals)
+    }
+
+    /// Maps rewritten pages.
+    fn show(&self, process: &Process, state: &mut State, pages: &[(u64, Arc<TextPage>)]) {
+        let memory: &MemoryFile = &self.rewriter.memory;
+        let Some(show) = self.showing(state, pages) else {
+            return;
+        };
+        for entries in show.entries.chunks(TOGETHER) {
             if let Err(error) = process.run(entries, &[memory.as_fd()]) {
-                // Most likely the guest has something where the slots would be. Nothing else can fail but a host without memory.
-                log::debug!("stub {}: no rewritten text: {error}", process.pid());
-                state.off = true;
-                let originals = shown
-                    .iter()
-                    .filter_map(|(at, _)| {
-                        let (start, text) = state.text(*at)?;
-                        let offset = text.offset + (*at - start);
-                        Some((
-                            *at,
-                            Text {
-                                offset,
-                                ..text.clone()
-                            },
-                        ))
-                    })
-                    .collect();
-                if self.give_back(process, state, originals).is_err() {
+                if self.give_up(process, state, &show, error).is_err() {
                     process.kill();
                 }
                 return;
             }
         }
-        state.family = Some(family);
-        state.pages.extend(shown);
-        self.any.store(!state.pages.is_empty(), Ordering::SeqCst);
+        self.shown(process, state, show);
     }
 
     /// Rewrites the site of a call `nr` that came from before `rip`, if it is one.

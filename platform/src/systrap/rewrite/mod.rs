@@ -32,6 +32,9 @@ pub(crate) use page::{Page, Pages, Request};
 /// How many pages of text a sandbox can have rewritten; the word of number 0 is not used.
 const MAX_PAGES: u32 = (BASES_LEN / 8) as u32;
 
+/// How many families' words are kept for the next.
+const MAX_FREE_FAMILIES: usize = 8;
+
 /// Which file, and which contents of it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 struct FileId {
@@ -134,9 +137,15 @@ pub(crate) struct Rewriter {
     /// Threads may hand over by their pages.
     spin: bool,
     cache: sync::Mutex<Cache, { sync::level::TEXT_CACHE }>,
-    /// By number.
-    sites: Box<[sync::OnceLock<Placed>]>,
+    /// Where words of families are that nobody uses: all 0.
+    families: sync::Mutex<Vec<u64>, { sync::level::TEXT_CACHE }>,
+    /// By number, in pieces that are made when the first of one is wanted.
+    sites: Box<[sync::OnceLock<SitePiece>]>,
 }
+
+/// How many of the sites are together.
+const PIECE: u64 = 64;
+type SitePiece = Box<[sync::OnceLock<Placed>]>;
 
 impl Rewriter {
     pub(crate) fn new(memory: &Arc<MemoryFile>, spin: bool) -> Result<Rewriter> {
@@ -148,12 +157,25 @@ impl Rewriter {
             spin,
             memory: memory.clone(),
             cache: sync::Mutex::default(),
-            sites: (0..MAX_SITES).map(|_| sync::OnceLock::new()).collect(),
+            families: sync::Mutex::default(),
+            sites: (0..MAX_SITES / PIECE)
+                .map(|_| sync::OnceLock::new())
+                .collect(),
         })
     }
 
     fn placed(&self, number: u32) -> Option<&Placed> {
-        self.sites.get(number as usize)?.get()
+        let number = u64::from(number);
+        let piece = self.sites.get((number / PIECE) as usize)?.get()?;
+        piece.get((number % PIECE) as usize)?.get()
+    }
+
+    /// Where that is to be.
+    fn place(&self, number: u32) -> Option<&sync::OnceLock<Placed>> {
+        let number = u64::from(number);
+        let piece = self.sites.get((number / PIECE) as usize)?;
+        let piece = piece.get_or_init(|| (0..PIECE).map(|_| sync::OnceLock::new()).collect());
+        piece.get((number % PIECE) as usize)
     }
 
     /// The newest versions of those pages in a range of a file that have been rewritten.
@@ -245,7 +267,7 @@ impl Rewriter {
             None => Vec::new(),
         };
         let number = *numbers;
-        let placed = self.sites.get(number as usize)?;
+        let placed = self.place(number)?;
         let entrance = code::entrance(*entrances);
         let mut new = Rewritten {
             site,
@@ -306,23 +328,29 @@ fn read(fd: &OwnedFd, into: &mut [u8], offset: u64) -> Option<()> {
     Some(())
 }
 
-/// Where rewritten pages are in an address space and its copies: the words that are mapped at `BASES`. Once set, a word stays.
-struct Family {
-    memory: Arc<MemoryFile>,
+/// Where rewritten pages are in an address space and its copies: the words that are mapped at `BASES`. Once set, a word stays. To be dropped only when
+/// no process maps them any more.
+pub(crate) struct Family {
+    rewriter: Arc<Rewriter>,
     offset: u64,
 }
 
 impl Family {
-    fn new(memory: &Arc<MemoryFile>) -> Result<Family> {
+    fn new(rewriter: &Arc<Rewriter>) -> Result<Family> {
+        let used = rewriter.families.lock().pop();
         Ok(Family {
-            offset: memory.allocate(BASES_LEN)?,
-            memory: memory.clone(),
+            offset: used.map_or_else(|| rewriter.memory.allocate(BASES_LEN), Ok)?,
+            rewriter: rewriter.clone(),
         })
     }
 
+    fn words(&self) -> &[AtomicU64] {
+        let words = self.rewriter.memory.words(self.offset, BASES_LEN);
+        words.unwrap_or_default()
+    }
+
     fn word(&self, number: u32) -> Option<&AtomicU64> {
-        let words = self.memory.words(self.offset, BASES_LEN).ok()?;
-        words.get(number as usize)
+        self.words().get(number as usize)
     }
 
     /// May the page be mapped at `base`?
@@ -342,6 +370,14 @@ impl Family {
 
 impl Drop for Family {
     fn drop(&mut self) {
-        self.memory.free(self.offset, BASES_LEN);
+        let numbers = self.rewriter.cache.lock().numbers as usize;
+        // Giving memory back costs more than all else in ending a short program.
+        if self.rewriter.families.lock().len() < MAX_FREE_FAMILIES {
+            let words = self.words().iter().take(numbers.saturating_add(1));
+            words.for_each(|word| word.store(0, Ordering::SeqCst));
+            self.rewriter.families.lock().push(self.offset);
+        } else {
+            self.rewriter.memory.free(self.offset, BASES_LEN);
+        }
     }
 }

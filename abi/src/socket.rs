@@ -61,6 +61,7 @@ pub const SHUT_RDWR: i32 = 2;
 pub const SOL_SOCKET: i32 = 1;
 pub const SOL_PACKET: i32 = 263;
 pub const SOL_NETLINK: i32 = 270;
+pub const NETLINK_LIST_MEMBERSHIPS: i32 = 9;
 pub const SOMAXCONN: i32 = 4096;
 pub const SOL_IP: i32 = 0;
 pub const SOL_IPV6: i32 = 41;

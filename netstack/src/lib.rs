@@ -57,7 +57,7 @@ pub use addr::Family;
 pub use options::Timeouts;
 pub use stack::{Settings, SocketEntry, Stack};
 pub use tcp::{RecvFlags, Shutdown, TcpEndpoint};
-pub use udp::{Received, UdpEndpoint};
+pub use udp::{Filter, Received, SocketError, UdpEndpoint};
 
 /// Who wants to know that an endpoint's readiness may have changed.
 ///

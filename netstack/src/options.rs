@@ -43,8 +43,6 @@ const ROWS: &[Row] = &[
     Row(SOL_SOCKET, SO_OOBINLINE, Bool, 0, Any),
     Row(SOL_SOCKET, SO_NO_CHECK, Bool, 0, Any),
     Row(SOL_SOCKET, SO_PRIORITY, Range(0, 6), 0, Any),
-    Row(SOL_SOCKET, SO_TIMESTAMP, Bool, 0, Any),
-    Row(SOL_SOCKET, SO_TIMESTAMPNS, Bool, 0, Any),
     Row(SOL_SOCKET, SO_RXQ_OVFL, Bool, 0, Any),
     Row(SOL_SOCKET, SO_SELECT_ERR_QUEUE, Bool, 0, Any),
     Row(
@@ -54,6 +52,7 @@ const ROWS: &[Row] = &[
         -1,
         Any,
     ),
+    Row(SOL_SOCKET, SO_PEEK_OFF, Range(i32::MIN, i32::MAX), -1, Any),
     Row(SOL_IP, IP_TOS, Range(0, 255), 0, Any),
     Row(SOL_IP, IP_TTL, RangeOrDefault(1, 255), 64, Any),
     Row(SOL_IP, IP_RECVOPTS, Bool, 0, Any),
@@ -216,6 +215,11 @@ impl Options {
     /// Is a boolean on?
     pub fn is_on(&self, level: i32, name: i32) -> bool {
         self.number(level, name) != 0
+    }
+
+    /// SO_PEEK_OFF, if it is on.
+    pub fn peek_off(&self) -> Option<usize> {
+        usize::try_from(self.number(SOL_SOCKET, SO_PEEK_OFF)).ok()
     }
 
     /// IPV6_V6ONLY.
@@ -406,6 +410,15 @@ impl Options {
                 Ok(name.to_vec())
             }
             _ => {
+                let known = match level {
+                    SOL_SOCKET | SOL_IP => true,
+                    SOL_TCP => self.stream,
+                    SOL_UDP => !self.stream,
+                    _ => self.family == Family::Inet6,
+                };
+                if !known {
+                    return Err(Errno::EOPNOTSUPP);
+                }
                 self.row(level, name)?;
                 let value = self.number(level, name);
                 match u8::try_from(value) {

@@ -11,7 +11,10 @@
 
 use crate::Notify;
 use crate::tcp::queue::{CHUNK, Queue, SMALL};
-use abi::poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM};
+use crate::tcp::urgent::Urgent;
+use abi::poll::{
+    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM,
+};
 use abi::socket::{
     TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_SYN_SENT,
 };
@@ -35,6 +38,8 @@ bitflags::bitflags! {
         const PEEK = 1;
         /// Throw the bytes away: only the buffer's length counts (MSG_TRUNC on TCP).
         const DISCARD = 2;
+        /// The caller does not wait (MSG_DONTWAIT): a datagram socket does not tell it that nothing will come.
+        const NONBLOCK = 4;
     }
 }
 
@@ -91,13 +96,17 @@ impl<T> Pair<T> {
     }
 }
 
-/// Buffer sizes of one end, in bytes of data.
+/// What one end's options say: sizes in bytes of data.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caps {
     pub send: usize,
     pub receive: usize,
     /// SO_RCVLOWAT.
     pub low_water: usize,
+    /// SO_OOBINLINE.
+    pub oob_inline: bool,
+    /// SO_PEEK_OFF when the connection was made.
+    pub peek_off: Option<usize>,
 }
 
 /// How far a connection has come.
@@ -116,6 +125,10 @@ pub enum Phase {
 pub struct End {
     /// What this end has sent and the peer not read.
     pub out: Queue,
+    /// The last byte of it that was sent as urgent.
+    pub urgent: Option<Urgent>,
+    /// SO_PEEK_OFF: from where this end peeks next, if it is on.
+    pub peek_off: Option<usize>,
     pub caps: Caps,
     /// Nothing more will be sent.
     pub fin: bool,
@@ -222,6 +235,9 @@ impl State {
         let writable = self.is_writable(side);
         let readable = self.readable(side);
         let over = self.is_over();
+        let urgent = self.has_urgent(side);
+        let low_water = self.ends.of(side).caps.low_water.max(1);
+        let target = low_water.saturating_add(usize::from(self.skips_urgent(side)));
         let (me, peer) = self.ends.both_mut(side);
         let no_more = me.read_shut || peer.fin || over;
         let mut events = 0;
@@ -231,8 +247,11 @@ impl State {
         if no_more {
             events |= IN | EPOLLRDHUP;
         }
+        if urgent {
+            events |= EPOLLPRI;
+        }
         if state != TCP_SYN_SENT {
-            if readable >= me.caps.low_water.max(1) {
+            if readable >= target {
                 events |= IN;
             }
             if me.fin || over || writable {
@@ -245,6 +264,29 @@ impl State {
             events |= EPOLLERR;
         }
         events
+    }
+
+    /// recv(2) with MSG_PEEK, from `skip` bytes on and where SO_PEEK_OFF says.
+    fn peek(
+        &mut self,
+        side: Side,
+        rest: &mut [u8],
+        skip: usize,
+        flags: RecvFlags,
+    ) -> Result<usize> {
+        let off = self.ends.of(side).peek_off;
+        let skip = skip.saturating_add(off.unwrap_or(0));
+        let queue = &self.ends.of(side.peer()).out;
+        let count = if flags.contains(RecvFlags::DISCARD) {
+            queue.len().saturating_sub(skip).min(rest.len())
+        } else {
+            queue.peek(rest, skip)
+        };
+        if count == 0 && !rest.is_empty() {
+            return Connection::recv_nothing(self, side);
+        }
+        self.ends.of_mut(side).peek_off = off.map(|off| off.saturating_add(count));
+        Ok(count)
     }
 
     /// A RST from `by`: its peer learns of it, its own end is just over.
@@ -277,10 +319,12 @@ impl Connection {
         let ends = Pair::new(
             End {
                 caps: client,
+                peek_off: client.peek_off,
                 ..End::default()
             },
             End {
                 caps: server,
+                peek_off: server.peek_off,
                 ..End::default()
             },
         );
@@ -319,8 +363,8 @@ impl Connection {
         }
     }
 
-    /// `tcp_sendmsg`, as far as it goes without waiting.
-    pub fn send(&self, side: Side, data: &[u8]) -> Result<Sent> {
+    /// `tcp_sendmsg`, as far as it goes without waiting. `urgent`: the last byte is.
+    pub fn send(&self, side: Side, data: &[u8], urgent: bool) -> Result<Sent> {
         let _writer = self.io.of(side).write.lock();
         let mut rest = data;
         let mut count: usize = 0;
@@ -370,8 +414,10 @@ impl Connection {
             let me = state.ends.of_mut(side);
             me.bytes_sent = me.bytes_sent.saturating_add(now.len() as u64);
             me.sends = me.sends.wrapping_add(1);
+            let mark = now.last().filter(|_| urgent && later.is_empty());
             if now.len() <= SMALL {
                 me.out.append(now);
+                mark.inspect(|byte| state.mark_urgent(side, **byte));
                 drop(state);
             } else {
                 let mut buffer = me.out.spare();
@@ -382,11 +428,13 @@ impl Connection {
                     now.len()
                 });
                 buffer.extend_from_slice(now);
-                self.state.lock().ends.of_mut(side).out.push(buffer);
+                let mut state = self.state.lock();
+                state.ends.of_mut(side).out.push(buffer);
+                mark.inspect(|byte| state.mark_urgent(side, **byte));
             }
             count = count.saturating_add(now.len());
             rest = later;
-            self.notify(side.peer(), IN);
+            self.notify(side.peer(), if mark.is_some() { IN | EPOLLPRI } else { IN });
         }
     }
 
@@ -404,19 +452,28 @@ impl Connection {
             && (!rest.is_empty() || filled == 0)
         {
             let mut state = self.state.lock();
-            if state.readable(side) == 0 {
+            let skips = state.skips_urgent(side);
+            if state.readable(side) <= usize::from(skips && flags.contains(RecvFlags::PEEK)) {
                 if filled == 0 {
                     return Self::recv_nothing(&mut state, side);
                 }
                 break;
             }
-            let queue = &mut state.ends.of_mut(side.peer()).out;
+            // One read does not go past the mark, and does not begin with the urgent byte.
+            let before_mark = match state.ahead_of_mark(side) {
+                Some(0) if filled > 0 => break,
+                Some(0) | None => usize::MAX,
+                Some(ahead) => ahead,
+            };
+            let limit = rest.len().min(before_mark);
+            let rest = rest.get_mut(..limit).unwrap_or_default();
             if flags.contains(RecvFlags::PEEK) {
-                return Ok(if flags.contains(RecvFlags::DISCARD) {
-                    queue.len().min(rest.len())
-                } else {
-                    queue.peek(rest)
-                });
+                return state.peek(side, rest, usize::from(skips), flags);
+            }
+            let queue = &mut state.ends.of_mut(side.peer()).out;
+            if skips {
+                queue.skip(1);
+                continue;
             }
             let Some(chunk) = queue.take_front() else {
                 break;
@@ -436,6 +493,8 @@ impl Connection {
                 state.ends.of_mut(side.peer()).out.put_back(chunk, count);
             }
             filled = filled.saturating_add(count);
+            let me = state.ends.of_mut(side);
+            me.peek_off = me.peek_off.map(|off| off.saturating_sub(count));
             if state.ends.of(side.peer()).wants_space && state.is_writable(side.peer()) {
                 state.ends.of_mut(side.peer()).wants_space = false;
                 wake_writer = true;

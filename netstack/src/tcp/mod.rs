@@ -7,6 +7,7 @@ mod info;
 mod queue;
 mod setup;
 mod tables;
+mod urgent;
 
 pub use connection::RecvFlags;
 pub use tables::{TcpTables, spread};
@@ -113,6 +114,8 @@ fn caps(options: &Options) -> Caps {
         // Half of the receive buffer is for the kernel's own use (tcp_adv_win_scale).
         receive: size(options.receive_buf >> 1),
         low_water: size(options.low_water),
+        oob_inline: options.is_on(SOL_SOCKET, SO_OOBINLINE),
+        peek_off: options.peek_off(),
     }
 }
 
@@ -160,11 +163,20 @@ impl TcpEndpoint {
 
     /// Sends what there is room for. `EAGAIN`: wait for EPOLLOUT. `EPIPE`: the caller raises SIGPIPE unless told not to.
     pub fn send(&self, data: &[u8]) -> Result<usize> {
+        self.send_with(data, false)
+    }
+
+    /// As [`TcpEndpoint::send`], and the last byte is urgent (MSG_OOB).
+    pub fn send_urgent(&self, data: &[u8]) -> Result<usize> {
+        self.send_with(data, true)
+    }
+
+    fn send_with(&self, data: &[u8], urgent: bool) -> Result<usize> {
         let (conn, side) = match self.phase() {
             Phase::Connected { conn, side, .. } => (conn, side),
             _ => return Err(self.state.lock().error.take().unwrap_or(Errno::EPIPE)),
         };
-        let sent = conn.send(side, data)?;
+        let sent = conn.send(side, data, urgent)?;
         if sent.reset {
             self.stack.tcp.lock().settle(&conn, self.stack.now_ns(), 0);
             conn.notify(side, OVER);
@@ -186,6 +198,23 @@ impl TcpEndpoint {
                     None => Err(Errno::ENOTCONN),
                 }
             }
+        }
+    }
+
+    /// Receives the urgent byte (MSG_OOB). `None`: no more will come.
+    pub fn recv_urgent(&self, flags: RecvFlags) -> Result<Option<u8>> {
+        let Phase::Connected { conn, side, .. } = self.phase() else {
+            return Err(Errno::EINVAL);
+        };
+        let mut state = conn.state.lock();
+        state.take_urgent(side, flags.contains(RecvFlags::PEEK))
+    }
+
+    /// SIOCATMARK: is the next byte an urgent one?
+    pub fn is_at_mark(&self) -> bool {
+        match self.phase() {
+            Phase::Connected { conn, side, .. } => conn.state.lock().ahead_of_mark(side) == Some(0),
+            _ => false,
         }
     }
 
@@ -252,7 +281,7 @@ impl TcpEndpoint {
     /// SIOCINQ: bytes that can be read.
     pub fn input_queue(&self) -> Result<usize> {
         match self.phase() {
-            Phase::Connected { conn, side, .. } => Ok(conn.state.lock().readable(side)),
+            Phase::Connected { conn, side, .. } => Ok(conn.state.lock().input_queue(side)),
             Phase::Listening(_) => Err(Errno::EINVAL),
             Phase::Idle | Phase::Closed => Ok(0),
         }
@@ -311,7 +340,12 @@ impl TcpEndpoint {
         }
         match &state.phase {
             Phase::Connected { conn, side, .. } => {
-                conn.state.lock().ends.of_mut(*side).caps = caps(&options)
+                let mut conn = conn.state.lock();
+                let end = conn.ends.of_mut(*side);
+                end.caps = caps(&options);
+                if (level, name) == (SOL_SOCKET, SO_PEEK_OFF) {
+                    end.peek_off = options.peek_off();
+                }
             }
             Phase::Listening(listener) => listener.queue.lock().options = options,
             Phase::Idle | Phase::Closed => {}
@@ -330,6 +364,12 @@ impl TcpEndpoint {
         }
         let state = self.state.lock();
         let connected = matches!(state.phase, Phase::Connected { .. });
+        if (level, name) == (SOL_SOCKET, SO_PEEK_OFF)
+            && let Phase::Connected { conn, side, .. } = &state.phase
+        {
+            let off = conn.state.lock().ends.of(*side).peek_off;
+            return number(off.map_or(-1, |off| i32::try_from(off).unwrap_or(i32::MAX)));
+        }
         match (level, name) {
             (SOL_SOCKET, SO_ACCEPTCONN) => {
                 number(i32::from(matches!(state.phase, Phase::Listening(_))))

@@ -36,6 +36,8 @@ impl Chunk {
 pub struct Queue {
     chunks: VecDeque<Chunk>,
     len: usize,
+    /// Bytes read so far.
+    read: u64,
     spares: Vec<Vec<u8>>,
 }
 
@@ -44,6 +46,24 @@ impl Queue {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// The place in the stream of the next byte to be read.
+    pub fn position(&self) -> u64 {
+        self.read
+    }
+
+    /// The place after the last byte.
+    pub fn end(&self) -> u64 {
+        self.read.saturating_add(self.len as u64)
+    }
+
+    /// Reads bytes of the first chunk without looking at them.
+    pub fn skip(&mut self, count: usize) {
+        if let Some(chunk) = self.take_front() {
+            let count = count.min(chunk.rest().len());
+            self.put_back(chunk, count);
+        }
     }
 
     /// Copies a few bytes in.
@@ -86,6 +106,7 @@ impl Queue {
     pub fn put_back(&mut self, mut chunk: Chunk, read: usize) {
         chunk.advance(read);
         self.len = self.len.saturating_sub(read);
+        self.read = self.read.saturating_add(read as u64);
         if !chunk.rest().is_empty() {
             self.chunks.push_front(chunk);
         } else if chunk.data.capacity() >= CHUNK && self.spares.len() < SPARES {
@@ -94,12 +115,13 @@ impl Queue {
         }
     }
 
-    /// Copies bytes out without reading them.
-    pub fn peek(&self, buf: &mut [u8]) -> usize {
+    /// Copies bytes out without reading them, from `skip` bytes on.
+    pub fn peek(&self, buf: &mut [u8], mut skip: usize) -> usize {
         let mut rest = &mut *buf;
         let mut copied: usize = 0;
         for chunk in &self.chunks {
-            let from = chunk.rest();
+            let (skipped, from) = chunk.rest().split_at(skip.min(chunk.rest().len()));
+            skip = skip.saturating_sub(skipped.len());
             let count = from.len().min(rest.len());
             let (to, after) = rest.split_at_mut(count);
             to.copy_from_slice(from.get(..count).unwrap_or_default());
@@ -133,7 +155,7 @@ mod tests {
             }
         }
         let mut peeked = vec![0; 400];
-        assert_eq!((queue.peek(&mut peeked), queue.len()), (300, 300));
+        assert_eq!((queue.peek(&mut peeked, 0), queue.len()), (300, 300));
         let mut read = vec![];
         while let Some(chunk) = queue.take_front() {
             let count = chunk.rest().len().min(7);

@@ -3,9 +3,11 @@
 //! A datagram goes from the sender's call straight into the receiver's queue. A full queue drops it, nobody at the port is an
 //! `ECONNREFUSED` for a connected sender: both as on Linux. Options and groups are in `options`, who gets what in `tables`.
 
+mod errors;
 mod options;
 mod tables;
 
+pub use errors::SocketError;
 pub(crate) use tables::UdpTables;
 
 use crate::addr::{self, Family, Kind};
@@ -45,6 +47,8 @@ pub struct Received {
     pub ttl: u8,
     /// TOS or traffic class.
     pub tos: u8,
+    /// When it arrived, by the stack's clock.
+    pub at: u64,
 }
 
 struct Datagram {
@@ -53,6 +57,7 @@ struct Datagram {
     to: IpAddr,
     ttl: u8,
     tos: u8,
+    at: u64,
 }
 
 struct State {
@@ -68,8 +73,13 @@ struct State {
     bytes: usize,
     drops: u64,
     error: Option<Errno>,
+    /// What MSG_ERRQUEUE receives.
+    errors: VecDeque<SocketError>,
+    /// SO_PEEK_OFF: from where the next look is taken, if it is on.
+    peek_off: Option<usize>,
     shut: (bool, bool),
     groups: Vec<IpAddr>,
+    filter: Option<Filter>,
     /// IP_MULTICAST_IF or IPV6_MULTICAST_IF names the loopback interface.
     multicast_if: bool,
     closed: bool,
@@ -84,6 +94,40 @@ pub struct UdpEndpoint {
     notify: Arc<dyn Notify>,
     me: Weak<UdpEndpoint>,
     state: Mutex<State, { level::NET_ENDPOINT }>,
+}
+
+/// How many bytes of a datagram, its UDP header included, are received: 0 for none of it.
+pub type Filter = Arc<dyn Fn(&[u8]) -> usize + Send + Sync>;
+
+impl Datagram {
+    /// Cut to what the filter keeps; false if that is nothing.
+    fn pass(&mut self, filter: &Filter, port: u16) -> bool {
+        const HEADER: usize = 8;
+        let len = self.data.len().saturating_add(HEADER);
+        let mut packet = Vec::with_capacity(len);
+        for field in [self.from.port(), port, u16::try_from(len).unwrap_or(0), 0] {
+            packet.extend_from_slice(&field.to_be_bytes());
+        }
+        packet.extend_from_slice(&self.data);
+        let keep = filter(&packet);
+        self.data.truncate(keep.saturating_sub(HEADER));
+        keep > 0
+    }
+}
+
+impl State {
+    /// The datagram that byte `off` of all lies in, and where there.
+    fn find(&self, mut off: usize) -> (usize, usize) {
+        let mut index: usize = 0;
+        for datagram in &self.queue {
+            if off == 0 || off < datagram.data.len() {
+                break;
+            }
+            off = off.saturating_sub(datagram.data.len());
+            index = index.saturating_add(1);
+        }
+        (index, off)
+    }
 }
 
 impl UdpEndpoint {
@@ -105,8 +149,11 @@ impl UdpEndpoint {
             bytes: 0,
             drops: 0,
             error: None,
+            errors: VecDeque::new(),
+            peek_off: None,
             shut: (false, false),
             groups: Vec::new(),
+            filter: None,
             multicast_if: false,
             closed: false,
         };
@@ -335,6 +382,7 @@ impl UdpEndpoint {
                 to: to.ip(),
                 ttl: u8::try_from(ttl).unwrap_or(64),
                 tos: u8::try_from(tos).unwrap_or(0),
+                at: self.stack.now_ns(),
             };
             let looped = !multicast || state.options.is_on(SOL_IP, IP_MULTICAST_LOOP);
             drop(state);
@@ -348,13 +396,18 @@ impl UdpEndpoint {
         };
         let many = to.ip().is_multicast() || self.stack.classify(to.ip()) == Kind::Broadcast;
         if receivers.is_empty() && !many {
-            self.unreachable(to);
+            self.unreachable(to, &datagram.data);
         }
         match <[Arc<UdpEndpoint>; 1]>::try_from(receivers) {
             Ok([only]) => only.deliver(datagram),
             Err(all) => all.iter().for_each(|receiver| {
                 let Datagram {
-                    from, to, ttl, tos, ..
+                    from,
+                    to,
+                    ttl,
+                    tos,
+                    at,
+                    ..
                 } = datagram;
                 receiver.deliver(Datagram {
                     data: datagram.data.clone(),
@@ -362,26 +415,27 @@ impl UdpEndpoint {
                     to,
                     ttl,
                     tos,
+                    at,
                 });
             }),
         }
         Ok(data.len())
     }
 
-    /// Nobody is at the port: an ICMP error, which a connected socket (or one with IP_RECVERR) hears.
-    fn unreachable(&self, to: SocketAddr) {
-        let mut state = self.state.lock();
-        let recverr =
-            state.options.is_on(SOL_IP, IP_RECVERR) || state.options.is_on(SOL_IPV6, IPV6_RECVERR);
-        if state.peer == Some(to) || recverr {
-            state.error = Some(Errno::ECONNREFUSED);
-            drop(state);
-            self.notify.notify(EPOLLERR);
-        }
+    /// What is asked how much of a datagram is received (SO_ATTACH_FILTER).
+    pub fn set_filter(&self, filter: Option<Filter>) {
+        let old = core::mem::replace(&mut self.state.lock().filter, filter);
+        drop(old);
     }
 
-    fn deliver(&self, datagram: Datagram) {
+    fn deliver(&self, mut datagram: Datagram) {
+        let filter = self.state.lock().filter.clone();
+        let refused = filter.is_some_and(|filter| !datagram.pass(&filter, self.port()));
         let mut state = self.state.lock();
+        if refused {
+            state.drops = state.drops.wrapping_add(1);
+            return;
+        }
         let limit = usize::try_from(state.options.receive_buf).unwrap_or(usize::MAX);
         if state.closed {
             return;
@@ -411,9 +465,13 @@ impl UdpEndpoint {
         if let Some(error) = state.error.take() {
             return Err(error);
         }
-        let Some(datagram) = state.queue.pop_front() else {
+        let peek = flags.contains(RecvFlags::PEEK);
+        let looked = state.peek_off.filter(|_| peek);
+        let (index, skip) = state.find(looked.unwrap_or(0));
+        let Some(datagram) = state.queue.get(index) else {
             let to = state.local.ip();
-            return if state.shut.0 {
+            let ended = state.shut.0 && state.queue.is_empty();
+            return if ended && !flags.contains(RecvFlags::NONBLOCK) {
                 Ok(Received {
                     count: 0,
                     len: 0,
@@ -421,29 +479,33 @@ impl UdpEndpoint {
                     to,
                     ttl: 0,
                     tos: 0,
+                    at: 0,
                 })
             } else {
                 Err(Errno::EAGAIN)
             };
         };
         let len = datagram.data.len();
-        let count = len.min(buf.len());
-        if let (Some(to), Some(from)) = (buf.get_mut(..count), datagram.data.get(..count)) {
+        let data = datagram.data.get(skip..).unwrap_or_default();
+        let count = data.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), data.get(..count)) {
             to.copy_from_slice(from);
         }
-        let from = Some(addr::shown(datagram.from, self.family));
         let received = Received {
             count,
             len,
-            from,
+            from: Some(addr::shown(datagram.from, self.family)),
             to: datagram.to,
             ttl: datagram.ttl,
             tos: datagram.tos,
+            at: datagram.at,
         };
-        if flags.contains(RecvFlags::PEEK) {
-            state.queue.push_front(datagram);
+        if peek {
+            state.peek_off = state.peek_off.map(|off| off.saturating_add(count));
         } else {
+            state.queue.pop_front();
             state.bytes = state.bytes.saturating_sub(len).saturating_sub(OVERHEAD);
+            state.peek_off = state.peek_off.map(|off| off.saturating_sub(len));
         }
         Ok(received)
     }
@@ -461,7 +523,7 @@ impl UdpEndpoint {
         if state.shut == (true, true) {
             events |= EPOLLHUP;
         }
-        if state.error.is_some() {
+        if state.error.is_some() || !state.errors.is_empty() {
             events |= EPOLLERR;
         }
         events
@@ -492,6 +554,10 @@ impl UdpEndpoint {
         for group in core::mem::take(&mut state.groups) {
             options::leave(&mut tables, group);
         }
+    }
+
+    fn port(&self) -> u16 {
+        self.state.lock().local.port()
     }
 
     /// getsockname(2).

@@ -42,6 +42,15 @@ impl UdpEndpoint {
             }
             _ => state.options.set(level, name, value, &settings)?,
         }
+        match (level, name) {
+            (SOL_SOCKET, SO_PEEK_OFF) => state.peek_off = state.options.peek_off(),
+            (SOL_IP, IP_RECVERR) | (SOL_IPV6, IPV6_RECVERR)
+                if !state.options.is_on(level, name) =>
+            {
+                state.errors.clear();
+            }
+            _ => {}
+        }
         let (reuse_addr, reuse_port) = (
             state.options.is_on(SOL_SOCKET, SO_REUSEADDR),
             state.options.is_on(SOL_SOCKET, SO_REUSEPORT),
@@ -137,6 +146,11 @@ impl UdpEndpoint {
                 drop(state);
                 number(self.take_error().map_or(0, Errno::raw))
             }
+            (SOL_SOCKET, SO_PEEK_OFF) => number(
+                state
+                    .peek_off
+                    .map_or(-1, |off| i32::try_from(off).unwrap_or(i32::MAX)),
+            ),
             (SOL_SOCKET, SO_COOKIE) => Ok(self.id.as_bytes().to_vec()),
             (SOL_SOCKET, SO_ACCEPTCONN) => number(0),
             (SOL_IP, IP_MTU) if state.peer.is_some() => number(65535),

@@ -1,6 +1,7 @@
 //! Signal-driven I/O (`fcntl(2)`: `F_SETOWN`, `F_SETSIG`, `O_ASYNC`).
 //!
-//! Who is told is kept here, by description; an `O_ASYNC` file has one more observer on its readiness, which sends the signal.
+//! Who is told is kept here, by description; an `O_ASYNC` file has one more observer on its readiness, which sends the signal. So has a socket with an owner, whom
+//! `SIGURG` tells of urgent data, `O_ASYNC` or not.
 
 use super::{Cx, Pid, ProcessGroup, Task};
 use crate::syscall::SysResult;
@@ -26,6 +27,29 @@ enum Owner {
     Thread(Arc<Pid>),
     Process(Arc<Pid>),
     Group(Arc<ProcessGroup>),
+}
+
+impl Owner {
+    fn send(&self, info: SigInfo) {
+        match self {
+            Owner::Nobody => {}
+            Owner::Thread(pid) => {
+                if let Some(task) = pid.task() {
+                    task.group().send_task(&task, info);
+                }
+            }
+            Owner::Process(pid) => {
+                if let Some(group) = pid.group() {
+                    group.send(info);
+                }
+            }
+            Owner::Group(pgrp) => {
+                for group in pgrp.members() {
+                    group.send(info);
+                }
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -71,41 +95,41 @@ impl Async {
             let state = self.state.lock();
             (state.owner.clone(), state.signal, state.fd)
         };
+        if events.contains(Events::PRI) && crate::socket::of(&file).is_ok() {
+            owner.send(SigInfo::kernel(Signal::SIGURG));
+        }
         if ready.is_empty() || file.flags() & O_ASYNC == 0 {
             return;
         }
-        let info = match Signal::new(number) {
+        owner.send(match Signal::new(number) {
             None => SigInfo::kernel(Signal::SIGIO),
             Some(signal) => SigInfo::poll(signal, POLL_IN, i64::from(ready.bits()), fd),
-        };
-        match owner {
-            Owner::Nobody => {}
-            Owner::Thread(pid) => {
-                if let Some(task) = pid.task() {
-                    task.group().send_task(&task, info);
-                }
-            }
-            Owner::Process(pid) => {
-                if let Some(group) = pid.group() {
-                    group.send(info);
-                }
-            }
-            Owner::Group(pgrp) => {
-                for group in pgrp.members() {
-                    group.send(info);
-                }
-            }
-        }
+        });
     }
 
     fn owner(&self) -> Owner {
         self.state.lock().owner.clone()
     }
 
-    fn set_owner(&self, owner: Owner) {
+    fn set_owner(self: &Arc<Self>, file: &File, owner: Owner) -> Result<(), Errno> {
+        // Urgent data of a socket is told without O_ASYNC too.
+        if !matches!(owner, Owner::Nobody)
+            && let Ok(socket) = crate::socket::of(file)
+            && self.state.lock().key.is_none()
+        {
+            if let Some(service) = self.service.upgrade() {
+                service.start_courier()?;
+            }
+            let key = socket.pollee().register(self.clone(), Events::PRI);
+            let old = self.state.lock().key.replace(key);
+            if let Some(key) = old {
+                socket.pollee().unregister(key);
+            }
+        }
         // The last owner may be the last to know its pid, whose end takes locks.
         let old = std::mem::replace(&mut self.state.lock().owner, owner);
         drop(old);
+        Ok(())
     }
 }
 
@@ -199,9 +223,15 @@ pub fn update(task: &Task, file: &Arc<File>, fd: i32) -> Result<(), Errno> {
     if let Some(key) = old {
         pollee.unregister(key);
     }
-    if on {
+    let owned = !matches!(entry.owner(), Owner::Nobody) && crate::socket::of(file).is_ok();
+    if on || owned {
         service.start_courier()?;
-        let key = pollee.register(entry.clone(), Events::READ | Events::WRITE | Events::PRI);
+        let mask = if on {
+            Events::READ | Events::WRITE | Events::PRI
+        } else {
+            Events::PRI
+        };
+        let key = pollee.register(entry.clone(), mask);
         let mut state = entry.state.lock();
         (state.key, state.fd) = (Some(key), fd);
     }
@@ -241,7 +271,7 @@ pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
             } else {
                 find(F_OWNER_PID, id)?
             };
-            entry.set_owner(owner);
+            entry.set_owner(file, owner)?;
             Ok(0)
         }
         F_GETOWN => {
@@ -255,7 +285,7 @@ pub fn fcntl(cx: &Cx, file: &Arc<File>, cmd: i32, arg: u64) -> SysResult {
         F_SETOWN_EX => {
             let wanted: FOwnerEx = cx.mm()?.read_obj(arg)?;
             let owner = find(wanted.r#type, wanted.pid)?;
-            entry.set_owner(owner);
+            entry.set_owner(file, owner)?;
             Ok(0)
         }
         F_GETOWN_EX => {

@@ -180,8 +180,18 @@ impl InetSocket {
         buf: &mut [u8],
         flags: MsgFlags,
     ) -> Result<Received, Errno> {
-        let got = udp.recv(buf, peek_flag(flags))?;
+        if flags.contains(MsgFlags::MSG_ERRQUEUE) {
+            let (len, error) = udp.recv_error(buf)?;
+            return Ok(returned(self.family, len, error));
+        }
+        let got = udp.recv(buf, how(flags))?;
         let mut control = Vec::new();
+        if got.from.is_some() {
+            // The stack's clock stands still when the machine sleeps; the time of day does not.
+            let age = sync::time::monotonic_ns().saturating_sub(got.at);
+            self.common
+                .received(sync::time::realtime_ns().saturating_sub(age), &mut control);
+        }
         let on = |level, name| udp.is_on(level, name);
         match (self.family, got.to) {
             (Family::Inet, IpAddr::V4(to)) => {
@@ -238,12 +248,60 @@ impl InetSocket {
     }
 }
 
-fn peek_flag(flags: MsgFlags) -> RecvFlags {
-    if flags.contains(MsgFlags::MSG_PEEK) {
-        RecvFlags::PEEK
+/// What `MSG_ERRQUEUE` received: an error, with the first bytes of the datagram that it is about.
+fn returned(family: Family, len: usize, error: netstack::SocketError) -> Received {
+    let v4 = family == Family::Inet;
+    // Port unreachable, in ICMP's and ICMPv6's numbers.
+    let icmp4 = error.offender.to_canonical().is_ipv4();
+    let extended = SockExtendedErr {
+        ee_errno: error.errno.raw().unsigned_abs(),
+        ee_origin: if icmp4 { 2 } else { 3 },
+        ee_type: if icmp4 { 3 } else { 1 },
+        ee_code: if icmp4 { 3 } else { 4 },
+        ..SockExtendedErr::default()
+    };
+    let mut data = zerocopy::IntoBytes::as_bytes(&extended).to_vec();
+    data.extend(to_bytes(SocketAddr::new(error.offender, 0)));
+    let (level, name) = if v4 {
+        (SOL_IP, IP_RECVERR)
     } else {
-        RecvFlags::empty()
+        (SOL_IPV6, IPV6_RECVERR)
+    };
+    let mut flags = MsgFlags::MSG_ERRQUEUE;
+    flags.set(MsgFlags::MSG_TRUNC, error.data.len() > len);
+    Received {
+        len,
+        full_len: len,
+        from: Some(to_bytes(error.to)),
+        control: vec![Control::Other(level, name, data)],
+        flags,
     }
+}
+
+/// What `MSG_OOB` received: a byte, or nothing at the end.
+fn one_urgent(buf: &mut [u8], byte: Option<u8>) -> Received {
+    let Some(byte) = byte else {
+        return Received::default();
+    };
+    let mut flags = MsgFlags::MSG_OOB;
+    let len = buf.first_mut().map_or(0, |to| {
+        *to = byte;
+        1
+    });
+    flags.set(MsgFlags::MSG_TRUNC, len == 0);
+    Received {
+        len,
+        full_len: len,
+        flags,
+        ..Received::default()
+    }
+}
+
+fn how(flags: MsgFlags) -> RecvFlags {
+    let mut how = RecvFlags::empty();
+    how.set(RecvFlags::PEEK, flags.contains(MsgFlags::MSG_PEEK));
+    how.set(RecvFlags::NONBLOCK, flags.contains(MsgFlags::MSG_DONTWAIT));
+    how
 }
 
 impl Socket for InetSocket {
@@ -343,27 +401,26 @@ impl Socket for InetSocket {
     }
 
     fn send(&self, _caller: &dyn SocketCaller, msg: &SendMsg<'_>) -> Result<usize, Errno> {
-        if msg.flags.contains(MsgFlags::MSG_OOB) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        let urgent = msg.flags.contains(MsgFlags::MSG_OOB);
         match &self.endpoint {
             // The address of a stream's message is ignored.
+            Endpoint::Tcp(tcp) if urgent => tcp.send_urgent(msg.data),
             Endpoint::Tcp(tcp) => tcp.send(msg.data),
+            Endpoint::Udp(_) if urgent => Err(Errno::EOPNOTSUPP),
             Endpoint::Udp(udp) => {
                 udp.send(msg.data, msg.to.map(|to| self.parse(to, true)).transpose()?)
             }
         }
     }
     fn recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
-        if flags.contains(MsgFlags::MSG_OOB) {
-            return Err(Errno::EINVAL);
-        }
-        if flags.contains(MsgFlags::MSG_ERRQUEUE) {
-            return Err(Errno::EAGAIN);
-        }
         match &self.endpoint {
+            Endpoint::Tcp(_) if flags.contains(MsgFlags::MSG_ERRQUEUE) => Err(Errno::EAGAIN),
+            Endpoint::Tcp(tcp) if flags.contains(MsgFlags::MSG_OOB) => {
+                let byte = tcp.recv_urgent(how(flags))?;
+                Ok(one_urgent(buf, byte))
+            }
             Endpoint::Tcp(tcp) => {
-                let mut how = peek_flag(flags);
+                let mut how = how(flags);
                 how.set(RecvFlags::DISCARD, flags.contains(MsgFlags::MSG_TRUNC));
                 let len = tcp.recv(buf, how)?;
                 Ok(Received {
@@ -413,7 +470,14 @@ impl Socket for InetSocket {
         if level == SOL_SOCKET
             && matches!(
                 name,
-                SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW | SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW
+                SO_RCVTIMEO_OLD
+                    | SO_RCVTIMEO_NEW
+                    | SO_SNDTIMEO_OLD
+                    | SO_SNDTIMEO_NEW
+                    | SO_TIMESTAMP_OLD
+                    | SO_TIMESTAMPNS_OLD
+                    | SO_TIMESTAMP_NEW
+                    | SO_TIMESTAMPNS_NEW
             )
         {
             return Err(Errno::ENOPROTOOPT);
@@ -444,6 +508,13 @@ impl Socket for InetSocket {
                     | SO_RCVTIMEO_NEW
                     | SO_SNDTIMEO_OLD
                     | SO_SNDTIMEO_NEW
+                    | SO_TIMESTAMP_OLD
+                    | SO_TIMESTAMPNS_OLD
+                    | SO_TIMESTAMP_NEW
+                    | SO_TIMESTAMPNS_NEW
+                    | SO_ATTACH_FILTER
+                    | SO_DETACH_FILTER
+                    | SO_LOCK_FILTER
                     | SO_MARK
                     | SO_DEBUG
                     | SO_BINDTODEVICE
@@ -455,6 +526,13 @@ impl Socket for InetSocket {
         match &self.endpoint {
             Endpoint::Tcp(tcp) => tcp.set_option(level, name, value),
             Endpoint::Udp(udp) => udp.set_option(level, name, value),
+        }
+    }
+    fn filter_changed(&self) {
+        if let Endpoint::Udp(udp) = &self.endpoint {
+            udp.set_filter(self.common.filter().map(|program| -> netstack::Filter {
+                Arc::new(move |packet: &[u8]| program.keep(packet))
+            }));
         }
     }
     fn take_error(&self) -> Option<Errno> {
@@ -476,11 +554,18 @@ impl Socket for InetSocket {
     ) -> Result<i64, Errno> {
         const SIOCINQ: u32 = 0x541b;
         const SIOCOUTQ: u32 = 0x5411;
+        use abi::ioctl::{SIOCATMARK, SIOCGSTAMP, SIOCGSTAMPNS};
+        if matches!(cmd, SIOCGSTAMP | SIOCGSTAMPNS) {
+            let time = self.common.last_stamp(cmd == SIOCGSTAMPNS)?;
+            mem.write(arg, &time)?;
+            return Ok(0);
+        }
         let n = match (cmd, &self.endpoint) {
             (SIOCINQ, Endpoint::Tcp(tcp)) => tcp.input_queue()?,
             (SIOCINQ, Endpoint::Udp(udp)) => udp.input_queue(),
             (SIOCOUTQ, Endpoint::Tcp(tcp)) => tcp.output_queue()?,
             (SIOCOUTQ, Endpoint::Udp(_)) => 0,
+            (SIOCATMARK, Endpoint::Tcp(tcp)) => usize::from(tcp.is_at_mark()),
             _ => return super::interface::ioctl(&self.net, caller, mem, cmd, arg),
         };
         mem.write(arg, &i32::try_from(n).unwrap_or(i32::MAX).to_ne_bytes())?;

@@ -199,6 +199,8 @@ pub trait Socket: Send + Sync + Any {
     ) -> Result<(), Errno> {
         Err(Errno::ENOPROTOOPT)
     }
+    /// [`Common::filter`] is another.
+    fn filter_changed(&self) {}
     /// Takes the pending error (`SO_ERROR`).
     fn take_error(&self) -> Option<Errno> {
         None
@@ -367,12 +369,14 @@ impl FileOps for SocketFile {
     fn as_any(&self) -> &dyn Any {
         self
     }
-    fn read(&self, _file: &File, buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
+    fn read(&self, file: &File, buf: &mut [u8], _pos: Pos) -> Result<usize, Errno> {
         // Descriptors that came along have nowhere to go and are closed, as Linux does for `read(2)`.
         if buf.is_empty() {
             return Ok(0);
         }
-        Ok(self.socket.recv(buf, MsgFlags::empty())?.len)
+        let mut flags = MsgFlags::empty();
+        flags.set(MsgFlags::MSG_DONTWAIT, file.nonblocking());
+        Ok(self.socket.recv(buf, flags)?.len)
     }
     fn write(
         &self,

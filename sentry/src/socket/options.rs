@@ -1,8 +1,11 @@
 //! The options of `SOL_SOCKET` that all families share (`socket(7)`).
 
-use super::{Socket, SocketCaller};
+use super::{Control, Socket, SocketCaller};
+use crate::kernel::seccomp::bpf::{Input, Program};
 use abi::Errno;
+use abi::seccomp::SockFilter;
 use abi::socket::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use sync::Mutex;
 
@@ -20,7 +23,6 @@ const PLAIN: &[i32] = &[
     SO_DONTROUTE,
     SO_BROADCAST,
     SO_KEEPALIVE,
-    SO_OOBINLINE,
     SO_NO_CHECK,
     SO_PRIORITY,
     SO_REUSEPORT,
@@ -29,8 +31,6 @@ const PLAIN: &[i32] = &[
     SO_RCVLOWAT,
     SO_MARK,
     SO_RXQ_OVFL,
-    SO_TIMESTAMP_OLD,
-    SO_TIMESTAMPNS_OLD,
     SO_BUSY_POLL,
     SO_ZEROCOPY,
     SO_SELECT_ERR_QUEUE,
@@ -43,9 +43,20 @@ pub struct Common {
     sndbuf: AtomicI32,
     rcvbuf: AtomicI32,
     passcred: AtomicBool,
+    oob_inline: AtomicBool,
+    /// `SO_ATTACH_FILTER`; whether it may not be changed any more.
+    filter: Mutex<Option<Arc<Program>>>,
+    has_filter: AtomicBool,
+    filter_locked: AtomicBool,
     /// Nanoseconds, 0 for none.
     rcvtimeo: AtomicU64,
     sndtimeo: AtomicU64,
+    /// `SO_PEEK_OFF`: off below 0.
+    peek_off: AtomicI32,
+    /// The option that asks for times of arrival, 0 for none.
+    stamp: AtomicI32,
+    /// When what was received last had arrived (`SIOCGSTAMP`), 0 for nothing.
+    last: AtomicU64,
     inode: AtomicU64,
     rest: Mutex<Rest>,
 }
@@ -63,8 +74,15 @@ impl Default for Common {
             sndbuf: AtomicI32::new(BUF_DEFAULT),
             rcvbuf: AtomicI32::new(BUF_DEFAULT),
             passcred: AtomicBool::new(false),
+            oob_inline: AtomicBool::new(false),
+            filter: Mutex::new(None),
+            has_filter: AtomicBool::new(false),
+            filter_locked: AtomicBool::new(false),
             rcvtimeo: AtomicU64::new(0),
             sndtimeo: AtomicU64::new(0),
+            peek_off: AtomicI32::new(-1),
+            stamp: AtomicI32::new(0),
+            last: AtomicU64::new(0),
             inode: AtomicU64::new(0),
             rest: Mutex::new(Rest::default()),
         }
@@ -83,6 +101,69 @@ impl Common {
     /// `SO_PASSCRED`
     pub fn passcred(&self) -> bool {
         self.passcred.load(Ordering::Relaxed)
+    }
+    /// `SO_OOBINLINE`
+    pub fn oob_inline(&self) -> bool {
+        self.oob_inline.load(Ordering::Relaxed)
+    }
+    /// The filter of what is received, if there is one.
+    pub fn filter(&self) -> Option<Arc<Program>> {
+        if !self.has_filter.load(Ordering::Acquire) {
+            return None;
+        }
+        self.filter.lock().clone()
+    }
+    fn set_filter(&self, new: Option<Program>) -> Result<(), Errno> {
+        if self.filter_locked.load(Ordering::Relaxed) {
+            return Err(Errno::EPERM);
+        }
+        let new = new.map(Arc::new);
+        self.has_filter.store(new.is_some(), Ordering::Release);
+        let removing = new.is_none();
+        let old = std::mem::replace(&mut *self.filter.lock(), new);
+        if removing && old.is_none() {
+            return Err(Errno::ENOENT);
+        }
+        Ok(())
+    }
+    /// `SO_PEEK_OFF`: from where the next look is taken, if it is on.
+    pub fn peek_off(&self) -> Option<usize> {
+        usize::try_from(self.peek_off.load(Ordering::Relaxed)).ok()
+    }
+    /// So many bytes were looked at, or received: `SO_PEEK_OFF` follows. The caller holds the queue's lock.
+    pub fn peeked(&self, bytes: usize, peek: bool) {
+        let (off, bytes) = (
+            self.peek_off.load(Ordering::Relaxed),
+            i32::try_from(bytes).unwrap_or(i32::MAX),
+        );
+        if off >= 0 {
+            let new = if peek {
+                off.saturating_add(bytes)
+            } else {
+                off.saturating_sub(bytes).max(0)
+            };
+            self.peek_off.store(new, Ordering::Relaxed);
+        }
+    }
+    /// Whether messages carry their time of arrival.
+    pub fn stamps(&self) -> bool {
+        self.stamp.load(Ordering::Relaxed) != 0
+    }
+    /// What had arrived at this time, of `CLOCK_REALTIME`, is received: the control message that goes with it.
+    pub fn received(&self, realtime: u64, control: &mut Vec<Control>) {
+        self.last.store(realtime, Ordering::Relaxed);
+        let name = self.stamp.load(Ordering::Relaxed);
+        if name != 0 {
+            let nano = matches!(name, SO_TIMESTAMPNS_OLD | SO_TIMESTAMPNS_NEW);
+            control.push(Control::Other(SOL_SOCKET, name, time(realtime, nano)));
+        }
+    }
+    /// `SIOCGSTAMP`, `SIOCGSTAMPNS`
+    pub fn last_stamp(&self, nano: bool) -> Result<Vec<u8>, Errno> {
+        match self.last.load(Ordering::Relaxed) {
+            0 => Err(Errno::ENOENT),
+            realtime => Ok(time(realtime, nano)),
+        }
     }
     /// `SO_RCVTIMEO` in nanoseconds.
     pub fn recv_timeout(&self) -> Option<u64> {
@@ -125,6 +206,7 @@ impl Common {
         self.sndtimeo
             .store(from.sndtimeo.load(Ordering::Relaxed), Ordering::Relaxed);
         self.passcred.store(from.passcred(), Ordering::Relaxed);
+        self.oob_inline.store(from.oob_inline(), Ordering::Relaxed);
         let theirs = from.rest.lock();
         let (plain, linger) = (theirs.plain.clone(), theirs.linger);
         drop(theirs);
@@ -142,9 +224,15 @@ pub fn int(value: &[u8]) -> Result<i32, Errno> {
         .ok_or(Errno::EINVAL)
 }
 
+/// A `struct timespec` (`nano`) or `timeval`.
+fn time(ns: u64, nano: bool) -> Vec<u8> {
+    let (sec, rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
+    let rest = if nano { rest } else { rest / 1000 };
+    [sec.to_ne_bytes(), rest.to_ne_bytes()].concat()
+}
+
 fn timeval(ns: u64) -> Vec<u8> {
-    let (sec, usec) = (ns / 1_000_000_000, ns % 1_000_000_000 / 1000);
-    [sec.to_ne_bytes(), usec.to_ne_bytes()].concat()
+    time(ns, false)
 }
 
 fn from_timeval(value: &[u8]) -> Result<u64, Errno> {
@@ -176,6 +264,8 @@ pub fn get(socket: &dyn Socket, name: i32) -> Result<Vec<u8>, Errno> {
         SO_SNDBUF => common.sndbuf.load(Ordering::Relaxed),
         SO_RCVBUF => common.rcvbuf.load(Ordering::Relaxed),
         SO_PASSCRED => i32::from(common.passcred()),
+        SO_OOBINLINE => i32::from(common.oob_inline()),
+        SO_LOCK_FILTER => i32::from(common.filter_locked.load(Ordering::Relaxed)),
         SO_SNDLOWAT => 1,
         SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW => {
             return Ok(timeval(common.rcvtimeo.load(Ordering::Relaxed)));
@@ -190,7 +280,11 @@ pub fn get(socket: &dyn Socket, name: i32) -> Result<Vec<u8>, Errno> {
         SO_BINDTODEVICE => return Ok(common.rest.lock().device.clone()),
         SO_COOKIE => return Ok(common.inode().to_ne_bytes().to_vec()),
         SO_BUF_LOCK | SO_TXREHASH => 0,
-        SO_PEEK_OFF => -1,
+        SO_TIMESTAMP_OLD | SO_TIMESTAMPNS_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_NEW => {
+            i32::from(common.stamp.load(Ordering::Relaxed) == name)
+        }
+        SO_PEEK_OFF if identity.domain != i32::from(AF_UNIX) => return Err(Errno::EOPNOTSUPP),
+        SO_PEEK_OFF => common.peek_off.load(Ordering::Relaxed),
         _ if PLAIN.contains(&name) => common.plain(name),
         _ => return Err(Errno::ENOPROTOOPT),
     };
@@ -202,6 +296,33 @@ fn buffer(asked: i32, min: i32, max: i32) -> i32 {
     asked.min(max).max(0).saturating_mul(2).max(min)
 }
 
+/// The filter options; `value` of `SO_ATTACH_FILTER` is the program's instructions.
+fn filter(socket: &dyn Socket, name: i32, value: &[u8]) -> Result<(), Errno> {
+    let common = socket.common();
+    if name == SO_LOCK_FILTER {
+        let on = int(value)? != 0;
+        if !on && common.filter_locked.load(Ordering::Relaxed) {
+            return Err(Errno::EPERM);
+        }
+        common.filter_locked.store(on, Ordering::Relaxed);
+        return Ok(());
+    }
+    let program = match name {
+        SO_ATTACH_FILTER => {
+            let (code, _) = value.as_chunks::<{ size_of::<SockFilter>() }>();
+            let code: Vec<SockFilter> = code
+                .iter()
+                .map(|insn| zerocopy::transmute!(*insn))
+                .collect();
+            Some(Program::new(&code, Input::Packet)?)
+        }
+        _ => None,
+    };
+    common.set_filter(program)?;
+    socket.filter_changed();
+    Ok(())
+}
+
 /// `setsockopt(SOL_SOCKET)`
 pub fn set(
     socket: &dyn Socket,
@@ -210,6 +331,7 @@ pub fn set(
     value: &[u8],
 ) -> Result<(), Errno> {
     let common = socket.common();
+    let identity = socket.identity();
     match name {
         SO_BINDTODEVICE => {
             let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
@@ -232,8 +354,14 @@ pub fn set(
                 .store(from_timeval(value)?, Ordering::Relaxed);
             return Ok(());
         }
-        SO_ATTACH_FILTER | SO_ATTACH_BPF | SO_DETACH_FILTER | SO_LOCK_FILTER => {
-            return Err(Errno::ENOPROTOOPT);
+        SO_ATTACH_BPF => return Err(Errno::ENOPROTOOPT),
+        SO_ATTACH_FILTER | SO_DETACH_FILTER | SO_LOCK_FILTER => {
+            // A stream here has no packets to be filtered.
+            let datagrams = matches!(identity.kind, SOCK_DGRAM | SOCK_SEQPACKET);
+            if !datagrams || identity.domain == i32::from(AF_NETLINK) {
+                return Err(Errno::ENOPROTOOPT);
+            }
+            return filter(socket, name, value);
         }
         _ => {}
     }
@@ -260,6 +388,15 @@ pub fn set(
             };
             field.store(buffer(number, min, 8 << 20), Ordering::Relaxed);
         }
+        SO_TIMESTAMP_OLD | SO_TIMESTAMPNS_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_NEW => {
+            let stamp = if number == 0 { 0 } else { name };
+            common.stamp.store(stamp, Ordering::Relaxed);
+        }
+        SO_PEEK_OFF if identity.domain != i32::from(AF_UNIX) => {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        SO_PEEK_OFF => common.peek_off.store(number, Ordering::Relaxed),
+        SO_OOBINLINE => common.oob_inline.store(number != 0, Ordering::Relaxed),
         SO_PASSCRED => common.passcred.store(number != 0, Ordering::Relaxed),
         SO_LINGER => {
             let seconds = value.get(4..).map_or(Err(Errno::EINVAL), int)?;

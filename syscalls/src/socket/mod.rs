@@ -33,13 +33,13 @@ pub static CALLS: &[Syscall] = calls! {
     GETSOCKNAME getsockname(fd: Fd, addr: OutAddr, addrlen: u64 as OutAt<i32>) => open::getsockname, Full;
     GETPEERNAME getpeername(fd: Fd, addr: OutAddr, addrlen: u64 as OutAt<i32>) => open::getpeername, Full;
     SHUTDOWN shutdown(fd: Fd, how: i32 as ShutdownHow) => open::shutdown, Full;
-    SENDTO sendto(fd: Fd, buf: InBuf, len: usize, flags: Flags, addr: InAddr, addrlen: i32) => send::sendto, Partial("out-of-band data");
-    SENDMSG sendmsg(fd: Fd, msg: MsgArg, flags: Flags) => send::sendmsg, Partial("out-of-band data");
-    SENDMMSG sendmmsg(fd: Fd, msgvec: u64 as Hex, vlen: u32, flags: Flags) => send::sendmmsg, Partial("out-of-band data");
-    RECVFROM recvfrom(fd: Fd, buf: OutBuf, len: usize, flags: Flags, addr: OutAddr, addrlen: u64 as OutAt<i32>) => recv::recvfrom, Partial("out-of-band data");
-    RECVMSG recvmsg(fd: Fd, msg: MsgArg, flags: Flags) => recv::recvmsg, Partial("out-of-band data");
-    RECVMMSG recvmmsg(fd: Fd, msgvec: u64 as Hex, vlen: u32, flags: Flags, timeout: u64) => recv::recvmmsg, Partial("out-of-band data");
-    SETSOCKOPT setsockopt(fd: Fd, level: Level, name: Option_, value: u64 as OptionIn, len: i32) => option::setsockopt, Partial("socket filters; options that no family here has (ENOPROTOOPT)");
+    SENDTO sendto(fd: Fd, buf: InBuf, len: usize, flags: Flags, addr: InAddr, addrlen: i32) => send::sendto, Full;
+    SENDMSG sendmsg(fd: Fd, msg: MsgArg, flags: Flags) => send::sendmsg, Full;
+    SENDMMSG sendmmsg(fd: Fd, msgvec: u64 as Hex, vlen: u32, flags: Flags) => send::sendmmsg, Full;
+    RECVFROM recvfrom(fd: Fd, buf: OutBuf, len: usize, flags: Flags, addr: OutAddr, addrlen: u64 as OutAt<i32>) => recv::recvfrom, Full;
+    RECVMSG recvmsg(fd: Fd, msg: MsgArg, flags: Flags) => recv::recvmsg, Full;
+    RECVMMSG recvmmsg(fd: Fd, msgvec: u64 as Hex, vlen: u32, flags: Flags, timeout: u64) => recv::recvmmsg, Full;
+    SETSOCKOPT setsockopt(fd: Fd, level: Level, name: Option_, value: u64 as OptionIn, len: i32) => option::setsockopt, Partial("filters of streams and of what lies beside a packet; options that no family here has (ENOPROTOOPT)");
     GETSOCKOPT getsockopt(fd: Fd, level: Level, name: Option_, value: u64 as OptionOut, len: u64 as OutAt<i32>) => option::getsockopt, Partial("options that no family here has (ENOPROTOOPT)");
 };
 

@@ -76,6 +76,8 @@ fn recv_with(
     }
     // Errors are there or they are not: nobody waits for one.
     let nonblocking = open.nonblocking(flags) || flags.contains(MsgFlags::MSG_ERRQUEUE);
+    let mut flags = flags;
+    flags.set(MsgFlags::MSG_DONTWAIT, nonblocking);
     let timeout = open.socket.common().recv_timeout();
     // `MSG_TRUNC` on TCP throws bytes away instead of copying them.
     let discard = flags.contains(MsgFlags::MSG_TRUNC) && identity.protocol == IPPROTO_TCP;

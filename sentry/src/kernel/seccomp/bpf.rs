@@ -1,5 +1,5 @@
-//! Classic BPF as seccomp(2) takes it (`kernel/seccomp.c: seccomp_check_filter`, `net/core/filter.c: bpf_check_classic`): checked once into a
-//! program whose steps cannot go wrong, then run on 16 words of `struct seccomp_data`.
+//! Classic BPF (`kernel/seccomp.c: seccomp_check_filter`, `net/core/filter.c: bpf_check_classic`): checked once into a program whose steps cannot go
+//! wrong, then run on 16 words of `struct seccomp_data`, or on a packet (`SO_ATTACH_FILTER`).
 
 use abi::Errno;
 use abi::seccomp::*;
@@ -17,12 +17,22 @@ enum Operand {
     X,
 }
 
+/// What a program is for: seccomp loads aligned words and has no remainder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `struct seccomp_data`
+    Call,
+    /// The bytes of a packet, most significant first.
+    Packet,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Alu {
     Add,
     Sub,
     Mul,
     Div,
+    Mod,
     Or,
     And,
     Xor,
@@ -44,6 +54,12 @@ enum Test {
 enum Step {
     /// A word of the data.
     Data(usize),
+    /// So many bytes of the packet, from there on, or from there after X.
+    Bytes(u8, u32, bool),
+    /// Four times the low half of the packet's byte there: the length of an IPv4 header.
+    HeaderX(u32),
+    Len,
+    LenX,
     Imm(u32),
     ImmX(u32),
     Load(usize),
@@ -65,7 +81,7 @@ pub struct Program(Vec<Step>);
 
 impl Program {
     /// Checks it: `EINVAL` for what Linux refuses.
-    pub fn new(code: &[SockFilter]) -> Result<Self, Errno> {
+    pub fn new(code: &[SockFilter], input: Input) -> Result<Self, Errno> {
         if code.is_empty() || code.len() > usize::from(BPF_MAXINSNS) {
             return Err(Errno::EINVAL);
         }
@@ -73,7 +89,7 @@ impl Program {
         for (at, insn) in code.iter().enumerate() {
             // How many steps follow this one: a jump must land on one of them.
             let rest = code.len().saturating_sub(at).saturating_sub(1);
-            steps.push(step(insn, rest)?);
+            steps.push(step(insn, rest, input)?);
         }
         if !matches!(steps.last(), Some(Step::Return(_) | Step::ReturnA)) {
             return Err(Errno::EINVAL);
@@ -121,8 +137,21 @@ impl Program {
         Ok(())
     }
 
+    /// Runs it on a packet: how many of its bytes are to be kept.
+    pub fn keep(&self, packet: &[u8]) -> usize {
+        // A load beyond the end drops the packet.
+        let keep = self.run_on(|_| None, packet).unwrap_or(0);
+        usize::try_from(keep).unwrap_or(usize::MAX)
+    }
+
     /// Runs it. `None` when it asks for a word that `data` does not give.
     pub fn run(&self, data: impl Fn(usize) -> Option<u32>) -> Option<u32> {
+        self.run_on(data, &[])
+    }
+
+    #[inline]
+    fn run_on(&self, data: impl Fn(usize) -> Option<u32>, packet: &[u8]) -> Option<u32> {
+        let len = || u32::try_from(packet.len()).unwrap_or(u32::MAX);
         let (mut a, mut x) = (0u32, 0u32);
         let mut memory = [0u32; MEMORY];
         let mut at = 0usize;
@@ -131,6 +160,18 @@ impl Program {
             at = at.saturating_add(1);
             match *step {
                 Step::Data(word) => a = data(word)?,
+                Step::Bytes(size, k, indexed) => {
+                    let at = k.checked_add(if indexed { x } else { 0 })?;
+                    let at = usize::try_from(at).ok()?;
+                    let bytes = packet.get(at..)?.get(..usize::from(size))?;
+                    a = bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
+                }
+                Step::HeaderX(k) => {
+                    let byte = packet.get(usize::try_from(k).ok()?)?;
+                    x = u32::from(byte & 15) << 2;
+                }
+                Step::Len => a = len(),
+                Step::LenX => x = len(),
                 Step::Imm(k) => a = k,
                 Step::ImmX(k) => x = k,
                 Step::Load(m) => a = memory.get(m).copied().unwrap_or(0),
@@ -146,6 +187,10 @@ impl Program {
                         // A division by zero ends the program with 0.
                         Alu::Div => match a.checked_div(by) {
                             Some(q) => q,
+                            None => return Some(0),
+                        },
+                        Alu::Mod => match a.checked_rem(by) {
+                            Some(r) => r,
                             None => return Some(0),
                         },
                         Alu::Or => a | by,
@@ -185,7 +230,7 @@ fn value(operand: Operand, x: u32) -> u32 {
 }
 
 /// One instruction with `rest` more behind it.
-fn step(insn: &SockFilter, rest: usize) -> Result<Step, Errno> {
+fn step(insn: &SockFilter, rest: usize, input: Input) -> Result<Step, Errno> {
     let k = insn.k;
     let bad = Err(Errno::EINVAL);
     let memory = || {
@@ -195,9 +240,18 @@ fn step(insn: &SockFilter, rest: usize) -> Result<Step, Errno> {
             .ok_or(Errno::EINVAL)
     };
     let size = u32::try_from(size_of::<SeccompData>()).unwrap_or(0);
+    if input == Input::Packet
+        && let Some(step) = packet_step(insn)
+    {
+        return Ok(step);
+    }
     Ok(match insn.code & 7 {
         BPF_LD => match insn.code {
-            c if c == BPF_LD | BPF_W | BPF_ABS && k < size && k & 3 == 0 => {
+            c if c == BPF_LD | BPF_W | BPF_ABS
+                && input == Input::Call
+                && k < size
+                && k & 3 == 0 =>
+            {
                 Step::Data(usize::try_from(k / 4).unwrap_or(0))
             }
             c if c == BPF_LD | BPF_W | BPF_LEN => Step::Imm(size),
@@ -220,6 +274,7 @@ fn step(insn: &SockFilter, rest: usize) -> Result<Step, Errno> {
                 BPF_SUB => Alu::Sub,
                 BPF_MUL => Alu::Mul,
                 BPF_DIV if by_x || k != 0 => Alu::Div,
+                BPF_MOD if input == Input::Packet && (by_x || k != 0) => Alu::Mod,
                 BPF_OR => Alu::Or,
                 BPF_AND => Alu::And,
                 BPF_XOR => Alu::Xor,
@@ -258,6 +313,26 @@ fn step(insn: &SockFilter, rest: usize) -> Result<Step, Errno> {
     })
 }
 
+/// What only programs for packets do. The places beside the packet that Linux gives (`SKF_AD_OFF`, `SKF_NET_OFF`) are refused: here is nothing but its bytes.
+fn packet_step(insn: &SockFilter) -> Option<Step> {
+    let size = match insn.code & (BPF_W | BPF_H | BPF_B) {
+        BPF_H => 2,
+        BPF_B => 1,
+        BPF_W => 4,
+        _ => return None,
+    };
+    let k = insn.k;
+    let inside = i32::try_from(k).is_ok();
+    match insn.code & !(BPF_H | BPF_B) {
+        c if c == BPF_LD | BPF_ABS && inside => Some(Step::Bytes(size, k, false)),
+        c if c == BPF_LD | BPF_IND && inside => Some(Step::Bytes(size, k, true)),
+        c if c == BPF_LD | BPF_LEN && size == 4 => Some(Step::Len),
+        c if c == BPF_LDX | BPF_LEN && size == 4 => Some(Step::LenX),
+        c if c == BPF_LDX | BPF_MSH && size == 1 && inside => Some(Step::HeaderX(k)),
+        _ => None,
+    }
+}
+
 fn operand(insn: &SockFilter) -> Operand {
     if insn.code & BPF_X != 0 {
         Operand::X
@@ -276,7 +351,8 @@ mod tests {
     const RET: u16 = BPF_RET | BPF_K;
 
     fn run(code: &[SockFilter], data: Words) -> Option<u32> {
-        Program::new(code).unwrap().run(|w| data.get(w).copied())
+        let program = Program::new(code, Input::Call).unwrap();
+        program.run(|w| data.get(w).copied())
     }
 
     #[test]
@@ -339,10 +415,14 @@ mod tests {
             &[insn(0xffff, 0, 0, 0), ret],
         ];
         for (i, code) in bad.iter().enumerate() {
-            assert_eq!(Program::new(code).err(), Some(Errno::EINVAL), "{i}");
+            assert_eq!(
+                Program::new(code, Input::Call).err(),
+                Some(Errno::EINVAL),
+                "{i}"
+            );
         }
-        assert!(Program::new(&vec![ret; 4096]).is_ok());
-        assert!(Program::new(&vec![ret; 4097]).is_err());
+        assert!(Program::new(&vec![ret; 4096], Input::Call).is_ok());
+        assert!(Program::new(&vec![ret; 4097], Input::Call).is_err());
     }
 
     #[test]
@@ -353,6 +433,31 @@ mod tests {
             insn(BPF_LD | BPF_MEM, 0, 0, 0),
             insn(BPF_RET | BPF_A, 0, 0, 0),
         ];
-        assert!(Program::new(&code).is_err());
+        assert!(Program::new(&code, Input::Call).is_err());
+    }
+
+    #[test]
+    fn packets() {
+        let code = [
+            insn(BPF_LDX | BPF_B | BPF_MSH, 0, 0, 0), // 4 * 5
+            insn(BPF_LD | BPF_H | BPF_IND, 0, 0, 1),
+            insn(BPF_ALU | BPF_MOD, 0, 0, 0x100),
+            insn(BPF_JMP | BPF_JEQ, 0, 1, 0x22),
+            insn(BPF_RET | BPF_K, 0, 0, 7),
+            insn(BPF_LD | BPF_LEN, 0, 0, 0),
+            insn(BPF_RET | BPF_A, 0, 0, 0),
+        ];
+        let program = Program::new(&code, Input::Packet).unwrap();
+        assert!(Program::new(&code, Input::Call).is_err());
+        let mut packet = [0x45; 23];
+        assert_eq!(program.keep(&packet), 23);
+        packet[22] = 0x22;
+        assert_eq!(program.keep(&packet), 7);
+        assert_eq!(program.keep(&packet[..22]), 0);
+        let beside = [
+            insn(BPF_LD | BPF_ABS, 0, 0, 0xffff_f000),
+            insn(RET, 0, 0, 1),
+        ];
+        assert!(Program::new(&beside, Input::Packet).is_err());
     }
 }

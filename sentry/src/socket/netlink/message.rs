@@ -78,6 +78,8 @@ pub fn attributes(body: &[u8], skip: usize) -> Vec<(u16, &[u8])> {
 
 /// Replies to one request.
 pub struct Reply {
+    /// Messages of the datagrams that are complete, and of the one that is not.
+    before: Vec<Vec<u8>>,
     bytes: Vec<u8>,
     seq: u32,
     port: u32,
@@ -86,6 +88,7 @@ pub struct Reply {
 impl Reply {
     pub fn new(seq: u32, port: u32) -> Self {
         Self {
+            before: Vec::new(),
             bytes: Vec::new(),
             seq,
             port,
@@ -106,8 +109,9 @@ impl Reply {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 
-    /// The end of a dump.
+    /// The end of a dump, in a datagram of its own.
     pub fn done(&mut self) {
+        self.split();
         self.message(NLMSG_DONE, NLM_F_MULTI, |b| b.raw(&0i32.to_ne_bytes()));
     }
 
@@ -125,8 +129,17 @@ impl Reply {
         });
     }
 
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    fn split(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if !bytes.is_empty() {
+            self.before.push(bytes);
+        }
+    }
+
+    /// The datagrams.
+    pub fn into_datagrams(mut self) -> Vec<Vec<u8>> {
+        self.split();
+        self.before
     }
 }
 

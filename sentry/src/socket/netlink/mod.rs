@@ -174,14 +174,12 @@ impl NetlinkSocket {
             }
             Ok(()) => {}
         }
-        let bytes = reply.into_bytes();
-        if bytes.is_empty() {
-            return;
-        }
         let mut state = self.state.lock();
-        if state.bytes.saturating_add(bytes.len()) > self.common.rcvbuf() {
-            state.overflow = true;
-        } else {
+        for bytes in reply.into_datagrams() {
+            if state.bytes.saturating_add(bytes.len()) > self.common.rcvbuf() {
+                state.overflow = true;
+                break;
+            }
             state.bytes = state.bytes.saturating_add(bytes.len());
             state.answers.push_back(bytes);
         }
@@ -324,7 +322,6 @@ impl Socket for NetlinkSocket {
         level: i32,
         name: i32,
     ) -> Result<Vec<u8>, Errno> {
-        const NETLINK_LIST_MEMBERSHIPS: i32 = 9;
         if level != SOL_NETLINK {
             return Err(Errno::ENOPROTOOPT);
         }

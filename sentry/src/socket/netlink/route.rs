@@ -13,6 +13,7 @@ const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const RTM_GETNEIGH: u16 = 30;
+const RTM_NEWRULE: u16 = 32;
 const RTM_GETRULE: u16 = 34;
 const RTM_GETQDISC: u16 = 38;
 const RTM_GETNEIGHTBL: u16 = 66;
@@ -32,7 +33,6 @@ const IFA_F_PERMANENT: u8 = 0x80;
 const TABLE_MAIN: u8 = 254;
 const TABLE_LOCAL: u8 = 255;
 const PROTO_KERNEL: u8 = 2;
-const UNICAST: u8 = 1;
 const LOCAL: u8 = 2;
 const BROADCAST: u8 = 3;
 const LOCALHOST4: [u8; 4] = [127, 0, 0, 1];
@@ -110,6 +110,7 @@ pub fn answer(request: &Request<'_>, context: Context<'_>, reply: &mut Reply) ->
                         scope,
                         source: Some(&LOCALHOST4),
                         metric: None,
+                        flags: 0,
                     };
                     route.put(reply, NLM_F_MULTI);
                 }
@@ -124,18 +125,30 @@ pub fn answer(request: &Request<'_>, context: Context<'_>, reply: &mut Reply) ->
                     scope: SCOPE_UNIVERSE,
                     source: None,
                     metric: Some(0),
+                    flags: 0,
                 };
-                Route {
-                    table: TABLE_MAIN,
-                    kind: UNICAST,
-                    metric: Some(256),
-                    ..local
-                }
-                .put(reply, NLM_F_MULTI);
                 local.put(reply, NLM_F_MULTI);
             }
         }
         RTM_GETNEIGH | RTM_GETNEIGHTBL => {}
+        RTM_GETRULE => {
+            const TABLE_DEFAULT: u8 = 253;
+            let all = [
+                (0, TABLE_LOCAL),
+                (32766, TABLE_MAIN),
+                (32767, TABLE_DEFAULT),
+            ];
+            if wants(AF_INET) {
+                all.iter()
+                    .for_each(|(priority, table)| rule(reply, AF_INET, *priority, *table));
+            }
+            if wants(AF_INET6) {
+                // IPv6 has no table for what comes last.
+                all.iter()
+                    .take(2)
+                    .for_each(|(priority, table)| rule(reply, AF_INET6, *priority, *table));
+            }
+        }
         RTM_GETQDISC => qdisc(reply),
         _ => return Err(Errno::EOPNOTSUPP),
     }
@@ -270,6 +283,20 @@ fn address(reply: &mut Reply, family: u8, prefix: u8, ip: &[u8]) {
     });
 }
 
+/// A rule that all routes of a table hold for everybody.
+fn rule(reply: &mut Reply, family: u8, priority: u32, table: u8) {
+    const TO_TABLE: u8 = 1;
+    reply.message(RTM_NEWRULE, NLM_F_MULTI, |b| {
+        b.raw(&[family, 0, 0, 0, table, 0, 0, TO_TABLE, 0, 0, 0, 0]);
+        b.u32(15, u32::from(table));
+        b.u32(14, u32::MAX); // FRA_SUPPRESS_PREFIXLEN: none
+        b.attribute(21, &[PROTO_KERNEL]);
+        if priority != 0 {
+            b.u32(6, priority);
+        }
+    });
+}
+
 fn qdisc(reply: &mut Reply) {
     const RTM_NEWQDISC: u16 = 36;
     const TC_H_ROOT: u32 = u32::MAX;
@@ -293,6 +320,8 @@ struct Route<'a> {
     scope: u8,
     source: Option<&'a [u8]>,
     metric: Option<u32>,
+    /// `RTM_F_*` and `RTCF_*`
+    flags: u32,
 }
 
 impl Route<'_> {
@@ -307,11 +336,8 @@ impl Route<'_> {
                 PROTO_KERNEL,
                 self.scope,
                 self.kind,
-                0,
-                0,
-                0,
-                0,
             ]);
+            b.raw(&self.flags.to_ne_bytes());
             b.u32(15, u32::from(self.table));
             b.attribute(1, self.to);
             if let Some(metric) = self.metric {
@@ -321,6 +347,9 @@ impl Route<'_> {
                 b.attribute(7, source);
             }
             b.u32(4, index());
+            if self.family == AF_INET6 {
+                b.attribute(20, &[0]); // RTA_PREF: medium
+            }
         });
     }
 }
@@ -337,6 +366,8 @@ fn asked_route<'a>(request: &Request<'a>) -> Result<&'a [u8], Errno> {
 
 /// `ip route get`: everything that is not local is unreachable.
 fn one_route(request: &Request<'_>, family: u8, reply: &mut Reply) -> Result<(), Errno> {
+    /// `RTM_F_CLONED`, `RTCF_LOCAL`: of the cache, and for this host.
+    const CLONED: u32 = 0x8000_0200;
     let to = asked_route(request)?;
     let (local, source, len): (bool, &[u8], u8) = match family {
         AF_INET => (to.len() == 4 && to.first() == Some(&127), &LOCALHOST4, 32),
@@ -355,6 +386,7 @@ fn one_route(request: &Request<'_>, family: u8, reply: &mut Reply) -> Result<(),
         scope: SCOPE_UNIVERSE,
         source: Some(source),
         metric: None,
+        flags: if family == AF_INET { CLONED } else { 0 },
     }
     .put(reply, 0);
     Ok(())

@@ -41,6 +41,9 @@ const SHUT_SEND: u8 = 2;
 /// The descriptor is closed.
 const SHUT_CLOSED: u8 = 4;
 
+/// What a shutdown or close may change.
+const ENDED: Events = Events::all().difference(Events::PRI);
+
 enum Phase {
     Idle,
     /// A connect is under way.
@@ -235,7 +238,7 @@ impl UnixSocket {
     /// The peer of a stream has shut these of its halves, or closed.
     fn peer_shut(&self, bits: u8) {
         self.shut.fetch_or(bits, Ordering::AcqRel);
-        self.pollee.notify(Events::all());
+        self.pollee.notify(ENDED);
     }
 
     /// Sockets that wait for room in this one's queue or backlog.
@@ -302,8 +305,12 @@ impl Socket for UnixSocket {
         if listening {
             return events;
         }
-        if !self.queue.lock().is_empty() {
-            events |= Events::READ;
+        {
+            let queue = self.queue.lock();
+            if !queue.is_empty() {
+                events |= Events::READ;
+            }
+            events.set(Events::PRI, queue.marked().is_some());
         }
         if self.connection_based() && idle {
             events |= Events::HUP;
@@ -353,7 +360,7 @@ impl Socket for UnixSocket {
             theirs |= SHUT_RECV;
         }
         self.shut.fetch_or(bits, Ordering::AcqRel);
-        self.pollee.notify(Events::all());
+        self.pollee.notify(ENDED);
         if self.connection_based()
             && let Some(peer) = self.peer()
         {
@@ -442,6 +449,9 @@ impl Socket for UnixSocket {
             SIOCINQ if self.kind == SOCK_DGRAM => self.queue.lock().first_len(),
             SIOCINQ => self.queue.lock().len(),
             SIOCOUTQ => self.sent.load(Ordering::Acquire),
+            abi::ioctl::SIOCATMARK if self.kind == SOCK_STREAM => {
+                usize::from(self.queue.lock().is_at_mark())
+            }
             _ => return super::interface::ioctl(&self.net, caller, mem, cmd, arg),
         };
         mem.write(arg, &i32::try_from(n).unwrap_or(i32::MAX).to_ne_bytes())?;

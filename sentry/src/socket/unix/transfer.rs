@@ -20,6 +20,8 @@ const OVERFLOW_ID: u32 = 65534;
 struct Extras {
     creds: Option<Creds>,
     rights: Option<Rights>,
+    eor: bool,
+    urgent: bool,
 }
 
 impl UnixSocket {
@@ -28,7 +30,9 @@ impl UnixSocket {
         caller: &dyn SocketCaller,
         msg: &SendMsg<'_>,
     ) -> Result<usize, Errno> {
-        if msg.flags.contains(MsgFlags::MSG_OOB) {
+        if msg.flags.contains(MsgFlags::MSG_OOB)
+            && (self.kind != SOCK_STREAM || msg.data.is_empty())
+        {
             return Err(Errno::EOPNOTSUPP);
         }
         match self.kind {
@@ -64,20 +68,33 @@ impl UnixSocket {
         let mut extras = self.extras(caller, msg, &peer)?;
         let piece = PIECE.min(self.common.sndbuf() / 2).max(1);
         let mut done = 0usize;
-        for data in msg.data.chunks(piece) {
+        let (plain, urgent) = match msg.data.split_last() {
+            Some((last, before)) if msg.flags.contains(MsgFlags::MSG_OOB) => {
+                (before, Some(std::slice::from_ref(last)))
+            }
+            _ => (msg.data, None),
+        };
+        let pieces = plain.chunks(piece).map(|data| (data, false));
+        for (data, urgent) in pieces.chain(urgent.map(|byte| (byte, true))) {
             if done > 0 && self.sent.load(Ordering::Acquire) >= self.common.sndbuf() {
                 break;
             }
-            let rights = extras.rights.take();
-            if let Err((errno, packet)) =
-                self.push(&peer, data.to_vec(), extras.creds.clone(), rights, false)
-            {
+            let message = Extras {
+                creds: extras.creds.clone(),
+                rights: extras.rights.take(),
+                eor: false,
+                urgent,
+            };
+            if let Err((errno, packet)) = self.push(&peer, data.to_vec(), message) {
                 discard(packet);
                 return if done > 0 { Ok(done) } else { Err(errno) };
             }
             done = done.saturating_add(data.len());
         }
-        peer.pollee.notify(Events::READ);
+        peer.pollee.notify(match urgent {
+            Some(_) if done == msg.data.len() => Events::READ | Events::PRI,
+            _ => Events::READ,
+        });
         Ok(done)
     }
 
@@ -128,11 +145,16 @@ impl UnixSocket {
         if self.sent.load(Ordering::Acquire) >= self.common.sndbuf() {
             return Err(Errno::EAGAIN);
         }
+        let mut data = msg.data;
+        if let Some(filter) = peer.common.filter() {
+            match filter.keep(data) {
+                // The sender is not told.
+                0 => return Ok(msg.data.len()),
+                n => data = data.get(..n).unwrap_or(data),
+            }
+        }
         let extras = self.extras(caller, msg, peer)?;
-        let eor = msg.flags.contains(MsgFlags::MSG_EOR);
-        if let Err((errno, packet)) =
-            self.push(peer, msg.data.to_vec(), extras.creds, extras.rights, eor)
-        {
+        if let Err((errno, packet)) = self.push(peer, data.to_vec(), extras) {
             discard(packet);
             return Err(errno);
         }
@@ -167,7 +189,12 @@ impl UnixSocket {
         } else {
             Some(inflight::attach(caller, files)?)
         };
-        Ok(Extras { creds, rights })
+        Ok(Extras {
+            creds,
+            rights,
+            eor: msg.flags.contains(MsgFlags::MSG_EOR),
+            urgent: false,
+        })
     }
 
     /// Into the peer's queue, charged to this socket. `EPIPE` or `ECONNREFUSED` give the message back.
@@ -175,9 +202,7 @@ impl UnixSocket {
         &self,
         peer: &Arc<UnixSocket>,
         data: Vec<u8>,
-        creds: Option<Creds>,
-        rights: Option<Rights>,
-        eor: bool,
+        extras: Extras,
     ) -> Result<(), (Errno, Packet)> {
         let charge = data.len().saturating_add(OVERHEAD);
         self.sent.fetch_add(charge, Ordering::AcqRel);
@@ -186,10 +211,12 @@ impl UnixSocket {
             data,
             start: 0,
             from,
-            creds,
-            rights,
+            creds: extras.creds,
+            rights: extras.rights,
             charge,
-            eor,
+            eor: extras.eor,
+            urgent: extras.urgent,
+            at: (self.kind != SOCK_STREAM && peer.common.stamps()).then(sync::time::realtime_ns),
         };
         let mut queue = peer.queue.lock();
         // Under the queue's lock: who closes sets the bit first and empties the queue after.
@@ -210,13 +237,9 @@ impl UnixSocket {
     }
 
     pub(super) fn do_recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
-        if flags.contains(MsgFlags::MSG_OOB) {
-            // None is ever sent.
-            return Err(if self.kind == SOCK_STREAM {
-                Errno::EINVAL
-            } else {
-                Errno::EOPNOTSUPP
-            });
+        let urgent = flags.contains(MsgFlags::MSG_OOB);
+        if urgent && self.kind != SOCK_STREAM {
+            return Err(Errno::EOPNOTSUPP);
         }
         if self.connection_based() && self.peer().is_none() && !self.is_shut(SHUT_CLOSED) {
             return Err(if self.kind == SOCK_STREAM {
@@ -225,14 +248,37 @@ impl UnixSocket {
                 Errno::ENOTCONN
             });
         }
-        // Descriptors leave the queue under the lock of all that are in flight; most messages carry none and do without.
-        if let Some(result) = self.try_recv(buf, flags, None) {
-            return result;
+        if urgent {
+            return self.recv_urgent(buf, flags);
         }
-        let mut guard = inflight::lock();
-        let result = self.try_recv(buf, flags, Some(&mut guard));
-        drop(guard);
+        // Descriptors leave the queue under the lock of all that are in flight; most messages carry none and do without.
+        let mut left = Vec::new();
+        let mut result = self.try_recv(buf, flags, None, &mut left);
+        if result.is_none() {
+            let mut guard = inflight::lock();
+            result = self.try_recv(buf, flags, Some(&mut guard), &mut left);
+        }
+        left.into_iter().for_each(discard);
         result.unwrap_or(Err(Errno::EAGAIN))
+    }
+
+    /// `unix_stream_recv_urg`
+    fn recv_urgent(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Received, Errno> {
+        if self.common.oob_inline() {
+            return Err(Errno::EINVAL);
+        }
+        let peek = flags.contains(MsgFlags::MSG_PEEK);
+        let byte = self.queue.lock().take_urgent(peek).ok_or(Errno::EINVAL)?;
+        if let Some(to) = buf.first_mut() {
+            *to = byte;
+        }
+        let len = buf.len().min(1);
+        Ok(Received {
+            len,
+            full_len: len,
+            flags: MsgFlags::MSG_OOB,
+            ..Received::default()
+        })
     }
 
     /// `None`: there are descriptors to receive and `scm` is missing.
@@ -241,24 +287,27 @@ impl UnixSocket {
         buf: &mut [u8],
         flags: MsgFlags,
         scm: Option<&mut inflight::Guard>,
+        left: &mut Vec<Packet>,
     ) -> Option<Result<Received, Errno>> {
         let queue = self.queue.lock();
         if queue.is_empty() {
             drop(queue);
-            return Some(self.nothing_to_recv());
+            return Some(self.nothing_to_recv(flags));
         }
         if self.kind == SOCK_STREAM {
-            self.recv_stream(queue, buf, flags, scm)
+            self.recv_stream(queue, buf, flags, scm, left)
         } else {
             self.recv_packet(queue, buf, flags, scm)
         }
     }
 
-    fn nothing_to_recv(&self) -> Result<Received, Errno> {
+    fn nothing_to_recv(&self, flags: MsgFlags) -> Result<Received, Errno> {
         if let Some(errno) = crate::socket::Socket::take_error(self) {
             return Err(errno);
         }
-        if self.is_shut(SHUT_RECV) {
+        // A datagram socket tells the end only to those who wait.
+        let told = self.kind != SOCK_DGRAM || !flags.contains(MsgFlags::MSG_DONTWAIT);
+        if told && self.is_shut(SHUT_RECV) {
             Ok(Received::default())
         } else {
             Err(Errno::EAGAIN)
@@ -284,7 +333,14 @@ impl UnixSocket {
         scm: Option<&mut inflight::Guard>,
     ) -> Option<Result<Received, Errno>> {
         let peek = flags.contains(MsgFlags::MSG_PEEK);
-        let front = queue.packets.front_mut()?;
+        let (at, skip) = match self.common.peek_off().filter(|_| peek) {
+            None => (0, 0),
+            Some(off) => match queue.packet_at(off) {
+                None => return Some(Err(Errno::EAGAIN)),
+                Some(found) => found,
+            },
+        };
+        let front = queue.packets.get_mut(at)?;
         let mut control = Vec::new();
         if let Some(rights) = &mut front.rights {
             let scm = scm?;
@@ -298,15 +354,21 @@ impl UnixSocket {
             front.rights = None;
         }
         control.extend(self.passed_creds(&front.creds));
-        let n = front.data.len().min(buf.len());
-        if let (Some(to), Some(from)) = (buf.get_mut(..n), front.data.get(..n)) {
+        if self.common.stamps() {
+            let at = front.at.unwrap_or_else(sync::time::realtime_ns);
+            self.common.received(at, &mut control);
+        }
+        let data = front.data.get(skip..).unwrap_or_default();
+        let n = data.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..n), data.get(..n)) {
             to.copy_from_slice(from);
         }
         let mut out = MsgFlags::empty();
-        out.set(MsgFlags::MSG_TRUNC, front.data.len() > n);
+        out.set(MsgFlags::MSG_TRUNC, data.len() > n);
         out.set(MsgFlags::MSG_EOR, front.eor);
-        let (full_len, sender) = (front.data.len(), front.from.clone());
+        let (full_len, sender) = (data.len(), front.from.clone());
         let packet = if peek { None } else { queue.pop() };
+        self.common.peeked(if peek { n } else { full_len }, peek);
         drop(queue);
         if let Some(packet) = packet {
             uncharge(&packet);
@@ -328,6 +390,7 @@ impl UnixSocket {
         buf: &mut [u8],
         flags: MsgFlags,
         mut scm: Option<&mut inflight::Guard>,
+        left: &mut Vec<Packet>,
     ) -> Option<Result<Received, Errno>> {
         let peek = flags.contains(MsgFlags::MSG_PEEK);
         let passcred = self.common.passcred();
@@ -349,11 +412,22 @@ impl UnixSocket {
         let mut sender = None;
         let mut used = Vec::new();
         let (mut done, mut at) = (0usize, 0usize);
+        let inline = self.common.oob_inline();
+        let mut skip = self.common.peek_off().filter(|_| peek).unwrap_or(0);
         // A read of nothing still takes the descriptors that lie in front.
         while done < buf.len() || buf.is_empty() && first_creds.is_none() {
+            let Some(now) = queue.pass_mark(at, done > 0, peek, inline, left) else {
+                break;
+            };
+            at = now;
             let Some(front) = queue.packets.get_mut(at) else {
                 break;
             };
+            if skip >= front.unread().len() && skip > 0 {
+                skip = skip.saturating_sub(front.unread().len());
+                at = at.saturating_add(1);
+                continue;
+            }
             // Messages of different writers are not glued together where the reader wants to know who wrote.
             match &first_creds {
                 Some(creds) if passcred && *creds != front.creds => break,
@@ -376,7 +450,8 @@ impl UnixSocket {
                     front.rights = None;
                 }
             }
-            let from = front.unread();
+            let from = front.unread().get(skip..).unwrap_or_default();
+            skip = 0;
             let n = from.len().min(buf.len().saturating_sub(done));
             if let (Some(to), Some(from)) =
                 (buf.get_mut(done..done.saturating_add(n)), from.get(..n))
@@ -384,6 +459,7 @@ impl UnixSocket {
                 to.copy_from_slice(from);
             }
             done = done.saturating_add(n);
+            self.common.peeked(n, peek);
             if peek {
                 at = at.saturating_add(1);
             } else {
@@ -398,6 +474,9 @@ impl UnixSocket {
             }
         }
         drop(queue);
+        if first_creds.is_none() {
+            return Some(self.nothing_to_recv(flags));
+        }
         used.iter().for_each(uncharge);
         control.extend(first_creds.and_then(|creds| self.passed_creds(&creds)));
         let from = sender.and_then(|s| s.name()).map(|name| name.to_bytes());

@@ -23,6 +23,7 @@ mod namespace;
 mod open;
 mod pathname;
 pub mod perm;
+mod propagation;
 mod remove;
 mod rename;
 mod superblock;

@@ -24,7 +24,9 @@ levels! {
     CONTAINERS = 1000,
     /// A file description's offset: held while a read or write of a file with positions runs, whatever it reads (Linux: f_pos_lock).
     FILE_OFFSET = 1100,
-    /// The mounts of a namespace.
+    /// The shape of all trees of mounts (Linux: namespace_sem).
+    MOUNT_TOPOLOGY = 1190,
+    /// The root of a namespace's mounts, and their number.
     MOUNTS = 1200,
     /// Renames that change the shape of one filesystem's tree (Linux: s_vfs_rename_mutex).
     SUPERBLOCK_RENAME = 1300,

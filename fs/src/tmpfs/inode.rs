@@ -99,7 +99,11 @@ impl TmpInode {
         if !link.is_empty() {
             Usage::add_bytes(link.len())?;
         }
-        if let Err(error) = fs.usage.add_inode() {
+        let taken = fs.usage.charge(link_pages(link)).and_then(|()| {
+            let inode = fs.usage.add_inode();
+            inode.inspect_err(|_| fs.usage.uncharge(link_pages(link)))
+        });
+        if let Err(error) = taken {
             Usage::remove_bytes(link.len());
             return Err(error);
         }
@@ -530,6 +534,11 @@ impl Inode for TmpInode {
     }
 }
 
+/// A link that is not short takes a page, as in Linux (`SHORT_SYMLINK_LEN`, the end's zero included).
+fn link_pages(link: &[u8]) -> u64 {
+    u64::from(link.len() >= 128)
+}
+
 impl Drop for TmpInode {
     fn drop(&mut self) {
         self.fs.usage.remove_inode();
@@ -547,7 +556,10 @@ impl Drop for TmpInode {
                 let freed = body.data.get_mut().take_all(&self.fs.usage);
                 Data::release(&*self.fs.store, freed);
             }
-            Content::Link(text) => Usage::remove_bytes(text.len()),
+            Content::Link(text) => {
+                Usage::remove_bytes(text.len());
+                self.fs.usage.uncharge(link_pages(text));
+            }
             Content::Directory(dir) => {
                 // A whole tree that ends here is taken apart in a loop: its depth is the guest's choice.
                 let mut work = dir.get_mut().take_all();

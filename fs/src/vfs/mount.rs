@@ -88,7 +88,7 @@ bitflags::bitflags! {
     }
 }
 
-/// How mount events travel (`mount_namespaces(7)`). Recorded and shown; a sandbox has one tree per namespace and nothing is propagated between them.
+/// How mount events travel (`mount_namespaces(7)`); [`super::propagation`] carries it out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Propagation {
     /// Peer group of a shared mount.

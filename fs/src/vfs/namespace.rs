@@ -1,7 +1,8 @@
 //! Mount namespaces: the tree of mounts that a group of tasks sees (`mount_namespaces(7)`, `mount(2)`, `umount(2)`, `pivot_root(2)`).
 
 use super::dentry::Dentry;
-use super::mount::{Mount, MountFlags, Path, Propagation};
+use super::mount::{Mount, MountFlags, Path};
+use super::propagation::{TOPOLOGY, attach_under, detach_from_under};
 use super::walk::MOUNT_SEQ;
 use crate::pollee::{Events, Pollee};
 use abi::Errno;
@@ -64,11 +65,17 @@ pub struct MountNamespace {
 }
 
 static NEXT_NAMESPACE: AtomicU64 = AtomicU64::new(1);
-static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
 
 impl MountNamespace {
     /// A namespace whose root is `root`.
     pub fn new(root: Arc<Mount>) -> Arc<Self> {
+        let namespace = Self::detached(root);
+        TOPOLOGY.lock().add_namespace(&namespace);
+        namespace
+    }
+
+    /// One that nothing reaches yet.
+    fn detached(root: Arc<Mount>) -> Arc<Self> {
         let id = NEXT_NAMESPACE.fetch_add(1, Ordering::Relaxed);
         root.namespace.store(id, Ordering::Release);
         Arc::new(Self {
@@ -114,15 +121,15 @@ impl MountNamespace {
 
     /// Hangs the tree under `new` in at `at` (`mount(2)`). `EBUSY` when the same filesystem is mounted there already.
     pub fn mount(&self, at: &Path, new: Arc<Mount>) -> Result<(), Errno> {
-        let result = self.attach_tree(at, new);
-        if result.is_ok() {
-            self.changed();
-        }
-        result
+        let reached = self.attach_tree(at, new)?;
+        self.changed();
+        reached.iter().for_each(|other| other.changed());
+        Ok(())
     }
 
-    fn attach_tree(&self, at: &Path, new: Arc<Mount>) -> Result<(), Errno> {
-        let mut tree = self.tree.lock();
+    /// The namespaces that had to follow.
+    fn attach_tree(&self, at: &Path, new: Arc<Mount>) -> Result<Vec<Arc<Self>>, Errno> {
+        let mut topology = TOPOLOGY.lock();
         let mut at = at.clone();
         at.enter_mounts();
         if !self.contains(&at.mount) {
@@ -143,22 +150,45 @@ impl MountNamespace {
         }
         let mut all = Vec::new();
         new.collect(&mut all);
-        let count = tree.count.saturating_add(all.len());
-        if count > MOUNT_MAX {
+        let copies = topology.copies(&at, &new);
+        let mut wanted = vec![(self, all.len())];
+        wanted.extend(copies.iter().map(|c| (&*c.namespace, c.count)));
+        if !wanted.iter().all(|(ns, count)| ns.has_room(*count)) {
+            let mut unused = all;
+            copies.iter().for_each(|c| c.mount.collect(&mut unused));
+            unused.iter().for_each(|m| topology.delist(m));
+            drop(topology);
             return Err(Errno::ENOSPC);
         }
-        tree.count = count;
-        for mount in &all {
+        self.adopt(&all);
+        new.attach(&at);
+        let mut reached = Vec::new();
+        for copy in copies {
+            let mut all = Vec::new();
+            copy.mount.collect(&mut all);
+            copy.namespace.adopt(&all);
+            attach_under(&copy.at, &copy.mount);
+            reached.push(copy.namespace);
+        }
+        Ok(reached)
+    }
+
+    fn has_room(&self, more: usize) -> bool {
+        self.tree.lock().count.saturating_add(more) <= MOUNT_MAX
+    }
+
+    fn adopt(&self, mounts: &[Arc<Mount>]) {
+        for mount in mounts {
             mount.namespace.store(self.id, Ordering::Release);
         }
-        new.attach(&at);
-        Ok(())
+        let mut tree = self.tree.lock();
+        tree.count = tree.count.saturating_add(mounts.len());
     }
 
     /// `MS_BIND` (with `MS_REC` when `recursive`): shows what is at `from` at `to` as well.
     pub fn bind(&self, from: &Path, to: &Path, recursive: bool) -> Result<(), Errno> {
         let copy = {
-            let _tree = self.tree.lock();
+            let mut topology = TOPOLOGY.lock();
             if !self.contains(&from.mount) || from.mount.propagation().unbindable {
                 return Err(Errno::EINVAL);
             }
@@ -171,30 +201,37 @@ impl MountNamespace {
             {
                 return Err(Errno::EINVAL);
             }
-            copy_tree(&from.mount, &from.dentry, recursive, false, &mut Vec::new())
+            let mut pairs = Vec::new();
+            let copy = copy_tree(&from.mount, &from.dentry, recursive, false, &mut pairs);
+            pairs.iter().for_each(|(_, m)| topology.enlist(m));
+            copy
         };
-        self.mount(to, copy)
+        let result = self.mount(to, copy.clone());
+        if result.is_err() {
+            let (mut topology, mut all) = (TOPOLOGY.lock(), Vec::new());
+            copy.collect(&mut all);
+            all.iter().for_each(|m| topology.delist(m));
+        }
+        result
     }
 
     /// A detached copy, as `open_tree(OPEN_TREE_CLONE)` makes; belongs to no namespace.
     pub fn clone_tree(&self, from: &Path, recursive: bool) -> Result<Arc<Mount>, Errno> {
-        let _tree = self.tree.lock();
+        let mut topology = TOPOLOGY.lock();
         if !self.contains(&from.mount) || from.mount.propagation().unbindable {
             return Err(Errno::EINVAL);
         }
-        Ok(copy_tree(
-            &from.mount,
-            &from.dentry,
-            recursive,
-            false,
-            &mut Vec::new(),
-        ))
+        let mut pairs = Vec::new();
+        let copy = copy_tree(&from.mount, &from.dentry, recursive, false, &mut pairs);
+        pairs.iter().for_each(|(_, m)| topology.enlist(m));
+        Ok(copy)
     }
 
     /// `MS_MOVE`: `from` must be the root of a mount.
     pub fn move_mount(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let mut reached = Vec::new();
         {
-            let _tree = self.tree.lock();
+            let mut topology = TOPOLOGY.lock();
             let mut to = to.clone();
             to.enter_mounts();
             if !self.contains(&from.mount)
@@ -224,17 +261,33 @@ impl MountNamespace {
                 }
                 above = mount.mountpoint().map(|p| p.mount);
             }
+            let mut all = Vec::new();
+            from.mount.collect(&mut all);
+            if to.mount.propagation().shared.is_some()
+                && all.iter().any(|m| m.propagation().unbindable)
+            {
+                return Err(Errno::EINVAL);
+            }
+            let copies = topology.copies(&to, &from.mount);
             from.mount.detach();
             from.mount.attach(&to);
+            for copy in copies {
+                let mut all = Vec::new();
+                copy.mount.collect(&mut all);
+                copy.namespace.adopt(&all);
+                attach_under(&copy.at, &copy.mount);
+                reached.push(copy.namespace);
+            }
         }
         self.changed();
+        reached.iter().for_each(|other| other.changed());
         Ok(())
     }
 
     /// `MS_REMOUNT`: `at` must be the root of a mount. With `bind` the mount's flags alone change, else the filesystem's read-only state as well.
     pub fn remount(&self, at: &Path, flags: MountFlags, bind: bool) -> Result<(), Errno> {
         {
-            let _tree = self.tree.lock();
+            let _topology = TOPOLOGY.lock();
             if !self.contains(&at.mount) || !Arc::ptr_eq(&at.dentry, at.mount.root()) {
                 return Err(Errno::EINVAL);
             }
@@ -266,7 +319,7 @@ impl MountNamespace {
         to: PropagationType,
         recursive: bool,
     ) -> Result<(), Errno> {
-        let _tree = self.tree.lock();
+        let mut topology = TOPOLOGY.lock();
         if !self.contains(&at.mount) || !Arc::ptr_eq(&at.dentry, at.mount.root()) {
             return Err(Errno::EINVAL);
         }
@@ -276,35 +329,18 @@ impl MountNamespace {
             at.mount.collect(&mut mounts);
         }
         for mount in mounts {
-            let mut p = mount.propagation.lock();
-            *p = match to {
-                PropagationType::Shared => Propagation {
-                    shared: p
-                        .shared
-                        .or_else(|| Some(NEXT_GROUP.fetch_add(1, Ordering::Relaxed))),
-                    master: p.master,
-                    unbindable: false,
-                },
-                PropagationType::Private => Propagation::default(),
-                PropagationType::Slave => Propagation {
-                    shared: None,
-                    master: p.shared.or(p.master),
-                    unbindable: false,
-                },
-                PropagationType::Unbindable => Propagation {
-                    unbindable: true,
-                    ..Propagation::default()
-                },
-            };
+            topology.set(&mount, to);
         }
+        drop(topology);
+        self.changed();
         Ok(())
     }
 
     /// `umount2(2)`. `at` is consumed: a mount that anybody else uses is busy.
     pub fn umount(&self, at: Path, flags: UmountFlags) -> Result<(), Errno> {
-        let mut gone = Vec::new();
+        let (mut gone, mut reached) = (Vec::new(), Vec::new());
         {
-            let mut tree = self.tree.lock();
+            let mut topology = TOPOLOGY.lock();
             if !self.contains(&at.mount)
                 || !Arc::ptr_eq(&at.dentry, at.mount.root())
                 || at.mount.locked.load(Ordering::Relaxed)
@@ -326,7 +362,10 @@ impl MountNamespace {
             }
             if !flags.contains(UmountFlags::DETACH) {
                 // One reference is the tree's, one the caller's.
-                if !at.mount.children.read().is_empty() || Arc::strong_count(&at.mount) > 2 {
+                if !at.mount.children.read().is_empty()
+                    || Arc::strong_count(&at.mount) > 2
+                    || topology.copies_in_use(&at.mount)
+                {
                     return Err(Errno::EBUSY);
                 }
                 if flags.contains(UmountFlags::EXPIRE)
@@ -336,15 +375,27 @@ impl MountNamespace {
                 }
             }
             at.mount.collect(&mut gone);
+            let elsewhere = topology.also_gone(&gone);
             at.mount.detach();
-            for mount in &gone {
-                mount.namespace.store(0, Ordering::Release);
+            for copy in &elsewhere {
+                detach_from_under(copy);
             }
-            tree.count = tree.count.saturating_sub(gone.len());
+            gone.extend(elsewhere);
+            for mount in &gone {
+                if let Some(namespace) = topology.namespace_of(mount) {
+                    let mut tree = namespace.tree.lock();
+                    tree.count = tree.count.saturating_sub(1);
+                    drop(tree);
+                    reached.push(namespace);
+                }
+                mount.namespace.store(0, Ordering::Release);
+                topology.delist(mount);
+            }
         }
         drop(gone);
         drop(at);
-        self.changed();
+        reached.dedup_by_key(|namespace| namespace.id);
+        reached.iter().for_each(|namespace| namespace.changed());
         Ok(())
     }
 
@@ -352,6 +403,7 @@ impl MountNamespace {
     /// old root are the sentry's to move: compare with `root` by [`Path::same`] and give them `new_root`.
     pub fn pivot_root(&self, root: &Path, new_root: &Path, put_old: &Path) -> Result<(), Errno> {
         {
+            let _topology = TOPOLOGY.lock();
             let mut tree = self.tree.lock();
             // Something may have been mounted there since the walk.
             let mut put_old = put_old.clone();
@@ -402,17 +454,20 @@ impl MountNamespace {
 
     /// A copy for `CLONE_NEWNS`. `paths` (root, working directory) are moved to the same places in the copy.
     pub fn copy(&self, paths: &mut [&mut Path]) -> Arc<Self> {
-        let tree = self.tree.lock();
+        let mut topology = TOPOLOGY.lock();
+        let old_root = self.tree.lock().root.clone();
         let mut pairs = Vec::new();
-        let root = copy_tree(&tree.root, tree.root.root(), true, true, &mut pairs);
-        let copy = Self::new(root);
-        copy.tree.lock_nested().count = pairs.len();
-        drop(tree);
+        let root = copy_tree(&old_root, old_root.root(), true, true, &mut pairs);
+        let copy = Self::detached(root);
+        topology.add_namespace(&copy);
+        copy.tree.lock().count = pairs.len();
         let mut moved = HashMap::new();
         for (old, new) in pairs {
             new.namespace.store(copy.id, Ordering::Release);
+            topology.enlist(&new);
             moved.insert(old, new);
         }
+        drop(topology);
         for path in paths {
             if let Some(new) = moved.get(&path.mount.id()) {
                 path.mount = new.clone();
@@ -424,9 +479,10 @@ impl MountNamespace {
     /// The mounts that can be reached from `root`, in the order they were made: `/proc/PID/mounts`, `mountinfo`.
     pub fn list(&self, root: &Path) -> Vec<MountInfo> {
         let mut all = Vec::new();
-        let tree = self.tree.lock();
-        tree.root.collect(&mut all);
-        drop(tree);
+        let topology = TOPOLOGY.lock();
+        let top = self.tree.lock().root.clone();
+        top.collect(&mut all);
+        drop(topology);
         all.sort_by_key(|m| m.id());
         all.into_iter()
             .filter_map(|mount| {
@@ -451,10 +507,14 @@ impl Drop for MountNamespace {
     fn drop(&mut self) {
         let mut all = Vec::new();
         let root = self.tree.get_mut().root.clone();
+        let mut topology = TOPOLOGY.lock();
         root.collect(&mut all);
         for mount in &all {
             mount.namespace.store(0, Ordering::Release);
+            topology.delist(mount);
         }
+        topology.remove_namespace(self.id);
+        drop(topology);
         // Leaves first, each on its own: no deep recursion.
         while let Some(mount) = all.pop() {
             mount.detach();
@@ -476,7 +536,7 @@ pub(super) fn reachable(at: &Path, top: &Path) -> bool {
 
 /// Copies the mount of `root` (a dentry in `from`) and, if `recursive`, the mounts on dentries below it. Unbindable ones are left out unless a whole namespace
 /// is copied. `pairs` gets each original's id with its copy.
-fn copy_tree(
+pub(super) fn copy_tree(
     from: &Arc<Mount>,
     root: &Arc<Dentry>,
     recursive: bool,

@@ -4,8 +4,10 @@ use super::{DirNode, FileNode, ino_of};
 use crate::kernel::Task;
 use abi::Errno;
 use fs::kept::Kept;
-use fs::{Caller, DirEntry, File, FileOps, Pos};
+use fs::vfs::MountNamespace;
+use fs::{Caller, DirEntry, Events, File, FileOps, Pollee, Pos};
 use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The most that one write may bring (a page, as sysctls take).
@@ -17,12 +19,19 @@ pub struct TextFile {
     /// Weak: an open file must not keep a dead task.
     opener: Option<Weak<Task>>,
     snapshot: Kept<Arc<[u8]>>,
+    /// The mounts it is about, and which change of them was told last.
+    mounts: Option<(Arc<MountNamespace>, AtomicU64)>,
 }
 
 impl TextFile {
     pub(super) fn new(file: Arc<dyn FileNode>, opener: Option<Arc<Task>>) -> Self {
+        let mounts = file.mounts().map(|ns| {
+            let seen = ns.event();
+            (ns, AtomicU64::new(seen))
+        });
         Self {
             file,
+            mounts,
             opener: opener.map(|t| Arc::downgrade(&t)),
             snapshot: Kept::default(),
         }
@@ -75,6 +84,22 @@ impl FileOps for TextFile {
     }
     fn seek_end(&self, _file: &File, _whence: i32, _offset: i64) -> Result<u64, Errno> {
         Err(Errno::EINVAL)
+    }
+    fn poll(&self, _file: &File) -> Events {
+        let Some((mounts, seen)) = &self.mounts else {
+            return Events::READ | Events::WRITE;
+        };
+        // A change is told once (`mounts_poll`).
+        let now = mounts.event();
+        let changed = seen.swap(now, Ordering::AcqRel) != now;
+        if changed {
+            Events::READ | Events::ERR | Events::PRI
+        } else {
+            Events::READ
+        }
+    }
+    fn pollee(&self) -> Option<&Pollee> {
+        self.mounts.as_ref().map(|(mounts, _)| mounts.pollee())
     }
 }
 

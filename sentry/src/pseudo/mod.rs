@@ -17,6 +17,7 @@ pub use tree::{Tree, link, text, writable};
 
 use crate::kernel::Task;
 use abi::Errno;
+use fs::vfs::MountNamespace;
 use fs::vfs::perm::Owner;
 use fs::{Caller, FileOps, FileSystem, Follow, Inode, NodeKind};
 use inode::PseudoInode;
@@ -76,6 +77,10 @@ pub trait FileNode: Send + Sync {
     fn write(&self, caller: &dyn Caller, data: &[u8], offset: u64) -> Result<(), Errno> {
         let _ = (caller, data, offset);
         Err(Errno::EIO)
+    }
+    /// The mounts that its text is about: `poll(2)` tells of their changes.
+    fn mounts(&self) -> Option<Arc<MountNamespace>> {
+        None
     }
     /// Operations of its own, for files that are no text.
     fn open(&self, caller: &dyn Caller) -> Option<Result<Box<dyn FileOps>, Errno>> {

@@ -45,10 +45,15 @@ fn mount_flags(flags: u64) -> MountFlags {
         (1 << 21, MountFlags::RELATIME),
         (1 << 24, MountFlags::STRICTATIME),
     ];
-    table
+    let all = table
         .iter()
         .filter(|(bit, _)| flags & bit != 0)
-        .fold(MountFlags::empty(), |all, (_, flag)| all | *flag)
+        .fold(MountFlags::empty(), |all, (_, flag)| all | *flag);
+    if all.contains(MountFlags::STRICTATIME) {
+        all.difference(MountFlags::NOATIME | MountFlags::RELATIME)
+    } else {
+        all
+    }
 }
 
 /// mount(2)

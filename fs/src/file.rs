@@ -104,6 +104,10 @@ pub trait FileOps: Send + Sync + Any {
     fn poll(&self, file: &File) -> Events {
         Events::READ | Events::WRITE
     }
+    /// Whether what is written goes nowhere, so that nobody needs to look at it.
+    fn discards(&self) -> bool {
+        false
+    }
     /// Whose changes to wait for; `None` for files that are always ready (`epoll_ctl` answers `EPERM` for those).
     fn pollee(&self) -> Option<&Pollee> {
         None

@@ -72,6 +72,9 @@ impl FileOps for Mem {
         }
         Ok((buf.len(), at.saturating_add(buf.len() as u64)))
     }
+    fn discards(&self) -> bool {
+        matches!(self, Mem::Null | Mem::Zero)
+    }
     fn seek_nowhere(&self, offset: u64) -> Option<u64> {
         // `null_lseek` and `noop_llseek`.
         Some(if *self == Mem::Random { offset } else { 0 })

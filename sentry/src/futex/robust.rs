@@ -2,6 +2,7 @@
 
 use crate::kernel::Cx;
 use abi::Errno;
+use std::sync::atomic::Ordering;
 
 /// A bound on the list, which the guest may have made circular (`ROBUST_LIST_LIMIT`).
 const LIMIT: usize = 2048;
@@ -11,7 +12,7 @@ const TID_MASK: u32 = 0x3fff_ffff;
 
 /// Walks the dying thread's list. Every address is the guest's: whatever faults or does not make sense ends the walk.
 pub fn exit_robust_list(cx: &mut Cx) {
-    let head = std::mem::take(&mut cx.state.robust_list);
+    let head = cx.task().robust_list.swap(0, Ordering::Relaxed);
     if head != 0 {
         let _ = walk(cx, head);
     }

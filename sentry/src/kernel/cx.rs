@@ -42,8 +42,6 @@ pub struct OwnState {
     pub restart: Option<Restart>,
     /// `set_tid_address`, `CLONE_CHILD_CLEARTID`.
     pub clear_child_tid: u64,
-    /// `set_robust_list`: head address, 0 for none.
-    pub robust_list: u64,
     /// `rseq(2)`
     pub rseq: Option<platform::RseqArea>,
     /// Told when this task lets go of the memory it borrowed (`vfork`).

@@ -15,6 +15,7 @@ use fs::vfs::{Lookup, LookupFlags, MountFlags, Path};
 use fs::{Caller, File, NodeKind};
 use platform::Registers;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The registers of a process that has yet to run.
 pub struct FirstImage {
@@ -235,7 +236,7 @@ impl Cx {
             vfork.complete();
         }
         self.state.clear_child_tid = 0;
-        self.state.robust_list = 0;
+        self.task().robust_list.store(0, Ordering::Relaxed);
         self.state.rseq = None;
         self.state.altstack = StackT {
             ss_flags: SS_DISABLE,

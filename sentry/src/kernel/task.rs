@@ -95,6 +95,8 @@ pub struct Task {
     dead: AtomicBool,
     /// Parked by a group stop, counted in it.
     pub(super) parked: AtomicBool,
+    /// `set_robust_list(2)`: head address, 0 for none.
+    pub robust_list: AtomicU64,
     /// `PR_SET_PDEATHSIG`.
     pub pdeath_signal: AtomicI32,
     /// `PR_SET_TIMERSLACK`, nanoseconds.
@@ -176,6 +178,7 @@ impl Task {
             exiting: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             parked: AtomicBool::new(false),
+            robust_list: AtomicU64::new(0),
             pdeath_signal: AtomicI32::new(0),
             timer_slack: AtomicU64::new(
                 like.map_or(50_000, |t| t.timer_slack.load(Ordering::Relaxed)),

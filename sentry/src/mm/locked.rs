@@ -154,6 +154,11 @@ impl MemoryManager {
                 all &= on_fault;
                 continue;
             }
+            // Nobody may touch it, the kernel for this included.
+            if vma.prot.is_empty() {
+                all &= on_fault;
+                continue;
+            }
             let (start, len) = (vma.start.max(range.start), overlap(&vma, &range));
             let locked = self
                 .space

@@ -150,6 +150,7 @@ fn read_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRes
     if !file.readable() {
         return Err(Errno::EBADF);
     }
+    check_ranges(segments)?;
     at.deadline = sentry::tty::before_read(cx, &file)?;
     let total = segments
         .iter()
@@ -200,6 +201,7 @@ fn write_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRe
     if !file.writable() {
         return Err(Errno::EBADF);
     }
+    check_ranges(segments)?;
     sentry::tty::before_write(cx, &file)?;
     let total = segments
         .iter()
@@ -207,6 +209,9 @@ fn write_uncounted(cx: &mut Cx, fd: Fd, segments: &[Iovec], mut at: At) -> SysRe
         .fold(0usize, usize::saturating_add)
         .min(MAX_RW_COUNT);
     check_end(&at, total)?;
+    if file.ops().discards() {
+        return Ok(total as u64);
+    }
     let mut done = 0usize;
     with_scratch(cx, total.min(CHUNK), |cx, buf| {
         loop {
@@ -318,8 +323,22 @@ fn copy_in(cx: &Cx, segments: &[Iovec], skip: usize, buf: &mut [u8]) -> Result<u
 fn single(addr: u64, count: usize) -> [Iovec; 1] {
     [Iovec {
         iov_base: addr,
-        iov_len: count.min(MAX_RW_COUNT) as u64,
+        iov_len: count as u64,
     }]
+}
+
+/// `EFAULT` unless every segment lies where programs may have memory, all of it (`access_ok`).
+fn check_ranges(segments: &[Iovec]) -> Result<(), Errno> {
+    const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+    let inside = |s: &Iovec| {
+        let end = s.iov_base.checked_add(s.iov_len);
+        end.is_some_and(|end| end <= TASK_SIZE)
+    };
+    if segments.iter().all(inside) {
+        Ok(())
+    } else {
+        Err(Errno::EFAULT)
+    }
 }
 
 /// Copies in and checks an iovec array.

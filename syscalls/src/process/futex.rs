@@ -12,6 +12,7 @@ use abi::time::{CLOCK_MONOTONIC, CLOCK_REALTIME, Timespec};
 use sentry::futex;
 use sentry::kernel::Cx;
 use sentry::syscall::SysResult;
+use std::sync::atomic::Ordering;
 
 fn deadline(cx: &Cx, addr: u64, absolute: bool, realtime: bool) -> Result<Option<u64>, Errno> {
     let Some(addr) = UserAddr::<Timespec>::new(addr).some() else {
@@ -141,7 +142,7 @@ pub fn set_robust_list(cx: &mut Cx, head: u64, len: usize) -> SysResult {
     if len != 24 {
         return Err(Errno::EINVAL);
     }
-    cx.state.robust_list = head;
+    cx.task().robust_list.store(head, Ordering::Relaxed);
     Ok(0)
 }
 
@@ -152,14 +153,16 @@ pub fn get_robust_list(
     head: UserAddr<u64>,
     len: UserAddr<u64>,
 ) -> SysResult {
-    if pid != 0 && pid != cx.tid() {
-        return if cx.pid_ns().task(pid).is_some() {
-            Err(Errno::EPERM)
-        } else {
-            Err(Errno::ESRCH)
-        };
-    }
+    let task = match pid {
+        0 => cx.task().clone(),
+        _ => cx
+            .pid_ns()
+            .task(pid)
+            .filter(|t| !t.is_dead())
+            .ok_or(Errno::ESRCH)?,
+    };
+    sentry::procfs::may_access(cx.task(), &task).map_err(|_| Errno::EPERM)?;
     len.write(cx, &24)?;
-    head.write(cx, &cx.state.robust_list)?;
+    head.write(cx, &task.robust_list.load(Ordering::Relaxed))?;
     Ok(0)
 }

@@ -43,5 +43,5 @@ pub static CALLS: &[Syscall] = calls! {
     FUTEX futex(uaddr: u64 as Hex, op: i32 as FutexOp, val: u32, timeout: u64 as FutexTimeout, uaddr2: u64 as Hex, val3: u32) => futex::futex, Partial("FUTEX_WAIT_REQUEUE_PI, FUTEX_CMP_REQUEUE_PI (ENOSYS); locks with priority inheritance are handed over in turn");
     FUTEX_WAITV futex_waitv(waiters: UserAddr<FutexWaitv>, nr_futexes: u32, flags: u32, timeout: u64 as Hex, clockid: i32) => futex::futex_waitv, Full;
     SET_ROBUST_LIST set_robust_list(head: u64 as Hex, len: usize) => futex::set_robust_list, Full;
-    GET_ROBUST_LIST get_robust_list(pid: i32, head: UserAddr<u64>, len: UserAddr<u64>) => futex::get_robust_list, Partial("other threads than the caller");
+    GET_ROBUST_LIST get_robust_list(pid: i32, head: UserAddr<u64>, len: UserAddr<u64>) => futex::get_robust_list, Full;
 };

@@ -1,7 +1,7 @@
 //! The options of `SOL_SOCKET` that all families share (`socket(7)`).
 
 use super::{Control, Socket, SocketCaller};
-use crate::kernel::seccomp::bpf::{Input, Program};
+use crate::kernel::seccomp::bpf::Program;
 use abi::Errno;
 use abi::seccomp::SockFilter;
 use abi::socket::*;
@@ -314,7 +314,7 @@ fn filter(socket: &dyn Socket, name: i32, value: &[u8]) -> Result<(), Errno> {
                 .iter()
                 .map(|insn| zerocopy::transmute!(*insn))
                 .collect();
-            Some(Program::new(&code, Input::Packet)?)
+            Some(Program::for_packets(&code)?)
         }
         _ => None,
     };

@@ -19,7 +19,7 @@ enum Operand {
 
 /// What a program is for: seccomp loads aligned words and has no remainder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+enum Input {
     /// `struct seccomp_data`
     Call,
     /// The bytes of a packet, most significant first.
@@ -80,8 +80,17 @@ enum Step {
 pub struct Program(Vec<Step>);
 
 impl Program {
-    /// Checks it: `EINVAL` for what Linux refuses.
-    pub fn new(code: &[SockFilter], input: Input) -> Result<Self, Errno> {
+    /// Checks one for seccomp(2): `EINVAL` for what Linux refuses.
+    pub fn new(code: &[SockFilter]) -> Result<Self, Errno> {
+        Self::checked(code, Input::Call)
+    }
+
+    /// Checks one for packets.
+    pub fn for_packets(code: &[SockFilter]) -> Result<Self, Errno> {
+        Self::checked(code, Input::Packet)
+    }
+
+    fn checked(code: &[SockFilter], input: Input) -> Result<Self, Errno> {
         if code.is_empty() || code.len() > usize::from(BPF_MAXINSNS) {
             return Err(Errno::EINVAL);
         }
@@ -351,7 +360,7 @@ mod tests {
     const RET: u16 = BPF_RET | BPF_K;
 
     fn run(code: &[SockFilter], data: Words) -> Option<u32> {
-        let program = Program::new(code, Input::Call).unwrap();
+        let program = Program::new(code).unwrap();
         program.run(|w| data.get(w).copied())
     }
 
@@ -415,14 +424,10 @@ mod tests {
             &[insn(0xffff, 0, 0, 0), ret],
         ];
         for (i, code) in bad.iter().enumerate() {
-            assert_eq!(
-                Program::new(code, Input::Call).err(),
-                Some(Errno::EINVAL),
-                "{i}"
-            );
+            assert_eq!(Program::new(code).err(), Some(Errno::EINVAL), "{i}");
         }
-        assert!(Program::new(&vec![ret; 4096], Input::Call).is_ok());
-        assert!(Program::new(&vec![ret; 4097], Input::Call).is_err());
+        assert!(Program::new(&vec![ret; 4096]).is_ok());
+        assert!(Program::new(&vec![ret; 4097]).is_err());
     }
 
     #[test]
@@ -433,7 +438,7 @@ mod tests {
             insn(BPF_LD | BPF_MEM, 0, 0, 0),
             insn(BPF_RET | BPF_A, 0, 0, 0),
         ];
-        assert!(Program::new(&code, Input::Call).is_err());
+        assert!(Program::new(&code).is_err());
     }
 
     #[test]
@@ -447,8 +452,8 @@ mod tests {
             insn(BPF_LD | BPF_LEN, 0, 0, 0),
             insn(BPF_RET | BPF_A, 0, 0, 0),
         ];
-        let program = Program::new(&code, Input::Packet).unwrap();
-        assert!(Program::new(&code, Input::Call).is_err());
+        let program = Program::for_packets(&code).unwrap();
+        assert!(Program::new(&code).is_err());
         let mut packet = [0x45; 23];
         assert_eq!(program.keep(&packet), 23);
         packet[22] = 0x22;
@@ -458,6 +463,6 @@ mod tests {
             insn(BPF_LD | BPF_ABS, 0, 0, 0xffff_f000),
             insn(RET, 0, 0, 1),
         ];
-        assert!(Program::new(&beside, Input::Packet).is_err());
+        assert!(Program::for_packets(&beside).is_err());
     }
 }

@@ -57,7 +57,7 @@ impl Filter {
         before: Option<Arc<Filter>>,
         log: bool,
     ) -> Result<Arc<Self>, Errno> {
-        let program = Program::new(code, bpf::Input::Call)?;
+        let program = Program::new(code)?;
         let instructions = before
             .as_ref()
             .map_or(0, |b| b.instructions)

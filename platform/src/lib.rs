@@ -27,6 +27,7 @@ pub type Result<T, E = Errno> = core::result::Result<T, E>;
 mod edges;
 pub mod hostsocket;
 mod interrupt;
+mod last_usage;
 pub mod memory_file;
 pub mod mock;
 mod placement;
@@ -39,6 +40,7 @@ pub mod systrap;
 mod watch;
 mod workers;
 
+pub use last_usage::LastUsage;
 pub use memory_file::MemoryFile;
 pub use placement::{Mask as CpuSet, all as processors};
 pub use probe::{Finding, HostCall, SENTRY_CALLS, choose, probe, self_test, sentry_calls};
@@ -285,6 +287,10 @@ pub trait AddressSpace: Send + Sync {
     fn rss(&self, mapped: &[Range<u64>]) -> u64;
     /// What the host has counted of it. One question, however much is mapped.
     fn usage(&self) -> HostUsage;
+    /// The same, told when it is gone: without a question, so that its end is not waited for. `None` where that is not known then.
+    fn last_usage(&self) -> Option<Arc<LastUsage>> {
+        None
+    }
     /// Processor time that guest code in this address space has used, in nanoseconds.
     fn cpu_time(&self) -> u64;
     /// Lets the host's ps(1) show this as the command of the process that carries this address space, if there is one: its pid as the sentry sees it.

@@ -310,6 +310,10 @@ impl crate::AddressSpace for AddressSpace {
         stub::usage(self.process()).unwrap_or_default()
     }
 
+    fn last_usage(&self) -> Option<Arc<crate::LastUsage>> {
+        Some(self.process().last_usage().clone())
+    }
+
     fn cpu_time(&self) -> u64 {
         stub::cpu_time(self.process().pid())
     }

@@ -131,6 +131,27 @@ TEST(rusage_of_child) {
     getrusage(RUSAGE_CHILDREN, &c);
     GE(c.ru_utime.tv_sec * 1000000 + c.ru_utime.tv_usec + c.ru_stime.tv_sec * 1000000 + c.ru_stime.tv_usec, 30000);
 }
+static void touch(long mib) {
+    char *m = mmap(0, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (long i = 0; i < mib << 20; i += 4096) m[i] = 1;
+}
+// What a child used of memory is known whether or not it was asked for when the child was waited for; a grandchild's comes with it.
+TEST(memory_of_children) {
+    struct rusage u;
+    int st;
+    getrusage(RUSAGE_CHILDREN, &u);
+    long before = u.ru_minflt;
+    CHILD(touch(40));
+    EQ(waitpid(-1, &st, 0) > 0, 1);
+    getrusage(RUSAGE_CHILDREN, &u);
+    GE(u.ru_maxrss, 40 << 10);
+    GE(u.ru_minflt + u.ru_majflt, before + 1);
+    pid_t p = CHILD({ CHILD(touch(60)); waitpid(-1, &st, 0); });
+    EQ(wait4(p, &st, 0, &u), p);
+    GE(u.ru_maxrss, 60 << 10);
+    getrusage(RUSAGE_CHILDREN, &u);
+    GE(u.ru_maxrss, 60 << 10);
+}
 static void *waiter(void *a) { int st; return (void *)(long)waitpid(*(pid_t *)a, &st, 0); }
 TEST(thread_waits_for_sibling_child) {
     pid_t p = CHILD(t_sleep(30));
@@ -167,7 +188,7 @@ TEST(zombie_is_no_child_to_wait_for_stops) {
 int main(void) {
     RUN(nohang); RUN(stop_and_continue); RUN(waitid_siginfo); RUN(waitid_nowait); RUN(waitid_nohang_clears_pid);
     RUN(waitid_stopped_continued); RUN(errors); RUN(by_process_group); RUN(by_pidfd); RUN(ignored_sigchld_reaps);
-    RUN(nocldwait_reaps); RUN(rusage_of_child); RUN(thread_waits_for_sibling_child); RUN(thread_children_and_wnothread);
+    RUN(nocldwait_reaps); RUN(rusage_of_child); RUN(memory_of_children); RUN(thread_waits_for_sibling_child); RUN(thread_children_and_wnothread);
     RUN(core_dump_bit_is_honest);
     RUN(zombie_is_no_child_to_wait_for_stops);
     RUN(killed_while_it_ends);

@@ -374,8 +374,7 @@ pub fn resident(process: &Process, mapped: &[Range<u64>]) -> u64 {
     pages
 }
 
-/// What getrusage(2) says of it. It passes through memory that a guest thread may write: whatever that makes of it, the numbers stay small
-/// enough to be added up.
+/// What getrusage(2) says of it. It passes through memory that a guest thread may write.
 pub fn usage(process: &Process) -> Result<HostUsage> {
     let mut usage = [0; size_of::<libc::rusage>()];
     process.run_for(
@@ -387,13 +386,11 @@ pub fn usage(process: &Process) -> Result<HostUsage> {
             .get(at..at + 8)
             .and_then(|bytes| bytes.try_into().ok())
             .map_or(0, u64::from_ne_bytes)
-            .min(1 << 48)
     };
-    let kib = field(std::mem::offset_of!(libc::rusage, ru_maxrss));
-    Ok(HostUsage {
-        peak_rss: (kib / (PAGE_SIZE / 1024)).min(USER.end / PAGE_SIZE),
-        minor_faults: field(std::mem::offset_of!(libc::rusage, ru_minflt)),
-        major_faults: field(std::mem::offset_of!(libc::rusage, ru_majflt)),
-        preemptions: field(std::mem::offset_of!(libc::rusage, ru_nivcsw)),
-    })
+    Ok(HostUsage::of([
+        field(std::mem::offset_of!(libc::rusage, ru_maxrss)),
+        field(std::mem::offset_of!(libc::rusage, ru_minflt)),
+        field(std::mem::offset_of!(libc::rusage, ru_majflt)),
+        field(std::mem::offset_of!(libc::rusage, ru_nivcsw)),
+    ]))
 }

@@ -12,6 +12,7 @@ use super::order_book::{Entry, OrderPage};
 use super::{filter, spare, text};
 use crate::placement;
 use crate::systrap::{Family, Pages};
+use crate::{HostUsage, LastUsage};
 
 /// How many guest threads without a task a stub keeps for the next spawn.
 const MAX_PARKED: usize = 16;
@@ -38,6 +39,7 @@ pub struct Process {
     socket: OwnedFd,
     page: OrderPage,
     killed: AtomicBool,
+    last_usage: Arc<LastUsage>,
     /// What its guest threads share with their sentry threads (systrap). Freed when the process is gone.
     pages: sync::OnceLock<Arc<Pages>>,
     /// Where rewritten pages are in it (systrap). The same.
@@ -140,6 +142,7 @@ impl Process {
             socket,
             page,
             killed: AtomicBool::new(false),
+            last_usage: LastUsage::new(),
             pages: sync::OnceLock::new(),
             family: sync::OnceLock::new(),
             channel: sync::Mutex::new(Channel {
@@ -159,6 +162,11 @@ impl Process {
     /// The process, in the sentry's pid namespace. Not used again before this is dropped.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// What it has used, as the host tells who buries it.
+    pub fn last_usage(&self) -> &Arc<LastUsage> {
+        &self.last_usage
     }
 
     /// The pages that [`Process::keep`] was given.
@@ -615,10 +623,20 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        // SAFETY: as for kill; the status is not wanted. Once this returns, nothing maps the page of orders any more.
-        while unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), libc::__WALL) } == -1
+        // SAFETY: all-zero bytes are an rusage.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: as for kill; the status is not wanted, `usage` is ours. Once this returns, nothing maps the page of orders any more.
+        while unsafe { libc::wait4(self.pid, std::ptr::null_mut(), libc::__WALL, &mut usage) } == -1
             && errno() == Errno::EINTR
         {}
+        let counted = [
+            usage.ru_maxrss,
+            usage.ru_minflt,
+            usage.ru_majflt,
+            usage.ru_nivcsw,
+        ];
+        self.last_usage
+            .tell(HostUsage::of(counted.map(|n| n as u64)));
     }
 }
 

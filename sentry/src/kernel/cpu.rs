@@ -3,8 +3,9 @@
 //! clocks by whoever asks; a switch costs two readings of the time-stamp counter.
 
 use super::task::Task;
-use super::thread_group::{ThreadGroup, Usage};
+use super::thread_group::{ChildUsage, ThreadGroup, Usage};
 use crate::mm::MemoryManager;
+use platform::{HostUsage, LastUsage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sync::Mutex;
@@ -124,6 +125,32 @@ impl GroupAccount {
     }
 }
 
+/// What the host tells of a dead process's memory. So small a one that it has not added it up had what was brought in, at most.
+fn of_memory(host: &HostUsage) -> Usage {
+    let pages = match host.peak_rss {
+        0 => host.minor_faults.min(64),
+        pages => pages,
+    };
+    Usage {
+        maxrss: pages.saturating_mul(abi::PAGE_SIZE / 1024),
+        minflt: host.minor_faults,
+        majflt: host.major_faults,
+        switches: (0, host.preemptions),
+        ..Usage::default()
+    }
+}
+
+/// Waits for what the host has not told yet.
+pub(super) fn with_memory<'a>(
+    mut sum: Usage,
+    untold: impl IntoIterator<Item = &'a Arc<LastUsage>>,
+) -> Usage {
+    for last in untold {
+        sum.add(&of_memory(&last.wait()));
+    }
+    sum
+}
+
 fn later(told: &AtomicU64, now: u64) -> u64 {
     told.fetch_max(now, Ordering::Relaxed).max(now)
 }
@@ -193,9 +220,16 @@ impl Task {
             switches: (self.cpu.sleeps(), 0),
             ..Usage::default()
         };
-        // One question to the host per process, not per thread.
+        // One question to the host per process, not per thread; none if its memory ends with it, which tells.
         if let Some(mm) = mm.filter(|_| group.live_threads() == 1) {
-            usage.add(&group.memory_usage(mm));
+            let alone = Arc::strong_count(mm) == 1 && !group.cpu.borrows_memory();
+            match mm.address_space().last_usage().filter(|_| alone) {
+                Some(last) => {
+                    usage.maxrss = mm.max_rss_known();
+                    let _ = group.last_memory.set(last);
+                }
+                None => usage.add(&group.memory_usage(mm)),
+            }
         }
         usage
     }
@@ -278,8 +312,47 @@ impl ThreadGroup {
             .map(|task| task.cpu.sleeps())
             .fold(dead, u64::saturating_add)
     }
-    /// What the whole group has used: dead threads and live ones, without children.
+    /// What the whole group has used: dead threads and live ones, without children. Of one that has just ended this may have to be waited for.
     pub fn total_usage(&self) -> Usage {
+        with_memory(self.usage_so_far(), self.last_memory.get())
+    }
+    /// What its children have used that were waited for, and theirs. The same.
+    pub fn children_usage(&self) -> Usage {
+        let ChildUsage { sum, untold } = self.child_usage.lock().clone();
+        with_memory(sum, &untold)
+    }
+    /// Their user and system time.
+    pub fn children_times(&self) -> (u64, u64) {
+        let children = self.child_usage.lock();
+        (children.sum.utime, children.sum.stime)
+    }
+    /// A child has been waited for: what it and its children have used is added, now or when the host has told it.
+    pub(super) fn add_child(&self, usage: &Usage, untold: &[Arc<LastUsage>]) {
+        let pending = {
+            let mut children = self.child_usage.lock();
+            children.sum.add(usage);
+            children.untold.extend_from_slice(untold);
+            children.untold.clone()
+        };
+        for last in pending {
+            let Some(host) = last.known() else { continue };
+            let mut children = self.child_usage.lock();
+            let mut list = children.untold.iter();
+            // Unless another thread has been quicker.
+            if let Some(at) = list.position(|other| Arc::ptr_eq(other, &last)) {
+                children.untold.swap_remove(at);
+                children.sum.add(&of_memory(&host));
+            }
+        }
+    }
+    /// The memory of this group and of its children that the host has not told yet.
+    pub(super) fn untold(&self) -> Vec<Arc<LastUsage>> {
+        let mut untold = self.child_usage.lock().untold.clone();
+        untold.extend(self.last_memory.get().cloned());
+        untold
+    }
+    /// The same without what has to be waited for.
+    pub(super) fn usage_so_far(&self) -> Usage {
         let mut usage = *self.dead_usage.lock();
         usage.switches.0 = self.sleeps();
         if let Some(mm) = self.memory() {

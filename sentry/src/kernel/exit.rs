@@ -163,7 +163,7 @@ fn notify(
             }
         }
         group.timers.clear();
-        let used = group.total_usage();
+        let used = group.usage_so_far();
         kernel.ended.lock().add(&used);
         announce_death(group);
     } else {

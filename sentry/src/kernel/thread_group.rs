@@ -5,9 +5,10 @@ use super::signal::{Pending, SigHandlers};
 use super::{Kernel, Pid, ProcessGroup, Session, Task};
 use abi::signal::Signal;
 use fs::Pollee;
+use platform::LastUsage;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use sync::{Mutex, RwLock, level};
+use sync::{Mutex, OnceLock, RwLock, level};
 
 /// How a process ended, as `wait4(2)` encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,15 @@ impl Usage {
     }
 }
 
+/// What children have used.
+#[derive(Clone, Default)]
+pub(super) struct ChildUsage {
+    /// As far as it is known.
+    pub(super) sum: Usage,
+    /// What the host has not told yet.
+    pub(super) untold: Vec<Arc<LastUsage>>,
+}
+
 /// A thread group.
 pub struct ThreadGroup {
     pub(super) kernel: Arc<Kernel>,
@@ -135,7 +145,9 @@ pub struct ThreadGroup {
     zombie: AtomicBool,
     pub(super) final_status: Mutex<Option<ExitStatus>>,
     /// Usage of children that were waited for.
-    pub child_usage: Mutex<Usage>,
+    pub(super) child_usage: Mutex<ChildUsage>,
+    /// What the host will tell of its memory, when that has ended with it.
+    pub(super) last_memory: OnceLock<Arc<LastUsage>>,
     /// Usage of threads that have ended, but for their user time.
     pub dead_usage: Mutex<Usage>,
     /// What was read and written, but for its live threads.
@@ -192,7 +204,8 @@ impl ThreadGroup {
             exit_events: Pollee::new(),
             zombie: AtomicBool::new(false),
             final_status: Mutex::new(None),
-            child_usage: Mutex::new(Usage::default()),
+            child_usage: Mutex::default(),
+            last_memory: OnceLock::new(),
             dead_usage: Mutex::new(Usage::default()),
             dead_io: super::io_count::IoCount::default(),
             cpu: super::cpu::GroupAccount::default(),

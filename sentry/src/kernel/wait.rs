@@ -1,5 +1,6 @@
 //! Waiting for children (`wait4(2)`, `waitid(2)`), and pidfds.
 
+use super::cpu::with_memory;
 use super::cx::Cx;
 use super::exit::{child_info, reap};
 use super::task::Woken;
@@ -9,6 +10,7 @@ use abi::Errno;
 use abi::siginfo::{CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED};
 use abi::signal::{SigInfo, Signal};
 use fs::{Events, File, FileOps, Pollee};
+use platform::LastUsage;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -56,8 +58,16 @@ pub struct Waited {
     pub code: i32,
     /// `si_status`.
     pub si_status: i32,
-    /// What it used.
-    pub usage: Usage,
+    usage: Usage,
+    /// What the host has not told yet of that.
+    untold: Vec<Arc<LastUsage>>,
+}
+
+impl Waited {
+    /// What it and its children used. It may have to be waited for.
+    pub fn usage(&self) -> Usage {
+        with_memory(self.usage, &self.untold)
+    }
 }
 
 impl Cx {
@@ -123,9 +133,9 @@ fn scan(task: &Task, who: &Who, options: WaitOptions) -> Result<Option<Waited>, 
 
 fn take_zombie(task: &Task, child: &Arc<ThreadGroup>, options: WaitOptions) -> Option<Waited> {
     let status = child.final_status()?;
-    let own_usage = child.total_usage();
-    let mut usage = *child.child_usage.lock();
-    usage.add(&own_usage);
+    let mut usage = child.usage_so_far();
+    let untold = child.untold();
+    usage.add(&child.child_usage.lock().sum);
     let info = child_info(child, task.group(), Signal::SIGCHLD);
     let found = Waited {
         pid: child.pid().nr_in(&task.pid_ns()),
@@ -138,6 +148,7 @@ fn take_zombie(task: &Task, child: &Arc<ThreadGroup>, options: WaitOptions) -> O
         },
         si_status: info.status(),
         usage,
+        untold,
     };
     if !options.no_wait {
         // Two threads may find the same zombie: one of them takes it.
@@ -147,7 +158,7 @@ fn take_zombie(task: &Task, child: &Arc<ThreadGroup>, options: WaitOptions) -> O
             let at = family.children.iter().position(|c| Arc::ptr_eq(c, child))?;
             family.children.remove(at);
         }
-        task.group().child_usage.lock().add(&usage);
+        task.group().add_child(&found.usage, &found.untold);
         task.group().inherit_io(child);
         reap(child);
     }
@@ -176,7 +187,8 @@ fn take_stop(task: &Task, child: &Arc<ThreadGroup>, options: WaitOptions) -> Opt
         status,
         code,
         si_status,
-        usage: child.total_usage(),
+        usage: child.usage_so_far(),
+        untold: child.untold(),
     })
 }
 

@@ -204,6 +204,12 @@ impl MemoryManager {
         self.max_rss_with(&self.host_usage())
     }
 
+    /// The largest that was seen so far, without asking the host.
+    pub fn max_rss_known(&self) -> u64 {
+        let pages = self.peak_rss.load(Ordering::Relaxed);
+        pages.saturating_mul(PAGE_SIZE / 1024)
+    }
+
     /// The same for who has asked the host already.
     pub fn max_rss_with(&self, host: &platform::HostUsage) -> u64 {
         self.peak_pages(0, host).saturating_mul(PAGE_SIZE / 1024)

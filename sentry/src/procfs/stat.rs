@@ -71,7 +71,7 @@ pub fn line(shared: &Proc, look: &Look, opener: Option<&Arc<Task>>) -> Result<Ve
     let children = if look.thread {
         Usage::default()
     } else {
-        *group.child_usage.lock()
+        group.children_usage()
     };
     let (prio, nice, rt, policy) = priority(task);
     let mm = look.mm();

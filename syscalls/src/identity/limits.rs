@@ -98,7 +98,7 @@ pub fn getrusage(cx: &mut Cx, who: i32, out: UserAddr<Rusage>) -> SysResult {
     const THREAD: i32 = 1;
     let usage = match who {
         SELF => cx.group().total_usage(),
-        CHILDREN => *cx.group().child_usage.lock(),
+        CHILDREN => cx.group().children_usage(),
         THREAD => cx.task().usage(),
         _ => return Err(Errno::EINVAL),
     };

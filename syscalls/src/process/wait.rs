@@ -76,7 +76,10 @@ pub fn wait4(
         return Ok(0);
     };
     status.write_if_some(cx, &found.status)?;
-    usage.write_if_some(cx, &rusage(&found.usage))?;
+    // Asking for it may take a while.
+    if !usage.is_null() {
+        usage.write(cx, &rusage(&found.usage()))?;
+    }
     Ok(u64::try_from(found.pid).unwrap_or(0))
 }
 
@@ -129,8 +132,8 @@ pub fn waitid(
         record
     });
     info.write_if_some(cx, &record)?;
-    if let Some(found) = found {
-        usage.write_if_some(cx, &rusage(&found.usage))?;
+    if let Some(found) = found.filter(|_| !usage.is_null()) {
+        usage.write(cx, &rusage(&found.usage()))?;
     }
     Ok(0)
 }

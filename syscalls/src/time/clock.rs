@@ -142,12 +142,12 @@ pub fn time(cx: &mut Cx, tloc: UserAddr<i64>) -> SysResult {
 /// times(2)
 pub fn times(cx: &mut Cx, buf: UserAddr<Tms>) -> SysResult {
     let (user, system) = cx.group().cpu_times();
-    let children = *cx.group().child_usage.lock();
+    let children = cx.group().children_times();
     let tms = Tms {
         tms_utime: ticks(user),
         tms_stime: ticks(system),
-        tms_cutime: ticks(children.utime),
-        tms_cstime: ticks(children.stime),
+        tms_cutime: ticks(children.0),
+        tms_cstime: ticks(children.1),
     };
     buf.write_if_some(cx, &tms)?;
     Ok(ticks(cx.kernel().clock.monotonic()) as u64)

@@ -102,6 +102,7 @@ const ROWS: &[Row] = &[
     Row(SOL_TCP, TCP_KEEPCNT, Range(1, 127), 9, Stream),
     Row(SOL_TCP, TCP_SYNCNT, Range(1, 127), 6, Stream),
     Row(SOL_TCP, TCP_LINGER2, Range(i32::MIN, i32::MAX), 60, Stream),
+    Row(SOL_TCP, TCP_INQ, Range(0, 1), 0, Stream),
     Row(
         SOL_TCP,
         TCP_DEFER_ACCEPT,
@@ -300,6 +301,9 @@ impl Options {
                 wanted @ 88..=32767 => self.max_seg = wanted,
                 _ => return Err(Errno::EINVAL),
             },
+            (SOL_TCP, TCP_DEFER_ACCEPT) if self.stream => {
+                self.store(level, name, in_retries(int(value)?));
+            }
             (SOL_TCP, TCP_LINGER2) if self.stream => {
                 // 0 is the system's own value again; none may be longer than two minutes.
                 let default = i32::try_from(settings.fin_timeout).unwrap_or(60);
@@ -428,6 +432,19 @@ impl Options {
             }
         }
     }
+}
+
+/// Seconds as Linux keeps them: up to the next time a SYN-ACK would be sent again (`secs_to_retrans`).
+fn in_retries(wanted: i32) -> i32 {
+    if wanted <= 0 {
+        return 0;
+    }
+    let (mut step, mut sum) = (1i32, 1i32);
+    while sum < wanted && sum < 28_000 {
+        step = step.saturating_mul(2).min(120);
+        sum = sum.saturating_add(step);
+    }
+    sum
 }
 
 /// An option's value as a number.

@@ -156,8 +156,94 @@ TEST(leader_of_a_closed_terminal_is_hung_up) {
     close(master);
     KILLED(p, SIGHUP);
 }
+// More than the line discipline holds waits for room; a line that is too long loses what is too much, and not its end.
+static int waiting(void) { int n; OK(ioctl(slave, FIONREAD, &n)); return n; }
+TEST(long_input) {
+    static char in[4100], out[8192];
+    pair();
+    memset(in, 'M', sizeof in);
+    struct termios t;
+    OK(tcgetattr(slave, &t));
+    t.c_lflag &= ~(ICANON | ECHO);
+    OK(tcsetattr(slave, TCSANOW, &t));
+    for (int done = 0; done < (int)sizeof in;) done += OK(write(master, in + done, sizeof in - done));
+    UNTIL(waiting() == 4095);
+    EQ(write(master, "\n", 1), 1);
+    t.c_lflag |= ICANON;
+    OK(tcsetattr(slave, TCSANOW, &t));
+    EQ(read(slave, out, sizeof out), 4095);
+    UNTIL(waiting() == 6);
+    EQ(read(slave, out, sizeof out), 6);
+    for (int i = 0; i < 2; i++) {
+        for (int done = 0; done < (int)sizeof in;) done += OK(write(master, in + done, sizeof in - done));
+        EQ(write(master, "\n", 1), 1);
+    }
+    for (int i = 0; i < 2; i++) {
+        UNTIL(waiting() >= 4096);
+        EQ(read(slave, out, sizeof out), 4096);
+        EQ(out[4095], '\n');
+    }
+}
+TEST(characters_are_erased_whole) {
+    pair();
+    struct termios t;
+    char b[16];
+    OK(tcgetattr(slave, &t));
+    t.c_iflag |= IUTF8;
+    t.c_lflag &= ~ECHO;
+    OK(tcsetattr(slave, TCSANOW, &t));
+    EQ(write(master, "a\xc3\xa4\x7f\n", 5), 5);
+    EQ(read(slave, b, sizeof b), 2);
+    // The rest of a character without its beginning stays.
+    EQ(write(master, "\x80\x7f\n", 3), 3);
+    EQ(read(slave, b, sizeof b), 2);
+    EQ((unsigned char)b[0], 0x80);
+}
+TEST(peer_without_a_name) {
+    pair();
+    int f = OK(ioctl(master, 0x5441 /* TIOCGPTPEER */, O_RDWR | O_NOCTTY | O_CLOEXEC));
+    EQ(fcntl(f, F_GETFD), FD_CLOEXEC);
+    raw();
+    EQ(write(f, "hi", 2), 2);
+    expect(master, "hi");
+    struct stat a, b;
+    OK(fstat(f, &a));
+    OK(fstat(slave, &b));
+    EQ(a.st_rdev, b.st_rdev);
+    CODE(CHILD({
+        signal(SIGHUP, SIG_IGN);
+        OK(setsid());
+        close(f);
+        f = OK(ioctl(master, 0x5441, O_RDWR));
+        OK(ioctl(f, TIOCNOTTY));
+    }), 0);
+    CODE(CHILD({ signal(SIGHUP, SIG_IGN); OK(setsid()); OK(ioctl(master, TIOCSCTTY, 0)); int g = OK(open("/dev/tty", O_RDWR)); struct stat c; OK(fstat(g, &c)); }), 0);
+}
+// What the controller flushes is its own, and nobody is told.
+TEST(flushes) {
+    int on = 1;
+    pair();
+    raw();
+    OK(ioctl(master, TIOCPKT, &on));
+    struct pollfd p = {master, POLLIN | POLLPRI, 0}, w = {slave, POLLOUT, 0};
+    for (int what = TCIFLUSH; what <= TCIOFLUSH; what++) {
+        OK(ioctl(master, TCFLSH, what));
+        EQ(poll(&p, 1, 0), 0);
+    }
+    OK(fcntl(slave, F_SETFL, O_NONBLOCK));
+    char b[512] = "";
+    while (write(slave, b, sizeof b) > 0 || (usleep(20000), write(slave, b, sizeof b)) > 0) {}
+    EQ(poll(&w, 1, 0), 0);
+    OK(ioctl(master, TCFLSH, TCIFLUSH));
+    EQ(poll(&w, 1, 5000), 1);
+    OK(ioctl(slave, TCFLSH, TCIFLUSH));
+    EQ(poll(&p, 1, 5000), 1);
+    CHECK(p.revents & POLLPRI);
+    ERR(ioctl(master, TCFLSH, 7), EINVAL);
+}
 int main(void) {
     RUN(opens_by_name); RUN(output_is_cooked); RUN(lines_and_echo); RUN(interrupt_reaches_the_foreground);
     RUN(who_gets_a_controlling_terminal); RUN(size_changes_signal); RUN(hang_ups); RUN(leader_of_a_closed_terminal_is_hung_up);
+    RUN(long_input); RUN(characters_are_erased_whole); RUN(peer_without_a_name); RUN(flushes);
     DONE();
 }

@@ -1,4 +1,4 @@
-// Urgent data of stream sockets: marks, SIOCATMARK, SIGURG, POLLPRI.
+// Urgent data of stream sockets: marks, SIOCATMARK, SIGURG, POLLPRI; what is left (TCP_INQ), deferred accepts, a socket connected to itself.
 //: network
 #include "t.h"
 #include <netinet/in.h>
@@ -133,8 +133,75 @@ TEST(refused) {
     int u = OK(socket(AF_INET, SOCK_DGRAM, 0)), m;
     ERR(ioctl(u, 0x8905, &m), ENOTTY);
 }
+// How much is left is told with what was read (TCP_INQ).
+TEST(what_is_left) {
+    int s[2], one = 1, n = 0;
+    tcp_pair(s);
+    OK(setsockopt(s[1], IPPROTO_TCP, 36 /* TCP_INQ */, &one, sizeof one));
+    ERR(setsockopt(s[1], IPPROTO_TCP, 36, &(int){2}, sizeof one), EINVAL);
+    send_all(s[0], "abcdef", 0);
+    UNTIL(queued(s[1]) == 6);
+    char b[2], c[64];
+    struct iovec v = {b, 2};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = c, .msg_controllen = sizeof c};
+    EQ(recvmsg(s[1], &m, 0), 2);
+    CHECK(CMSG_FIRSTHDR(&m));
+    EQ(CMSG_FIRSTHDR(&m)->cmsg_level, IPPROTO_TCP);
+    EQ(CMSG_FIRSTHDR(&m)->cmsg_type, 36);
+    memcpy(&n, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof n);
+    EQ(n, 4);
+}
+// A listener may wait for the first bytes, or the end, of a connection.
+TEST(accept_is_deferred) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a, k = sizeof(int);
+    int l = OK(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)), secs = 5, c = OK(socket(AF_INET, SOCK_STREAM, 0));
+    OK(bind(l, (void *)&a, n));
+    OK(setsockopt(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){-1}, k));
+    OK(getsockopt(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, &secs, &k));
+    EQ(secs, 0);
+    OK(setsockopt(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){5}, k));
+    OK(getsockopt(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, &secs, &k));
+    EQ(secs, 7);
+    OK(listen(l, 5));
+    OK(getsockname(l, (void *)&a, &n));
+    OK(connect(c, (void *)&a, n));
+    ERR(accept(l, NULL, NULL), EAGAIN);
+    EQ(events(l), 0);
+    send_all(c, "x", 0);
+    UNTIL(events(l) == POLLIN);
+    int s = OK(accept(l, NULL, NULL));
+    STREQ(take(s, 0), "x");
+    c = OK(socket(AF_INET, SOCK_STREAM, 0));
+    OK(connect(c, (void *)&a, n));
+    EQ(events(l), 0);
+    close(c);
+    UNTIL(events(l) == POLLIN);
+    STREQ(take(OK(accept(l, NULL, NULL)), 0), "");
+}
+// Both ends of a connection can be one socket.
+TEST(connected_to_itself) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, p;
+    socklen_t n = sizeof a;
+    int s = OK(socket(AF_INET, SOCK_STREAM, 0));
+    OK(bind(s, (void *)&a, n));
+    OK(getsockname(s, (void *)&a, &n));
+    OK(connect(s, (void *)&a, n));
+    OK(getpeername(s, (void *)&p, &n));
+    EQ(p.sin_port, a.sin_port);
+    EQ(events(s), 0);
+    send_all(s, "echo", 0);
+    UNTIL(queued(s) == 4);
+    STREQ(take(s, 0), "echo");
+    send_all(s, "last", 0);
+    OK(shutdown(s, SHUT_WR));
+    ERR(send(s, "x", 1, MSG_NOSIGNAL), EPIPE);
+    UNTIL(queued(s) >= 4);
+    STREQ(take(s, 0), "last");
+    STREQ(take(s, 0), "");
+}
 int main(void) {
     RUN(mark_unix); RUN(mark_tcp); RUN(passed_unix); RUN(passed_tcp); RUN(inlined_unix); RUN(inlined_tcp); RUN(signal_unix); RUN(signal_tcp);
-    RUN(refused);
+    RUN(refused); RUN(what_is_left); RUN(accept_is_deferred); RUN(connected_to_itself);
     DONE();
 }

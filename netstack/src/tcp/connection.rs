@@ -21,6 +21,7 @@ use abi::socket::{
 use abi::{Errno, Result};
 use core::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use sync::{Mutex, OnceLock, level};
 
 /// Readable.
@@ -167,6 +168,10 @@ pub struct Connection {
     /// The key of each end's hold on its port.
     pub ids: Pair<u64>,
     pub state: Mutex<State, { level::NET_CONNECTION }>,
+    /// A socket connected to itself (a simultaneous open): it reads as the client what it has sent as the server.
+    pub looped: bool,
+    /// Its listener gives it out with the first data only (TCP_DEFER_ACCEPT).
+    pub deferred: AtomicBool,
     io: Pair<Io>,
     notify: Pair<OnceLock<Arc<dyn Notify>>>,
 }
@@ -329,6 +334,8 @@ impl Connection {
             },
         );
         Connection {
+            looped: addrs.client == addrs.server,
+            deferred: AtomicBool::new(false),
             addrs,
             ids,
             state: Mutex::new(State {
@@ -349,6 +356,30 @@ impl Connection {
     /// Whom to notify of an end's events.
     pub fn attached(&self, side: Side) -> Option<&Arc<dyn Notify>> {
         self.notify.of(side).get()
+    }
+
+    /// The end as which `side` sends.
+    pub fn sender(&self, side: Side) -> Side {
+        if self.looped { side.peer() } else { side }
+    }
+
+    /// Sends the FIN of an end.
+    pub fn finish(&self, state: &mut State, side: Side) {
+        state.finish(side);
+        if self.looped {
+            state.finish(side.peer());
+        }
+    }
+
+    /// [`State::readiness`] of an end.
+    pub fn readiness(&self, side: Side) -> u32 {
+        let mut state = self.state.lock();
+        let events = state.readiness(side);
+        if self.looped {
+            (events & !OUT) | (state.readiness(side.peer()) & OUT)
+        } else {
+            events
+        }
     }
 
     /// Local and remote address of an end.

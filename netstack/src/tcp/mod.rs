@@ -22,6 +22,7 @@ use abi::{Errno, Result};
 use connection::{Caps, Connection, IN, OUT, OVER, Side};
 use core::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use sync::{Mutex, level};
 use tables::Listener;
 use zerocopy::IntoBytes;
@@ -100,6 +101,8 @@ pub struct TcpEndpoint {
     owner: Owner,
     id: u64,
     notify: Arc<dyn Notify>,
+    /// TCP_INQ.
+    inq: AtomicBool,
     state: Mutex<State, { level::NET_ENDPOINT }>,
 }
 
@@ -143,6 +146,7 @@ impl TcpEndpoint {
             owner,
             id,
             notify,
+            inq: AtomicBool::new(false),
             state: Mutex::new(state),
         })
     }
@@ -176,7 +180,12 @@ impl TcpEndpoint {
             Phase::Connected { conn, side, .. } => (conn, side),
             _ => return Err(self.state.lock().error.take().unwrap_or(Errno::EPIPE)),
         };
-        let sent = conn.send(side, data, urgent)?;
+        let sent = conn.send(conn.sender(side), data, urgent)?;
+        if conn.deferred.load(Ordering::Relaxed) && side == Side::Client {
+            let mut events = tables::Events::default();
+            self.stack.tcp.lock().give_out(&conn, &mut events);
+            events.send();
+        }
         if sent.reset {
             self.stack.tcp.lock().settle(&conn, self.stack.now_ns(), 0);
             conn.notify(side, OVER);
@@ -210,6 +219,21 @@ impl TcpEndpoint {
         state.take_urgent(side, flags.contains(RecvFlags::PEEK))
     }
 
+    /// TCP_INQ: what recvmsg(2) is to tell of what is left, if it is on.
+    pub fn inq(&self) -> Option<i32> {
+        if !self.inq.load(Ordering::Relaxed) {
+            return None;
+        }
+        let Phase::Connected { conn, side, .. } = self.phase() else {
+            return None;
+        };
+        let state = conn.state.lock();
+        let left = state.readable(side);
+        // One more read will tell the end.
+        let ended = left == 0 && state.ends.of(side.peer()).fin;
+        Some(i32::try_from(left.max(usize::from(ended))).unwrap_or(i32::MAX))
+    }
+
     /// SIOCATMARK: is the next byte an urgent one?
     pub fn is_at_mark(&self) -> bool {
         match self.phase() {
@@ -222,13 +246,11 @@ impl TcpEndpoint {
     pub fn readiness(&self) -> u32 {
         let state = self.state.lock();
         match &state.phase {
-            Phase::Connected { conn, side, .. } => conn.state.lock().readiness(*side),
+            Phase::Connected { conn, side, .. } => conn.readiness(*side),
             Phase::Listening(listener) => {
-                if listener.queue.lock().ready.is_empty() {
-                    0
-                } else {
-                    IN
-                }
+                let mut queue = listener.queue.lock();
+                queue.time_out(|| self.stack.now_ns());
+                if queue.ready.is_empty() { 0 } else { IN }
             }
             Phase::Idle | Phase::Closed => {
                 let mut events = OUT | EPOLLHUP;
@@ -331,6 +353,8 @@ impl TcpEndpoint {
         }
         state.options.set(level, name, value, &settings)?;
         let options = state.options.clone();
+        self.inq
+            .store(options.is_on(SOL_TCP, TCP_INQ), Ordering::Relaxed);
         if let Some(bind) = state
             .port
             .and_then(|port| tables.ports.get_mut(port, self.id))

@@ -7,10 +7,11 @@ use crate::addr::{self, Kind};
 use crate::ports::{Bind, BindAddr, Ports, tcp_rule};
 use crate::{Notify, Owner};
 use abi::poll::{EPOLLHUP, EPOLLRDHUP};
-use abi::socket::{SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET, TCP_CLOSE};
+use abi::socket::{SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET, SOL_TCP, TCP_CLOSE, TCP_INQ};
 use abi::{Errno, Result};
 use core::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use sync::{Mutex, MutexGuard, level};
 
 type Tables<'a> = MutexGuard<'a, TcpTables, { level::NET_TABLES }>;
@@ -223,10 +224,10 @@ impl TcpEndpoint {
         to: SocketAddr,
     ) {
         let listener = tables.find_listener(from, to);
-        let server_caps = listener
-            .as_ref()
-            .map(|l| caps(&l.queue.lock().options))
-            .unwrap_or_default();
+        let server_caps = match &listener {
+            Some(listener) => caps(&listener.queue.lock().options),
+            None => caps(&state.options),
+        };
         let ids = Pair::new(self.id, self.stack.next_id());
         let conn = Arc::new(Connection::new(
             Pair::new(from, to),
@@ -243,6 +244,14 @@ impl TcpEndpoint {
         state.local = from;
         state.shut = (false, false);
         state.error = None;
+        if listener.is_none() && conn.looped {
+            // Its own SYN is the answer to its SYN.
+            conn.attach(Side::Server, self.notify.clone());
+            conn.state.lock().phase = ConnPhase::Open;
+            tables.insert(&conn, Side::Client, self.family, self.owner);
+            events.add(&self.notify, OUT);
+            return;
+        }
         let Some(listener) = listener else {
             let mut shared = conn.state.lock();
             shared.phase = ConnPhase::Refused;
@@ -335,6 +344,7 @@ impl TcpEndpoint {
             if queue.closed {
                 return Err(Errno::EINVAL);
             }
+            queue.time_out(|| self.stack.now_ns());
             let conn = queue.ready.pop_front().ok_or(Errno::EAGAIN)?;
             let options = queue.options.clone();
             drop(queue);
@@ -347,6 +357,7 @@ impl TcpEndpoint {
         let local = *conn.addrs.of(Side::Server);
         let peer = addr::shown(*conn.addrs.of(Side::Client), self.family);
         let id = *conn.ids.of(Side::Server);
+        let inq = options.is_on(SOL_TCP, TCP_INQ);
         let state = State {
             phase: Phase::Connected {
                 conn,
@@ -367,6 +378,7 @@ impl TcpEndpoint {
             owner,
             id,
             notify,
+            inq: AtomicBool::new(inq),
             state: Mutex::new(state),
         };
         Ok((Arc::new(endpoint), peer))
@@ -400,11 +412,14 @@ impl TcpEndpoint {
                     shared.ends.of_mut(side).read_shut = true;
                 }
                 if how.writes() {
-                    shared.finish(side);
+                    conn.finish(&mut shared, side);
                 }
                 let over = shared.is_over();
                 drop(shared);
                 if how.writes() {
+                    if side == Side::Client {
+                        tables.give_out(&conn, events);
+                    }
                     tables.settle(&conn, now, fin_timeout);
                     events.add_end(
                         &conn,
@@ -437,6 +452,9 @@ impl TcpEndpoint {
                 Phase::Connected { conn, side, .. } => {
                     let abort = state.options.linger == Some(0);
                     let told = Self::close_end(&conn, side, abort);
+                    if side == Side::Client {
+                        tables.give_out(&conn, events);
+                    }
                     tables.settle(&conn, now, fin_timeout);
                     events.add_end(&conn, side.peer(), told);
                 }
@@ -459,7 +477,7 @@ impl TcpEndpoint {
                 shared.reset(side);
                 told = OVER;
             } else {
-                shared.finish(side);
+                conn.finish(&mut shared, side);
                 told = if shared.is_over() {
                     IN | EPOLLRDHUP | EPOLLHUP
                 } else {

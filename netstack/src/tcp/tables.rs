@@ -10,6 +10,7 @@ use abi::socket::{TCP_ESTABLISHED, TCP_FIN_WAIT2, TCP_LISTEN, TCP_TIME_WAIT};
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use sync::{Mutex, level};
 
 /// TIME_WAIT lasts this long.
@@ -47,6 +48,8 @@ pub struct Backlog {
     /// Established connections may be one more than this.
     pub limit: usize,
     pub ready: VecDeque<Arc<Connection>>,
+    /// Established ones that have sent nothing yet, and until when that keeps them from being accepted (TCP_DEFER_ACCEPT).
+    pub deferred: VecDeque<(u64, Arc<Connection>)>,
     /// Clients that found no room: SYN_SENT.
     pub waiting: VecDeque<Arc<Connection>>,
     prune_at: usize,
@@ -72,10 +75,22 @@ impl Backlog {
         Backlog {
             limit,
             ready: VecDeque::new(),
+            deferred: VecDeque::new(),
             waiting: VecDeque::new(),
             prune_at: 64,
             closed: false,
             options,
+        }
+    }
+
+    /// Connections that were deferred for long enough are ready.
+    pub fn time_out(&mut self, now: impl Fn() -> u64) {
+        while let Some((until, _)) = self.deferred.front()
+            && *until <= now()
+            && let Some((_, conn)) = self.deferred.pop_front()
+        {
+            conn.deferred.store(false, Ordering::Relaxed);
+            self.ready.push_back(conn);
         }
     }
 
@@ -107,6 +122,8 @@ pub struct TcpTables {
     listeners: BTreeMap<u16, Vec<Arc<Listener>>>,
     slots: BTreeMap<Key, Slot>,
     expiry: BTreeSet<(u64, Key)>,
+    /// The time of the last [`TcpTables::expire`].
+    now: u64,
 }
 
 impl TcpTables {
@@ -116,11 +133,13 @@ impl TcpTables {
             listeners: BTreeMap::new(),
             slots: BTreeMap::new(),
             expiry: BTreeSet::new(),
+            now: 0,
         }
     }
 
     /// Forgets lingering connections whose time has come.
     pub fn expire(&mut self, now: u64) {
+        self.now = now;
         while let Some((until, key)) = self.expiry.first().copied()
             && until <= now
         {
@@ -167,6 +186,7 @@ impl TcpTables {
         let (ready, waiting) = {
             let mut queue = listener.queue.lock();
             queue.closed = true;
+            queue.time_out(|| u64::MAX);
             (
                 core::mem::take(&mut queue.ready),
                 core::mem::take(&mut queue.waiting),
@@ -271,7 +291,37 @@ impl TcpTables {
         };
         self.insert(conn, Side::Server, listener.family, owner);
         conn.state.lock().phase = Phase::Open;
-        listener.queue.lock().ready.push_back(conn.clone());
+        let defer = options.number(abi::socket::SOL_TCP, abi::socket::TCP_DEFER_ACCEPT);
+        let mut queue = listener.queue.lock();
+        match u64::try_from(defer) {
+            Ok(seconds) if seconds > 0 => {
+                conn.deferred.store(true, Ordering::Relaxed);
+                let until = self
+                    .now
+                    .saturating_add(seconds.saturating_mul(1_000_000_000));
+                queue.deferred.push_back((until, conn.clone()));
+            }
+            _ => queue.ready.push_back(conn.clone()),
+        }
+    }
+
+    /// The client of a deferred connection has sent something.
+    pub fn give_out(&mut self, conn: &Arc<Connection>, events: &mut Events) {
+        if !conn.deferred.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let (from, to) = conn.key(Side::Client);
+        let Some(listener) = self.find_listener(from, to) else {
+            return;
+        };
+        let mut queue = listener.queue.lock();
+        let Some(at) = queue.deferred.iter().position(|d| Arc::ptr_eq(&d.1, conn)) else {
+            return;
+        };
+        queue.deferred.remove(at);
+        queue.ready.push_back(conn.clone());
+        drop(queue);
+        events.add(&listener.notify, super::connection::IN);
     }
 
     /// Queues a client, or lets it wait for room. True: it is connected.

@@ -423,9 +423,13 @@ impl Socket for InetSocket {
                 let mut how = how(flags);
                 how.set(RecvFlags::DISCARD, flags.contains(MsgFlags::MSG_TRUNC));
                 let len = tcp.recv(buf, how)?;
+                let left = tcp
+                    .inq()
+                    .map(|left| Control::Other(SOL_TCP, TCP_INQ, left.to_ne_bytes().to_vec()));
                 Ok(Received {
                     len,
                     full_len: len,
+                    control: left.into_iter().collect(),
                     ..Received::default()
                 })
             }

@@ -3,6 +3,7 @@
 use super::Tty;
 use super::pty::{Master, Slave};
 use crate::kernel::Task;
+use crate::kernel::limits::Resource;
 use abi::Errno;
 use abi::ioctl::Winsize;
 use fs::meta::{Meta, next_dev, now_ns};
@@ -258,6 +259,58 @@ impl Inode for Node {
     }
 }
 
+/// `TIOCGPTPEER`: the program's end of a pair, from the instance that the controller `master` came from, whatever is mounted where.
+pub(super) fn open_peer(
+    master: &File,
+    caller: &dyn Caller,
+    index: u32,
+    flags: u64,
+) -> Result<i64, Errno> {
+    use abi::fcntl::OpenFlags;
+    let task = caller
+        .as_any()
+        .downcast_ref::<Task>()
+        .ok_or(Errno::ENOTTY)?;
+    let flags = OpenFlags::from_bits_truncate(u32::try_from(flags).map_err(|_| Errno::EINVAL)?);
+    let mount = instance(caller, master.path())?.mount;
+    let root = Path {
+        dentry: mount.root().clone(),
+        mount,
+    };
+    let kept = OpenFlags::O_WRONLY
+        | OpenFlags::O_RDWR
+        | OpenFlags::O_NOCTTY
+        | OpenFlags::O_NONBLOCK
+        | OpenFlags::O_CLOEXEC;
+    let name = index.to_string();
+    let slave = fs::vfs::Lookup::new(caller, &root, &root).open(
+        name.as_bytes(),
+        (flags & kept).bits(),
+        0,
+    )?;
+    let files = task.files_opt().ok_or(Errno::ESRCH)?;
+    let limit = task.group().limits.soft(Resource::Nofile);
+    let fd = files.install(slave, flags.contains(OpenFlags::O_CLOEXEC), limit)?;
+    Ok(i64::from(fd.raw()))
+}
+
+/// The devpts that a `ptmx` at this place opens pairs in: its own, or the one mounted on `pts` beside it.
+fn instance(caller: &dyn Caller, ptmx: &Path) -> Result<Path, Errno> {
+    if ptmx.mount.fs().as_any().is::<DevPts>() {
+        return Ok(ptmx.clone());
+    }
+    let start = Path {
+        mount: ptmx.mount.clone(),
+        dentry: ptmx.dentry.parent().ok_or(Errno::ENODEV)?,
+    };
+    let pts = fs::vfs::Lookup::new(caller, &start, &start).resolve(b"pts")?;
+    if pts.mount.fs().as_any().is::<DevPts>() {
+        Ok(pts)
+    } else {
+        Err(Errno::ENODEV)
+    }
+}
+
 /// A session leader without a terminal gets the first one it opens, unless it said `O_NOCTTY`.
 fn adopt(tty: &Arc<Tty>, caller: &dyn Caller, flags: u32) {
     const O_NOCTTY: u32 = 0o400;
@@ -334,13 +387,7 @@ impl Device for PtmxDevice {
         _rdev: u64,
         _flags: u32,
     ) -> Result<Box<dyn FileOps>, Errno> {
-        let dir = path.dentry.parent().ok_or(Errno::ENODEV)?;
-        let start = Path {
-            mount: path.mount.clone(),
-            dentry: dir,
-        };
-        let pts = fs::vfs::Lookup::new(caller, &start, &start).resolve(b"pts")?;
-        let fs = pts.mount.fs().clone();
+        let fs = instance(caller, path)?.mount.fs().clone();
         let devpts = fs.as_any().downcast_ref::<DevPts>().ok_or(Errno::ENODEV)?;
         devpts.open_master(caller)
     }

@@ -46,6 +46,7 @@ fn set_termios(tty: &Tty, caller: &dyn Caller, new: Termios, flush: bool) -> Res
         state.ldisc.mode_changed(new.c_lflag & ICANON != 0);
     }
     drop(state);
+    tty.go_on();
     tty.slave_events.notify(Events::READ);
     Ok(0)
 }
@@ -147,11 +148,31 @@ fn common(
     }
 }
 
-fn flush(tty: &Tty, what: u64) -> Result<i64, Errno> {
-    let what = u32::try_from(what).map_err(|_| Errno::EINVAL)?;
-    if !matches!(what, TCIFLUSH | TCOFLUSH | TCIOFLUSH) {
-        return Err(Errno::EINVAL);
+fn flush_what(what: u64) -> Result<u32, Errno> {
+    u32::try_from(what)
+        .ok()
+        .filter(|w| matches!(*w, TCIFLUSH | TCOFLUSH | TCIOFLUSH))
+        .ok_or(Errno::EINVAL)
+}
+
+/// `TCFLSH` of the controller: its input is what the programs wrote.
+fn flush_master(tty: &Tty, what: u64) -> Result<i64, Errno> {
+    let what = flush_what(what)?;
+    let mut state = tty.state.lock();
+    if what != TCOFLUSH {
+        state.output.clear();
     }
+    if what != TCIFLUSH {
+        state.ldisc.drop_waiting();
+    }
+    drop(state);
+    tty.slave_events.notify(Events::WRITE);
+    tty.master_events.notify(Events::WRITE);
+    Ok(0)
+}
+
+fn flush(tty: &Tty, what: u64) -> Result<i64, Errno> {
+    let what = flush_what(what)?;
     let mut state = tty.state.lock();
     if what != TCOFLUSH {
         state.ldisc.flush();
@@ -162,7 +183,9 @@ fn flush(tty: &Tty, what: u64) -> Result<i64, Errno> {
         state.packet_status |= TIOCPKT_FLUSHWRITE;
     }
     drop(state);
+    tty.go_on();
     tty.slave_events.notify(Events::WRITE);
+    tty.master_events.notify(Events::WRITE);
     Ok(0)
 }
 
@@ -316,6 +339,8 @@ pub(super) fn master(
             put(mem, arg, &n)
         }
         op::TIOCOUTQ => put(mem, arg, &0i32),
+        op::TIOCSCTTY => set_controlling(tty, task(caller)?, arg),
+        op::TCFLSH => flush_master(tty, arg),
         op::TIOCGPGRP => {
             let number = tty
                 .foreground()

@@ -5,8 +5,10 @@ use abi::termios as t;
 use abi::termios::Termios;
 use std::collections::VecDeque;
 
-/// The longest line that can be edited (`N_TTY_BUF_SIZE`); input past it is dropped.
+/// The longest line that can be edited, its end included (`N_TTY_BUF_SIZE`).
 const BUFFER: usize = 4096;
+/// Input that waits for room there (Linux: the flip buffer of a pty).
+const WAITING: usize = 8192;
 
 /// What input caused besides data.
 #[derive(Default)]
@@ -28,6 +30,8 @@ pub struct LineDiscipline {
     lines: VecDeque<usize>,
     /// The line being edited.
     line: Vec<u8>,
+    /// What has come in and found no room yet.
+    waiting: VecDeque<u8>,
     /// The next byte is literal (^V).
     literal: bool,
     /// Output column, for tabs and erasing.
@@ -41,13 +45,38 @@ fn is(cc: &Termios, index: usize, byte: u8) -> bool {
 }
 
 impl LineDiscipline {
-    /// Takes bytes as the terminal's user typed them.
+    /// Takes bytes as the terminal's user typed them; without any, what waited and has room now.
     pub fn input(&mut self, bytes: &[u8], termios: &Termios) -> Effects {
         let mut effects = Effects::default();
-        for byte in bytes {
-            self.input_byte(*byte, termios, &mut effects);
+        let mut rest = bytes.iter();
+        while let Some(next) = self.waiting.front().or(rest.as_slice().first()).copied() {
+            if !self.accepts(termios) {
+                break;
+            }
+            if self.waiting.pop_front().is_none() {
+                rest.next();
+            }
+            self.input_byte(next, termios, &mut effects);
         }
+        self.waiting.extend(rest);
         effects
+    }
+
+    /// Whether the next byte is looked at now. A line that is too long goes on, and loses what is too much: its end must come through.
+    fn accepts(&self, cc: &Termios) -> bool {
+        let used = self.ready.len().saturating_add(self.line.len());
+        let endless = cc.c_lflag & t::ICANON != 0 && self.lines.is_empty();
+        (used < BUFFER - 1 && self.lines.len() < BUFFER) || endless
+    }
+
+    /// Whether input waits.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Drops the input that waits.
+    pub fn drop_waiting(&mut self) {
+        self.waiting.clear();
     }
 
     fn input_byte(&mut self, byte: u8, cc: &Termios, effects: &mut Effects) {
@@ -155,14 +184,13 @@ impl LineDiscipline {
 
     fn erase(&mut self, count: usize, cc: &Termios, effects: &mut Effects) {
         for _ in 0..count {
-            let Some(byte) = self.line.pop() else { return };
-            if cc.c_iflag & t::IUTF8 != 0 && byte & 0xc0 == 0x80 {
-                // The rest of one character goes with it.
-                while self.line.last().is_some_and(|b| b & 0xc0 == 0x80) {
-                    self.line.pop();
-                }
-                self.line.pop();
-            }
+            let whole = |b: &u8| cc.c_iflag & t::IUTF8 == 0 || b & 0xc0 != 0x80;
+            // The whole of a character, or nothing.
+            let Some(start) = self.line.iter().rposition(whole) else {
+                return;
+            };
+            let byte = self.line.get(start).copied().unwrap_or(0);
+            self.line.truncate(start);
             if cc.c_lflag & t::ECHO == 0 {
                 continue;
             }
@@ -329,10 +357,9 @@ impl LineDiscipline {
         self.line.clear();
     }
 
-    /// Room for more input; a full one makes the master wait. Ends of file have no bytes, and take a place.
+    /// Room for more input; a full one makes the master wait.
     pub fn has_room(&self) -> bool {
-        let bytes = self.ready.len().saturating_add(self.line.len());
-        bytes < BUFFER && self.lines.len() < BUFFER
+        self.waiting.len() < WAITING
     }
 
     /// Canonical mode was switched: what was typed so far becomes readable, or one line.

@@ -105,6 +105,13 @@ impl Tty {
         state.session.upgrade()
     }
 
+    /// What waited for room in the line discipline goes on.
+    fn go_on(&self) {
+        if self.state.lock().ldisc.has_waiting() {
+            self.input(&[]);
+        }
+    }
+
     /// Input from the user's side. Echo goes out, signals go to the foreground group.
     fn input(&self, bytes: &[u8]) {
         let (signals, foreground) = {
@@ -143,6 +150,7 @@ impl Tty {
         match state.ldisc.read(buf, &termios) {
             Some(n) => {
                 drop(state);
+                self.go_on();
                 self.master_events.notify(Events::WRITE);
                 Ok(n)
             }

@@ -149,12 +149,16 @@ impl FileOps for Master {
     }
     fn ioctl(
         &self,
-        _file: &File,
+        file: &File,
         caller: &dyn Caller,
         mem: &dyn UserMemory,
         cmd: u32,
         arg: u64,
     ) -> Result<i64, Errno> {
+        if cmd == abi::ioctl::TIOCGPTPEER {
+            let index = self.tty.index.ok_or(Errno::ENOTTY)?;
+            return super::devpts::open_peer(file, caller, index, arg);
+        }
         ioctl::master(&self.tty, caller, mem, cmd, arg)
     }
     fn release(&self, _file: &File) {

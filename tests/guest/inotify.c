@@ -115,9 +115,35 @@ TEST(what_modifies) {
     EQ(read(w, &e, sizeof e), (long)sizeof e);
     EQ(e.mask, IN_MODIFY);
 }
+// Who is gone, or has a name more, hears of it before its directory does; one time alone is an access or a change.
+TEST(own_events_come_first) {
+    mkdir("d", 0755);
+    t_put("f", "");
+    watch(".", IN_ALL_EVENTS);
+    OK(inotify_add_watch(in, "d", IN_ALL_EVENTS));
+    OK(inotify_add_watch(in, "f", IN_ALL_EVENTS));
+    OK(rmdir("d"));
+    expect(IN_DELETE_SELF, ""); expect(IN_IGNORED, ""); expect(IN_DELETE | IN_ISDIR, "d");
+    OK(link("f", "g"));
+    expect(IN_ATTRIB, ""); expect(IN_CREATE, "g");
+    OK(unlink("g"));
+    expect(IN_ATTRIB, ""); expect(IN_DELETE, "g");
+    struct timespec t[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
+    OK(utimensat(AT_FDCWD, "f", t, 0));
+    expect(IN_ACCESS, "f"); expect(IN_ACCESS, "");
+    t[0].tv_nsec = UTIME_OMIT;
+    t[1].tv_nsec = UTIME_NOW;
+    OK(utimensat(AT_FDCWD, "f", t, 0));
+    expect(IN_MODIFY, "f"); expect(IN_MODIFY, "");
+    OK(utimensat(AT_FDCWD, "f", NULL, 0));
+    expect(IN_ATTRIB, "f"); expect(IN_ATTRIB, "");
+    OK(unlink("f"));
+    expect(IN_ATTRIB, ""); expect(IN_DELETE_SELF, ""); expect(IN_IGNORED, ""); expect(IN_DELETE, "f");
+    expect(0, "");
+}
 int main(void) {
     RUN(directory_events); RUN(moves_share_a_cookie); RUN(self_events); RUN(rm_watch_and_errors); RUN(oneshot_mask_add_and_small_buffer);
     RUN(same_events_merge);
-    RUN(what_modifies);
+    RUN(what_modifies); RUN(own_events_come_first);
     DONE();
 }

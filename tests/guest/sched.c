@@ -215,10 +215,38 @@ TEST(ioprio) {
     OK(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 6));
     EQ(syscall(SYS_ioprio_get, 1, 0), 2 << 13 | 6);
 }
+// A thread's policy is kept, handed on, and checked; memory has the default one.
+TEST(memory_policies) {
+    enum { BIND = 2, INTERLEAVE = 3, LOCAL = 4, STATIC = 1 << 15, RELATIVE = 1 << 14 };
+    unsigned long nodes = 1;
+    int mode = 9;
+    ERR(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 1 /* MPOL_F_NODE */), EINVAL);
+    OK(syscall(SYS_set_mempolicy, BIND, &nodes, 64));
+    char many[8192] = "";
+    OK(syscall(SYS_get_mempolicy, &mode, many, sizeof many, NULL, 0));
+    EQ(mode, BIND);
+    EQ(many[0], 1);
+    CODE(CHILD({ OK(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0)); EQ(mode, BIND); }), 0);
+    OK(syscall(SYS_set_mempolicy, INTERLEAVE | STATIC, &nodes, 64));
+    OK(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0));
+    EQ(mode, INTERLEAVE | STATIC);
+    OK(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 1));
+    EQ(mode, 0);
+    ERR(syscall(SYS_set_mempolicy, INTERLEAVE | STATIC | RELATIVE, &nodes, 64), EINVAL);
+    ERR(syscall(SYS_set_mempolicy, BIND, NULL, 1), EINVAL);
+    ERR(syscall(SYS_set_mempolicy, 0, &nodes, 0), EINVAL);
+    ERR(syscall(SYS_set_mempolicy, 99, &nodes, 64), EINVAL);
+    OK(syscall(SYS_set_mempolicy, 1 /* MPOL_PREFERRED */, NULL, 1));
+    OK(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0));
+    EQ(mode, LOCAL);
+    OK(syscall(SYS_set_mempolicy, 0, NULL, 0));
+    OK(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0));
+    EQ(mode, 0);
+}
 int main(void) {
     RUN(affinity); RUN(affinity_of_another_thread); RUN(threads_have_clocks_of_their_own); RUN(times_survive_exec_and_are_handed_up);
     RUN(switches_are_counted); RUN(reads_and_writes_are_counted); RUN(timers_of_processor_time); RUN(policies); RUN(sched_attr); RUN(rusage_and_times); RUN(sysinfo_is_plausible); RUN(getcpu_call); RUN(membarrier);
-    RUN(getpriority_groups); RUN(loadavg_and_uptime); RUN(ioprio);
+    RUN(getpriority_groups); RUN(loadavg_and_uptime); RUN(ioprio); RUN(memory_policies);
     RUN(sched_attr_of_the_future);
     DONE();
 }

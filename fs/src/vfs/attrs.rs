@@ -131,7 +131,12 @@ pub fn utimens(
             ..SetAttr::default()
         },
     )?;
-    notify_attrib(at);
+    // One time alone is as good as an access or a change (`fsnotify_change`).
+    match (atime, mtime) {
+        (_, TimeSet::Omit) => notify(&at.dentry, event::ACCESS),
+        (TimeSet::Omit, _) => notify(&at.dentry, event::MODIFY),
+        _ => notify_attrib(at),
+    }
     Ok(())
 }
 

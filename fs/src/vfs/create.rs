@@ -112,9 +112,10 @@ impl Lookup<'_> {
                 return Err(Errno::ENOENT);
             }
             dir.inode().link(self.caller, name, old.inode())?;
+            // The directory hears of it after the file.
+            notify_self(&**old.inode(), event::ATTRIB);
             Ok(old.inode().clone())
         })?;
-        notify_self(&**old.inode(), event::ATTRIB);
         Ok(made)
     }
 

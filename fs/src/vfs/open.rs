@@ -193,6 +193,8 @@ impl Lookup<'_> {
         match inode.clone().open(self.caller, O_LARGEFILE) {
             Ok(ops) => {
                 notify(&at.dentry, event::OPEN);
+                // The loader reads it at once.
+                notify(&at.dentry, event::ACCESS);
                 Ok(File::counted(ops, at, inode, O_LARGEFILE, Counted::Denier))
             }
             Err(error) => {

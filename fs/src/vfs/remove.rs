@@ -61,8 +61,8 @@ impl Lookup<'_> {
         dir.dentry.forget(&victim);
         dir.dentry.mark_absent(&name);
         drop(order);
-        notify_child(&dir.dentry, event::DELETE, 0, &name);
         notify_gone(&victim);
+        notify_child(&dir.dentry, event::DELETE, 0, &name);
         Ok(())
     }
 
@@ -95,8 +95,8 @@ impl Lookup<'_> {
         }
         dir.dentry.mark_absent(&name);
         drop(order);
-        notify_child(&dir.dentry, event::DELETE | event::ISDIR, 0, &name);
         notify_gone(&victim);
+        notify_child(&dir.dentry, event::DELETE | event::ISDIR, 0, &name);
         Ok(())
     }
 }

@@ -109,6 +109,8 @@ pub struct Task {
     pub sched: Mutex<(i32, i32)>,
     /// `personality(2)`
     pub personality: AtomicU32,
+    /// `set_mempolicy(2)`: the mode with its flags, and in bit 16 node 0.
+    pub mempolicy: AtomicU32,
     /// `ioprio_set(2)`.
     pub ioprio: AtomicI32,
     /// The system call it is in, -1 for none (`/proc/PID/syscall`, hang reports).
@@ -187,6 +189,7 @@ impl Task {
             affinity: Mutex::new(like.map_or(*platform::processors(), Task::affinity)),
             sched: Mutex::new(like.map_or((0, 0), |t| *t.sched.lock())),
             personality: AtomicU32::new(like.map_or(0, |t| t.personality.load(Ordering::Relaxed))),
+            mempolicy: AtomicU32::new(like.map_or(0, |t| t.mempolicy.load(Ordering::Relaxed))),
             ioprio: AtomicI32::new(like.map_or(0, |t| t.ioprio.load(Ordering::Relaxed))),
             in_syscall: AtomicI32::new(-1),
             syscalls: AtomicU64::new(0),

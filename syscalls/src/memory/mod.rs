@@ -42,8 +42,8 @@ pub static CALLS: &[Syscall] = calls! {
     PROCESS_VM_READV process_vm_readv(pid: i32, local: Addr, liovcnt: u64, remote: Addr, riovcnt: u64, flags: u64) => remote::process_vm_readv, Full;
     PROCESS_VM_WRITEV process_vm_writev(pid: i32, local: Addr, liovcnt: u64, remote: Addr, riovcnt: u64, flags: u64) => remote::process_vm_writev, Full;
     MBIND mbind(addr: Addr, length: u64, mode: i32, nodemask: Addr, maxnode: u64, flags: u32) => numa::mbind, Partial("any effect: the guest has one node");
-    SET_MEMPOLICY set_mempolicy(mode: i32, nodemask: Addr, maxnode: u64) => numa::set_mempolicy, Partial("any effect: the guest has one node; the policy is checked, not kept");
-    GET_MEMPOLICY get_mempolicy(mode: Addr, nodemask: Addr, maxnode: u64, addr: Addr, flags: u64) => numa::get_mempolicy, Partial("policies other than the default");
+    SET_MEMPOLICY set_mempolicy(mode: i32, nodemask: Addr, maxnode: u64) => numa::set_mempolicy, Partial("any effect: the guest has one node");
+    GET_MEMPOLICY get_mempolicy(mode: Addr, nodemask: Addr, maxnode: u64, addr: Addr, flags: u64) => numa::get_mempolicy, Partial("policies of memory other than the default");
     MIGRATE_PAGES migrate_pages(pid: i32, maxnode: u64, old: Addr, new: Addr) => numa::migrate_pages, Partial("any effect: the guest has one node, where everything is already");
     MOVE_PAGES move_pages(pid: i32, count: u64, pages: Addr, nodes: Addr, status: Addr, flags: i32) => numa::move_pages, Partial("any effect: the guest has one node, where everything is already");
 };

@@ -1,4 +1,4 @@
-//! NUMA policy on a machine with one node: arguments are checked, and there is nothing to choose.
+//! NUMA policy on a machine with one node: arguments are checked, a thread's own is kept, and there is nothing to choose.
 
 use super::{Addr, put, remote};
 use abi::mman::*;
@@ -6,9 +6,12 @@ use abi::{Errno, PAGE_SIZE};
 use sentry::kernel::{Cx, Task};
 use sentry::syscall::SysResult;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// `MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES | MPOL_F_NUMA_BALANCING`
 const MODE_FLAGS: i32 = 0xe000;
+/// Node 0 in a task's policy.
+const NODE: u32 = 1 << 16;
 /// More bits than any mask has.
 const MOST_NODES: u64 = PAGE_SIZE * 8;
 
@@ -36,13 +39,22 @@ fn mask(cx: &Cx, at: Addr, maxnode: u64) -> Result<bool, Errno> {
     Ok(first == 1)
 }
 
-fn check_policy(cx: &Cx, mode: i32, nodes: Addr, maxnode: u64) -> Result<(), Errno> {
+/// Whether the policy names node 0.
+fn check_policy(cx: &Cx, mode: i32, nodes: Addr, maxnode: u64) -> Result<bool, Errno> {
+    const STATIC_AND_RELATIVE: i32 = 0xc000;
+    if mode & STATIC_AND_RELATIVE == STATIC_AND_RELATIVE {
+        return Err(Errno::EINVAL);
+    }
+    // A mask of no bits at all is one that is not there, and may not be.
+    if nodes.0 != 0 && maxnode == 0 {
+        return Err(Errno::EINVAL);
+    }
     let node = mask(cx, nodes, maxnode)?;
     match mode & !MODE_FLAGS {
         MPOL_DEFAULT | MPOL_LOCAL if node => Err(Errno::EINVAL),
-        MPOL_DEFAULT | MPOL_LOCAL | MPOL_PREFERRED => Ok(()),
+        MPOL_DEFAULT | MPOL_LOCAL | MPOL_PREFERRED => Ok(node),
         MPOL_BIND | MPOL_INTERLEAVE | MPOL_PREFERRED_MANY | MPOL_WEIGHTED_INTERLEAVE if node => {
-            Ok(())
+            Ok(true)
         }
         _ => Err(Errno::EINVAL),
     }
@@ -86,7 +98,17 @@ pub fn mbind(
 
 /// set_mempolicy(2)
 pub fn set_mempolicy(cx: &mut Cx, mode: i32, nodemask: Addr, maxnode: u64) -> SysResult {
-    check_policy(cx, mode, nodemask, maxnode).map(|()| 0)
+    let node = check_policy(cx, mode, nodemask, maxnode)?;
+    let mode = match mode & !MODE_FLAGS {
+        // Without a node the nearest is preferred.
+        MPOL_PREFERRED if !node => MPOL_LOCAL,
+        MPOL_DEFAULT => MPOL_DEFAULT,
+        _ => mode,
+    };
+    let mode = u32::try_from(mode).map_err(|_| Errno::EINVAL)?;
+    let kept = mode | if node { NODE } else { 0 };
+    cx.task().mempolicy.store(kept, Ordering::Relaxed);
+    Ok(0)
 }
 
 /// get_mempolicy(2)
@@ -108,14 +130,21 @@ pub fn get_mempolicy(
     {
         return Err(Errno::EINVAL);
     }
-    if nodemask.0 != 0 && maxnode < 1 || flags & of_addr == 0 && addr.0 != 0 || flags == node {
+    if nodemask.0 != 0 && maxnode < 1 || flags & of_addr == 0 && addr.0 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let policy = cx.task().mempolicy.load(Ordering::Relaxed);
+    let mode_of = i32::try_from(policy & !NODE).unwrap_or(0) & !MODE_FLAGS;
+    // Only pages that are dealt out in turn have a next node.
+    if flags == node && !matches!(mode_of, MPOL_INTERLEAVE | MPOL_WEIGHTED_INTERLEAVE) {
         return Err(Errno::EINVAL);
     }
     if flags & of_addr != 0 && !cx.mm()?.vmas().iter().any(|v| v.range().contains(&addr.0)) {
         return Err(Errno::EFAULT);
     }
-    // The default policy; of an address, the node it is on: 0 both.
-    put(cx, mode, &0u32)?;
+    // Of an address there is the default policy, and the node it is on: 0 both.
+    let own = flags == 0;
+    put(cx, mode, &if own { policy & !NODE } else { 0 })?;
     if nodemask.0 != 0 && maxnode > 1 {
         if maxnode > MOST_NODES {
             return Err(Errno::EINVAL);
@@ -123,7 +152,10 @@ pub fn get_mempolicy(
         let words =
             usize::try_from(maxnode.saturating_sub(1).div_ceil(64)).map_err(|_| Errno::EINVAL)?;
         let mut mask = vec![0u64; words];
-        if let Some(first) = mask.first_mut().filter(|_| flags & allowed != 0) {
+        if let Some(first) = mask
+            .first_mut()
+            .filter(|_| flags & allowed != 0 || own && policy & NODE != 0)
+        {
             *first = 1;
         }
         cx.mm()?.write_obj(nodemask.0, mask.as_slice())?;

@@ -21,7 +21,9 @@ impl Context {
             _ => return Ok(()),
         };
         self.by_page.redo();
-        let found = match self.astray.checked_sub(1) {
+        // A thread whose calls go by its page is elsewhere for a reason.
+        let apart = self.by_page.spin.is_on();
+        let found = match self.astray.checked_sub(1).filter(|_| !apart) {
             Some(left) => {
                 self.astray = left;
                 placement::beside(self.tid, || self.interrupt_call(call))
@@ -29,8 +31,7 @@ impl Context {
             None => {
                 let cpu = current_cpu();
                 let found = self.interrupt_call(call);
-                // A thread whose calls go by its page may be elsewhere for a reason.
-                if current_cpu() != cpu && self.space.text().is_none() {
+                if current_cpu() != cpu && !apart {
                     self.astray = ASTRAY;
                 }
                 found

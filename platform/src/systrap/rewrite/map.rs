@@ -28,7 +28,7 @@ const READ_EXECUTE: Prot = Prot::READ.union(Prot::EXEC);
 pub(crate) struct TextMap {
     rewriter: Arc<Rewriter>,
     state: sync::Mutex<State, { sync::level::TEXT }>,
-    /// Some page is rewritten.
+    /// Some page may be rewritten: true from before the first is mapped, since another thread may come to be in the middle of a site at once.
     any: AtomicBool,
 }
 
@@ -303,7 +303,6 @@ impl TextMap {
         if pages.is_empty() {
             return Ok(());
         }
-        self.any.store(!state.pages.is_empty(), Ordering::SeqCst);
         let orders: Vec<Order> = pages
             .into_iter()
             .map(|(start, text)| Order::Map {
@@ -318,7 +317,9 @@ impl TextMap {
                 hint: MapHint::empty(),
             })
             .collect();
-        stub::apply(process, &self.rewriter.memory, &orders, &[])
+        stub::apply(process, &self.rewriter.memory, &orders, &[])?;
+        self.any.store(!state.pages.is_empty(), Ordering::SeqCst);
+        Ok(())
     }
 
     /// How rewritten pages are mapped, and before the first of them what they need.
@@ -345,6 +346,7 @@ impl TextMap {
                 shown.push((*at, page.clone()));
             }
         }
+        self.any.store(true, Ordering::SeqCst);
         Some(Showing {
             family,
             entries,
@@ -357,7 +359,6 @@ impl TextMap {
         process.keep_family(&show.family);
         state.family = Some(show.family);
         state.pages.extend(show.pages);
-        self.any.store(!state.pages.is_empty(), Ordering::SeqCst);
     }
 
     /// It could not be done: no rewritten page is to be seen any more. Most likely the guest has something where the slots would be. Nothing else can

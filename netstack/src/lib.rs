@@ -56,8 +56,8 @@ mod udp;
 pub use addr::Family;
 pub use options::Timeouts;
 pub use stack::{Settings, SocketEntry, Stack};
-pub use tcp::{RecvFlags, Shutdown, TcpEndpoint};
-pub use udp::{Filter, Received, SocketError, UdpEndpoint};
+pub use tcp::{RecvFlags, Shutdown, TcpCounts, TcpEndpoint};
+pub use udp::{Filter, Received, SocketError, UdpCounts, UdpEndpoint};
 
 /// Who wants to know that an endpoint's readiness may have changed.
 ///

@@ -1,8 +1,8 @@
 //! A network namespace: its addresses, its ports, its endpoints.
 
 use crate::addr::{self, Family, Kind};
-use crate::tcp::{TcpEndpoint, TcpTables};
-use crate::udp::{UdpEndpoint, UdpTables};
+use crate::tcp::{TcpCounts, TcpEndpoint, TcpTables};
+use crate::udp::{UdpCounts, UdpEndpoint, UdpTables};
 use crate::{Clock, Notify, Owner};
 use abi::{Errno, Result};
 use core::net::{IpAddr, SocketAddr};
@@ -77,6 +77,8 @@ pub struct Stack {
     local: RwLock<Vec<IpAddr>>,
     settings: RwLock<Settings>,
     next_id: AtomicU64,
+    /// What of UDP is counted.
+    pub udp_counts: UdpCounts,
 }
 
 impl Stack {
@@ -89,6 +91,7 @@ impl Stack {
             local: RwLock::new(Vec::new()),
             settings: RwLock::new(Settings::default()),
             next_id: AtomicU64::new(1),
+            udp_counts: UdpCounts::default(),
         })
     }
 
@@ -136,6 +139,11 @@ impl Stack {
         let mut tables = self.tcp.lock();
         tables.expire(now);
         tables.entries(now)
+    }
+
+    /// What of TCP is counted.
+    pub fn tcp_counts(&self) -> TcpCounts {
+        self.tcp.lock().counts
     }
 
     /// All that /proc/net/udp and udp6 show.

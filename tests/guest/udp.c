@@ -228,7 +228,51 @@ TEST(filters) {
     OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, s));
     filtered(s, 0);
 }
+// The field of this name in a table of /proc/net/snmp.
+static long counted(const char *table, const char *field) {
+    char names[1024], values[1024], *ns, *vs, *n, *v;
+    char head[16];
+    snprintf(head, sizeof head, "%s: ", table);
+    char *text = t_get("/proc/net/snmp"), *at = strstr(text, head), *next = at ? strchr(at, '\n') : NULL;
+    CHECK(next && sscanf(at, "%1023[^\n]\n%1023[^\n]", names, values) == 2);
+    for (n = strtok_r(names, " ", &ns), v = strtok_r(values, " ", &vs); n && v; n = strtok_r(NULL, " ", &ns), v = strtok_r(NULL, " ", &vs))
+        if (!strcmp(n, field)) return atol(v);
+    FAIL("%s has no %s", table, field);
+}
+TEST(counts) {
+    fam = AF_INET;
+    long in = counted("Udp", "InDatagrams"), out = counted("Udp", "OutDatagrams"), lost = counted("Udp", "NoPorts"), active = counted("Tcp", "ActiveOpens"),
+         passive = counted("Tcp", "PassiveOpens"), failed = counted("Tcp", "AttemptFails"), reset = counted("Tcp", "EstabResets");
+    int s[2], l = OK(socket(AF_INET, SOCK_STREAM, 0)), c = OK(socket(AF_INET, SOCK_STREAM, 0)), inuse;
+    pair(s);
+    EQ(write(s[0], "x", 1), 1);
+    UNTIL(strcmp(take(s[1], 0), "x") == 0);
+    close(s[1]);
+    EQ(write(s[0], "x", 1), 1);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    OK(bind(l, (void *)&a, n));
+    OK(getsockname(l, (void *)&a, &n));
+    ERR(connect(c, (void *)&a, n), ECONNREFUSED);
+    OK(listen(l, 1));
+    c = OK(socket(AF_INET, SOCK_STREAM, 0));
+    OK(connect(c, (void *)&a, n));
+    int g = OK(accept(l, NULL, NULL));
+    GE(counted("Tcp", "CurrEstab"), 2);
+    EQ(sscanf(strstr(t_get("/proc/net/sockstat"), "TCP: inuse "), "TCP: inuse %d", &inuse), 1);
+    GE(inuse, 3);
+    struct linger now = {1, 0};
+    OK(setsockopt(g, SOL_SOCKET, SO_LINGER, &now, sizeof now));
+    close(g);
+    UNTIL(counted("Tcp", "EstabResets") > reset);
+    GE(counted("Udp", "InDatagrams"), in + 1);
+    GE(counted("Udp", "OutDatagrams"), out + 2);
+    GE(counted("Udp", "NoPorts"), lost + 1);
+    GE(counted("Tcp", "ActiveOpens"), active + 2);
+    GE(counted("Tcp", "PassiveOpens"), passive + 1);
+    GE(counted("Tcp", "AttemptFails"), failed + 1);
+}
 int main(void) {
-    RUN(peek_off); RUN(peek_off_unix); RUN(errors_v4); RUN(errors_v6); RUN(stamps); RUN(after_shutdown); RUN(filters);
+    RUN(peek_off); RUN(peek_off_unix); RUN(errors_v4); RUN(errors_v6); RUN(stamps); RUN(after_shutdown); RUN(filters); RUN(counts);
     DONE();
 }

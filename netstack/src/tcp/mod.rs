@@ -10,7 +10,7 @@ mod tables;
 mod urgent;
 
 pub use connection::RecvFlags;
-pub use tables::{TcpTables, spread};
+pub use tables::{TcpCounts, TcpTables, spread};
 
 use crate::addr::{self, Family};
 use crate::options::{Options, Timeouts, int};

@@ -244,6 +244,7 @@ impl TcpEndpoint {
         state.local = from;
         state.shut = (false, false);
         state.error = None;
+        tables.counts.active_opens = tables.counts.active_opens.wrapping_add(1);
         if listener.is_none() && conn.looped {
             // Its own SYN is the answer to its SYN.
             conn.attach(Side::Server, self.notify.clone());
@@ -253,6 +254,7 @@ impl TcpEndpoint {
             return;
         }
         let Some(listener) = listener else {
+            tables.counts.attempt_fails = tables.counts.attempt_fails.wrapping_add(1);
             let mut shared = conn.state.lock();
             shared.phase = ConnPhase::Refused;
             shared.ends.of_mut(Side::Client).error = Some(Errno::ECONNREFUSED);
@@ -314,6 +316,7 @@ impl TcpEndpoint {
                     shared.phase = ConnPhase::Refused;
                     state.error = Some(Errno::ECONNRESET);
                 } else if !shared.is_over() {
+                    tables.counts.resets = tables.counts.resets.wrapping_add(1);
                     shared.reset(side);
                     state.error = Some(Errno::ECONNRESET);
                 }
@@ -452,6 +455,9 @@ impl TcpEndpoint {
                 Phase::Connected { conn, side, .. } => {
                     let abort = state.options.linger == Some(0);
                     let told = Self::close_end(&conn, side, abort);
+                    if told == OVER {
+                        tables.counts.resets = tables.counts.resets.wrapping_add(1);
+                    }
                     if side == Side::Client {
                         tables.give_out(&conn, events);
                     }

@@ -116,6 +116,19 @@ struct Slot {
     owner: Owner,
 }
 
+/// What /proc/net/snmp counts of TCP (RFC 4022).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpCounts {
+    /// Connections begun by connect(2).
+    pub active_opens: u64,
+    /// Connections that a listener got.
+    pub passive_opens: u64,
+    /// Connections that were refused.
+    pub attempt_fails: u64,
+    /// Established ones that ended with a RST.
+    pub resets: u64,
+}
+
 /// The tables.
 pub struct TcpTables {
     pub ports: Ports,
@@ -124,6 +137,7 @@ pub struct TcpTables {
     expiry: BTreeSet<(u64, Key)>,
     /// The time of the last [`TcpTables::expire`].
     now: u64,
+    pub counts: TcpCounts,
 }
 
 impl TcpTables {
@@ -134,6 +148,7 @@ impl TcpTables {
             slots: BTreeMap::new(),
             expiry: BTreeSet::new(),
             now: 0,
+            counts: TcpCounts::default(),
         }
     }
 
@@ -291,6 +306,7 @@ impl TcpTables {
         };
         self.insert(conn, Side::Server, listener.family, owner);
         conn.state.lock().phase = Phase::Open;
+        self.counts.passive_opens = self.counts.passive_opens.wrapping_add(1);
         let defer = options.number(abi::socket::SOL_TCP, abi::socket::TCP_DEFER_ACCEPT);
         let mut queue = listener.queue.lock();
         match u64::try_from(defer) {

@@ -23,6 +23,7 @@ use abi::socket::*;
 use abi::{Errno, Result};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, level};
 use tables::Slot;
@@ -94,6 +95,19 @@ pub struct UdpEndpoint {
     notify: Arc<dyn Notify>,
     me: Weak<UdpEndpoint>,
     state: Mutex<State, { level::NET_ENDPOINT }>,
+}
+
+/// What /proc/net/snmp counts of UDP (RFC 4113).
+#[derive(Debug, Default)]
+pub struct UdpCounts {
+    /// Datagrams that programs received.
+    pub received: AtomicU64,
+    /// Datagrams to ports where nobody was.
+    pub no_ports: AtomicU64,
+    /// Datagrams that found no room.
+    pub full: AtomicU64,
+    /// Datagrams sent.
+    pub sent: AtomicU64,
 }
 
 /// How many bytes of a datagram, its UDP header included, are received: 0 for none of it.
@@ -395,7 +409,9 @@ impl UdpEndpoint {
             (datagram, to, receivers)
         };
         let many = to.ip().is_multicast() || self.stack.classify(to.ip()) == Kind::Broadcast;
+        self.stack.udp_counts.sent.fetch_add(1, Relaxed);
         if receivers.is_empty() && !many {
+            self.stack.udp_counts.no_ports.fetch_add(1, Relaxed);
             self.unreachable(to, &datagram.data);
         }
         match <[Arc<UdpEndpoint>; 1]>::try_from(receivers) {
@@ -442,6 +458,7 @@ impl UdpEndpoint {
         }
         if state.bytes > limit {
             state.drops = state.drops.wrapping_add(1);
+            self.stack.udp_counts.full.fetch_add(1, Relaxed);
             return;
         }
         if datagram.to.is_multicast()
@@ -504,6 +521,7 @@ impl UdpEndpoint {
             state.peek_off = state.peek_off.map(|off| off.saturating_add(count));
         } else {
             state.queue.pop_front();
+            self.stack.udp_counts.received.fetch_add(1, Relaxed);
             state.bytes = state.bytes.saturating_sub(len).saturating_sub(OVERHEAD);
             state.peek_off = state.peek_off.map(|off| off.saturating_sub(len));
         }

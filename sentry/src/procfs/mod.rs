@@ -9,6 +9,7 @@
 //! | `net.rs` | the network namespace of a process |
 
 mod access;
+mod counts;
 mod fd;
 mod files;
 mod global;

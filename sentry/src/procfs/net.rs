@@ -1,5 +1,6 @@
 //! `/proc/PID/net`: the network namespace of a process (`proc_pid_net(5)`).
 
+use super::counts;
 use super::task::Who;
 use crate::pseudo::{Content, Tree, text};
 use crate::socket::netns::NetNamespace;
@@ -74,18 +75,6 @@ const HEADINGS: &[(&str, &str)] = &[
         "Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n face | tus | link level noise |  nwid  crypt   frag  retry   misc | beacon | 22\n",
     ),
     ("psched", "000003e8 00000040 000f4240 3b9aca00\n"),
-    (
-        "sockstat",
-        "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n",
-    ),
-    (
-        "sockstat6",
-        "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
-    ),
-    (
-        "snmp",
-        "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails FragCreates\nIp: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\nIcmp: InMsgs InErrors InCsumErrors InDestUnreachs InTimeExcds InParmProbs InSrcQuenchs InRedirects InEchos InEchoReps InTimestamps InTimestampReps InAddrMasks InAddrMaskReps OutMsgs OutErrors OutDestUnreachs OutTimeExcds OutParmProbs OutSrcQuenchs OutRedirects OutEchos OutEchoReps OutTimestamps OutTimestampReps OutAddrMasks OutAddrMaskReps\nIcmp: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\nTcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\nTcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdp: 0 0 0 0 0 0 0 0 0\nUdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdpLite: 0 0 0 0 0 0 0 0 0\n",
-    ),
     ("snmp6", ""),
     (
         "netstat",
@@ -130,6 +119,9 @@ pub fn dir(who: Who) -> Content {
     live("udp", |net| table(UDP, net.udp_sockets(), false, true));
     live("udp6", |net| table(UDP6, net.udp_sockets(), true, true));
     live("unix", crate::socket::unix::table);
+    live("snmp", counts::snmp);
+    live("sockstat", counts::sockstat);
+    live("sockstat6", counts::sockstat6);
     tree.build().content
 }
 

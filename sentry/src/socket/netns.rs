@@ -13,7 +13,7 @@ pub struct NetNamespace {
     /// Abstract Unix names.
     pub(super) abstract_names: NameTable<UnixSocket>,
     /// All Unix sockets, by their address in memory (`/proc/net/unix`).
-    pub(super) unix_sockets: Mutex<BTreeMap<usize, Weak<UnixSocket>>>,
+    pub(crate) unix_sockets: Mutex<BTreeMap<usize, Weak<UnixSocket>>>,
     /// Port ids of netlink sockets.
     pub(super) netlink_ports: super::netlink::Ports,
     stack: OnceLock<Arc<Stack>>,

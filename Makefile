@@ -8,26 +8,29 @@ prefix  := $(or $(PREFIX),/usr/local)
 
 .PHONY: install uninstall build fast run setup rootfs test units guest check shape bench clean
 
-## build: the release binary, static and stripped, at bin/runsc-rs
+shim := containerd-shim-runsc-rs-v1
+
+## build: the release binaries, static and stripped: bin/runsc-rs, and containerd's shim beside it
 build:
-	cargo build --release -p runsc-rs
-	@mkdir -p bin && cp -f $(target)/release/runsc-rs bin/.runsc-rs.new && mv -f bin/.runsc-rs.new bin/runsc-rs
-	@ls -l bin/runsc-rs
+	cargo build --release -p runsc-rs -p $(shim)
+	@mkdir -p bin && for b in runsc-rs $(shim); do cp -f $(target)/release/$$b bin/.$$b.new && mv -f bin/.$$b.new bin/$$b; done
+	@ls -l bin/runsc-rs bin/$(shim)
 
-## fast: the same program with debug assertions and a quick build, at bin/fast/runsc-rs: what the tests run
+## fast: the same programs with debug assertions and a quick build, in bin/fast: what the tests run
 fast:
-	cargo build --profile fast -p runsc-rs
-	@mkdir -p bin/fast && cp -f $(target)/fast/runsc-rs bin/fast/.runsc-rs.new && mv -f bin/fast/.runsc-rs.new bin/fast/runsc-rs
+	cargo build --profile fast -p runsc-rs -p $(shim)
+	@mkdir -p bin/fast && for b in runsc-rs $(shim); do cp -f $(target)/fast/$$b bin/fast/.$$b.new && mv -f bin/fast/.$$b.new bin/fast/$$b; done
 
-## install: the release binary to $(prefix)/bin, and as a runtime into the configurations of Docker and containerd (root)
+## install: the release binaries to $(prefix)/bin, and as a runtime into the configurations of Docker and containerd (root)
 install: build
 	install -D -m 0755 bin/runsc-rs $(DESTDIR)$(prefix)/bin/runsc-rs
+	install -D -m 0755 bin/$(shim) $(DESTDIR)$(prefix)/bin/$(shim)
 	$(if $(DESTDIR),,$(prefix)/bin/runsc-rs install)
 
 ## uninstall: takes both back
 uninstall:
 	-$(if $(DESTDIR),,$(prefix)/bin/runsc-rs uninstall)
-	rm -f $(DESTDIR)$(prefix)/bin/runsc-rs
+	rm -f $(DESTDIR)$(prefix)/bin/runsc-rs $(DESTDIR)$(prefix)/bin/$(shim)
 
 ## run: build, then run a real container on this machine's own root (read-only, under an overlay in memory)
 run: build

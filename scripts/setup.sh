@@ -9,7 +9,7 @@ packages=(
     make gcc libc6-dev debootstrap ca-certificates util-linux mount procps psmisc iproute2 uidmap tmux
 )
 # Nice to have: the tests and rows that need them say that they were skipped.
-optional=(runc runsc strace docker.io)
+optional=(runc runsc strace docker.io containerd docker-compose podman)
 
 missing() { for p; do dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"; done; }
 

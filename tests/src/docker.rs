@@ -338,10 +338,20 @@ impl Daemon {
         }
     }
 
+    /// The image `debian`, whose containers need the test root filesystem's /usr as a mount.
+    pub fn debian_image(&self) -> Outcome {
+        static MADE: OnceLock<Outcome> = OnceLock::new();
+        MADE.get_or_init(|| self.make_debian()).clone()
+    }
+
+    /// `docker-compose ARGS`
+    pub fn compose(&self, args: &[&str]) -> Result<Ran, String> {
+        self.ran(self.command("docker-compose").args(args), b"")
+    }
+
     /// `docker run HEAD… OPTIONS… sh -c SCRIPT` on the test root filesystem, on the engine's networks.
     pub fn debian(&self, head: &[&str], options: &[&str], script: &str) -> Result<Ran, String> {
-        static MADE: OnceLock<Outcome> = OnceLock::new();
-        MADE.get_or_init(|| self.make_debian()).clone()?;
+        self.debian_image()?;
         let usr = format!("{}/usr:/usr:ro", crate::env::rootfs().display());
         let mut args = vec!["run", "-v", &usr];
         args.extend(head);
@@ -369,13 +379,16 @@ impl Daemon {
 
     /// The same with something to read.
     pub fn docker_with_input(&self, args: &[&str], input: &[u8]) -> Result<Ran, String> {
-        let out = run(self.command("docker").args(args), input, PATIENCE)
-            .map_err(|e| format!("docker: {e}"))?;
+        self.ran(self.command("docker").args(args), input)
+    }
+
+    fn ran(&self, command: &mut Command, input: &[u8]) -> Result<Ran, String> {
+        let out = run(command, input, PATIENCE).map_err(|e| format!("{command:?}: {e}"))?;
         Ok(Ran {
             code: match out.end {
                 End::Code(c) => Some(c),
                 End::Signal(_) => None,
-                End::TimedOut => return Err(format!("docker {} hangs", args.join(" "))),
+                End::TimedOut => return Err(format!("{command:?} hangs")),
             },
             stdout: out.text(),
             stderr: out.errors(),

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod containerd;
 pub mod diff;
 pub mod docker;
 pub mod env;

@@ -41,6 +41,11 @@ fn main() -> ExitCode {
                 for (name, test) in network::TESTS {
                     add(suite, name, *test);
                 }
+                if std::path::Path::new("/usr/bin/docker-compose").exists() {
+                    add(suite, "network_compose", network::compose);
+                } else {
+                    suite.skip("all::docker_compose", "no docker-compose on this machine");
+                }
             }
             Some(why) => suite.skip("all::docker_networks", &why),
         }

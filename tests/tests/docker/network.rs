@@ -120,6 +120,45 @@ fn service_name(d: &Daemon, p: &str) -> Outcome {
     d.docker(&["network", "rm", &name])?.code(0)
 }
 
+/// Two services and a volume: one fills the volume and serves it, the other asks for it by the service's name, and sees the volume too.
+pub fn compose(d: &Daemon, p: &str) -> Outcome {
+    let usr = format!("{}/usr:/usr:ro", tests::env::rootfs().display());
+    d.debian_image()?;
+    let service = |script: &str| {
+        serde_json::json!({
+            "image": "debian", "runtime": with_sockets(p), "volumes": [usr.clone(), "kept:/kept"],
+            "command": ["sh", "-c", script.replace('$', "$$")],
+        })
+    };
+    let client = "until curl -sf http://web/mark; do sleep 0.05; done; cat /kept/mark";
+    let file = serde_json::json!({
+        "version": "2.4",
+        "services": {
+            "web": service(&format!("echo from the volume > /kept/mark; {}", NGINX.replace("root /tmp/n;", "root /kept;"))),
+            "client": service(client),
+        },
+        "volumes": {"kept": {}},
+    });
+    let path = d.file(&format!("compose-{p}.json"), &file.to_string())?;
+    let project = format!("pair-{p}");
+    let run = |words: &[&str]| d.compose(&[&["-f", &path, "-p", &project], words].concat());
+    run(&["up", "-d"])?.code(0)?;
+    let id = run(&["ps", "-q", "client"])?.stdout.trim().to_owned();
+    d.docker(&["wait", &id])?.is(0, "0\n", "")?;
+    same(
+        &d.docker(&["logs", &id])?.stdout,
+        "from the volume\nfrom the volume\n",
+    )?;
+    run(&["down", "--volumes", "-t", "0"])?.code(0)?;
+    let left = d.docker(&[
+        "ps",
+        "-aq",
+        "--filter",
+        &format!("label=com.docker.compose.project={project}"),
+    ])?;
+    same(&left.stdout, "")
+}
+
 /// By a datagram socket, to the gateway and to nobody.
 fn echo_request(d: &Daemon, p: &str) -> Outcome {
     let script = r#"exec python3 -c '

@@ -323,7 +323,24 @@ TEST(step_by_step) {
         GE(steps, 4);
     }
 }
+static void *first_caller(void *x) { for (int i = 0; i < 200; i++) syscall(SYS_getppid); return x; }
+// Several threads are at the first site that is worth rewriting when it is.
+TEST(threads_at_the_first_site) {
+    for (int round = 0; round < 100; round++) {
+        pid_t p = fork();
+        if (p == 0) {
+            pthread_t t[4];
+            for (int i = 0; i < 4; i++) pthread_create(t + i, 0, first_caller, 0);
+            for (int i = 0; i < 4; i++) pthread_join(t[i], 0);
+            _exit(0);
+        }
+        int st;
+        EQ(waitpid(p, &st, 0), p);
+        EQ(st, 0);
+    }
+}
 int main(void) {
+    RUN(threads_at_the_first_site);
     RUN(everything_is_kept);
     RUN(into_the_middle);
     RUN(signals_everywhere);

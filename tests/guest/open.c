@@ -41,6 +41,8 @@ TEST(empty_path_and_bad_descriptor) {
     ERR(linkat(-1, "", AT_FDCWD, "x", 0), ENOENT);
     ERR(renameat(-1, "", AT_FDCWD, "x"), ENOENT);
     ERR(renameat(AT_FDCWD, "x", -1, ""), ENOENT);
+    // The old name's own error comes first.
+    ERR(renameat(AT_FDCWD, "/dev/null/x", -1, ""), ENOTDIR);
     ERR(openat(-1, "x", O_RDONLY), EBADF);
 }
 TEST(access_modes) {

@@ -123,7 +123,10 @@ fn step(t: &Fixture, other: &Path, random: &mut Random) -> (String, String, Stri
                 host_flags,
             );
             (
-                ours(t.at().rename(a.as_bytes(), &t.root, b.as_bytes(), flags)),
+                ours(
+                    t.at()
+                        .rename(a.as_bytes(), || Ok(t.root.clone()), b.as_bytes(), flags),
+                ),
                 outcome(host.map_err(Into::into)),
             )
         }

@@ -235,15 +235,17 @@ fn names_come_and_go() {
     std::fs::hard_link(t.host.join("dir/a"), t.host.join("third")).unwrap();
     assert!(Arc::ptr_eq(&t.inode("third"), &t.inode("dir/a")));
     // Renames, within and between directories, over something, exchanging.
-    t.at().rename(b"hard", &t.root, b"dir/b", 0).unwrap();
+    t.at()
+        .rename(b"hard", || Ok(t.root.clone()), b"dir/b", 0)
+        .unwrap();
     assert_eq!(t.read("dir/b").unwrap(), "1");
     assert_eq!(t.read("hard").unwrap_err(), Errno::ENOENT);
     t.write("c", "c");
     t.write("d", "d");
-    t.at().rename(b"c", &t.root, b"d", 0).unwrap();
+    t.at().rename(b"c", || Ok(t.root.clone()), b"d", 0).unwrap();
     assert_eq!(t.read("d").unwrap(), "c");
     t.write("c", "again");
-    t.at().rename(b"c", &t.root, b"d", 2).unwrap();
+    t.at().rename(b"c", || Ok(t.root.clone()), b"d", 2).unwrap();
     assert_eq!(
         (t.read("c").unwrap(), t.read("d").unwrap()),
         ("c".into(), "again".into())
@@ -484,7 +486,7 @@ fn many_threads() {
                     t.at()
                         .rename(
                             name.as_bytes(),
-                            &t.root,
+                            || Ok(t.root.clone()),
                             format!("g-{}", n % 5).as_bytes(),
                             0,
                         )
@@ -540,7 +542,7 @@ fn listed_directories_are_looked_up_in_advance() {
     for name in names.iter().filter(|name| name.starts_with("file")) {
         if name.ends_with('7') {
             t.at()
-                .rename(name.as_bytes(), &t.root, b"renamed", 0)
+                .rename(name.as_bytes(), || Ok(t.root.clone()), b"renamed", 0)
                 .unwrap();
             t.write(name, "new");
             assert_eq!(t.read(name).unwrap(), "new");
@@ -560,13 +562,21 @@ fn directories_made_here_know_their_names() {
     t.write("new/a", "a");
     t.at().symlink(b"a", b"new/b").unwrap();
     t.at().link(&t.path("new/a").unwrap(), b"new/c").unwrap();
-    t.at().rename(b"new/a", &t.root, b"new/d", 0).unwrap();
+    t.at()
+        .rename(b"new/a", || Ok(t.root.clone()), b"new/d", 0)
+        .unwrap();
     t.write("outside", "o");
-    t.at().rename(b"outside", &t.root, b"new/e", 0).unwrap();
-    t.at().rename(b"new/e", &t.root, b"new/c", 2).unwrap();
+    t.at()
+        .rename(b"outside", || Ok(t.root.clone()), b"new/e", 0)
+        .unwrap();
+    t.at()
+        .rename(b"new/e", || Ok(t.root.clone()), b"new/c", 2)
+        .unwrap();
     t.at().mkdir(b"new/sub", 0o755).unwrap();
     t.at().rmdir(b"new/sub").unwrap();
-    t.at().rename(b"new/b", &t.root, b"b", 0).unwrap();
+    t.at()
+        .rename(b"new/b", || Ok(t.root.clone()), b"b", 0)
+        .unwrap();
     assert_eq!(t.list("new"), [".", "..", "c", "d", "e"]);
     // What is not there is not there, without asking; what is there is found.
     t.client.hung_up();

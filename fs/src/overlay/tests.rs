@@ -183,7 +183,9 @@ fn run(w: &World, step: &Step, number: usize) -> Result<(), Errno> {
         Step::Mkdir(p) => at.mkdir(p.as_bytes(), 0o755).map(drop),
         Step::Unlink(p) => at.unlink(p.as_bytes()),
         Step::Rmdir(p) => at.rmdir(p.as_bytes()),
-        Step::Rename(a, b, flags) => at.rename(a.as_bytes(), &w.root, b.as_bytes(), *flags),
+        Step::Rename(a, b, flags) => {
+            at.rename(a.as_bytes(), || Ok(w.root.clone()), b.as_bytes(), *flags)
+        }
         Step::Link(a, b) => at
             .link(&nofollow.resolve(a.as_bytes())?, b.as_bytes())
             .map(drop),

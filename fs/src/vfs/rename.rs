@@ -60,11 +60,11 @@ fn child_on_the_way(from: &Arc<Dentry>, top: &Arc<Dentry>) -> Option<Arc<Dentry>
 }
 
 impl Lookup<'_> {
-    /// `renameat2(2)`. `new_start` is where the new path begins; everything else of `self` counts for both.
+    /// `renameat2(2)`. `new_start` is where the new path begins, asked for when the old one has been walked; everything else of `self` counts for both.
     pub fn rename(
         &self,
         old: &[u8],
-        new_start: &Path,
+        new_start: impl FnOnce() -> Result<Path, Errno>,
         new: &[u8],
         flags: u32,
     ) -> Result<(), Errno> {
@@ -74,8 +74,9 @@ impl Lookup<'_> {
             return Err(Errno::EINVAL);
         }
         let from = self.parent(old)?;
+        let new_start = new_start()?;
         let to = Lookup {
-            start: new_start,
+            start: &new_start,
             ..*self
         }
         .parent(new)?;

@@ -142,10 +142,12 @@ pub fn renameat2(
     flags: u32,
 ) -> SysResult {
     let (old, new) = (old.read(cx)?, new.read(cx)?);
-    let to = From::new(cx, new_dir, &new)?;
-    From::new(cx, old_dir, &old)?
-        .lookup(cx)
-        .rename(&old, &to.start, &new, flags)?;
+    From::new(cx, old_dir, &old)?.lookup(cx).rename(
+        &old,
+        || Ok(From::new(cx, new_dir, &new)?.start),
+        &new,
+        flags,
+    )?;
     Ok(0)
 }
 

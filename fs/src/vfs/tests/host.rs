@@ -251,7 +251,9 @@ fn here(w: &World, start: &Path, step: &Step) -> Outcome {
         ),
         Step::Unlink(p) => unit(at.unlink(p.as_bytes())),
         Step::Rmdir(p) => unit(at.rmdir(p.as_bytes())),
-        Step::Rename(a, b, f) => unit(at.rename(a.as_bytes(), start, b.as_bytes(), *f)),
+        Step::Rename(a, b, f) => {
+            unit(at.rename(a.as_bytes(), || Ok(start.clone()), b.as_bytes(), *f))
+        }
         Step::Stat(p, n) => (if *n { nofollow } else { at })
             .stat(p.as_bytes())
             .map(|a| {

@@ -285,6 +285,8 @@ pub trait AddressSpace: Send + Sync {
     fn mincore(&self, start: u64, len: u64, resident: &mut [u8]) -> Result<()>;
     /// How many pages of the given mapped ranges are resident.
     fn rss(&self, mapped: &[Range<u64>]) -> u64;
+    /// Whether its host process is still there. If not, no memory of it will ever be reached again.
+    fn alive(&self) -> bool;
     /// What the host has counted of it. One question, however much is mapped.
     fn usage(&self) -> HostUsage;
     /// The same, told when it is gone: without a question, so that its end is not waited for. `None` where that is not known then.

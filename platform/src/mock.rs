@@ -445,6 +445,10 @@ impl AddressSpace for MockAddressSpace {
         mapped.iter().map(in_range).sum()
     }
 
+    fn alive(&self) -> bool {
+        true
+    }
+
     fn usage(&self) -> crate::HostUsage {
         crate::HostUsage {
             peak_rss: self.pages.lock().len() as u64,

@@ -306,6 +306,10 @@ impl crate::AddressSpace for AddressSpace {
         stub::resident(self.process(), mapped)
     }
 
+    fn alive(&self) -> bool {
+        stub::alive(self.process().pid())
+    }
+
     fn usage(&self) -> crate::HostUsage {
         stub::usage(self.process()).unwrap_or_default()
     }

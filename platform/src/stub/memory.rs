@@ -133,6 +133,15 @@ pub fn show_as(pid: i32, command: &str) -> bool {
     write(pid, &[to], &title) == Ok(title.len())
 }
 
+/// Whether a stub still has its memory: a page that all of them have is there.
+pub fn alive(pid: i32) -> bool {
+    let page = Iovec {
+        iov_base: TITLE,
+        iov_len: 1,
+    };
+    read(pid, &[page], &mut [0]).is_ok()
+}
+
 /// Processor time of all threads of a process, in nanoseconds.
 pub fn cpu_time(pid: i32) -> u64 {
     clock((!pid << 3) | 2)

@@ -32,7 +32,7 @@ pub(crate) use layout::{
     USER,
 };
 pub use memory::thread_cpu_time;
-pub(crate) use memory::{cpu_time, read, show_as, write};
+pub(crate) use memory::{alive, cpu_time, read, show_as, write};
 pub(crate) use order_book::Entry;
 pub(crate) use orders::{apply, mincore, plain_call, resident, usage};
 pub(crate) use pool::Pool;

@@ -125,6 +125,14 @@ impl Cx {
                 action @ (DefaultAction::Terminate | DefaultAction::Core) => {
                     drop(state);
                     self.trace_signal(&info);
+                    // What looks like a fault may be that the host has killed the process (for memory), which is heard of only at the next switch.
+                    let gone = matches!(signal, Signal::SIGSEGV | Signal::SIGBUS)
+                        && task.mm().is_ok_and(|mm| !mm.address_space().alive());
+                    let (signal, action) = if gone {
+                        (Signal::SIGKILL, DefaultAction::Terminate)
+                    } else {
+                        (signal, action)
+                    };
                     let status = ExitStatus::Signaled {
                         signal,
                         core: action == DefaultAction::Core && self.dumps_core(),

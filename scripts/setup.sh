@@ -16,7 +16,7 @@ missing() { for p; do dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'o
 need=$(missing "${packages[@]}")
 want=$(missing "${optional[@]}")
 stamp=${RUNSC_RS_CACHE:-/var/cache/runsc-rs}/.optional-asked
-if [ -z "$need" ] && { [ -z "$want" ] || [ -e "$stamp" ]; }; then exit 0; fi
+if [ -z "$need" ] && { [ -z "$want" ] || [ "${optional[*]}" = "$(cat "$stamp" 2>/dev/null)" ]; }; then exit 0; fi
 if [ "$(id -u)" != 0 ]; then
     echo "setup: not root, cannot install:" $need $want >&2
     [ -z "$need" ]
@@ -30,5 +30,5 @@ fi
 for p in $want; do
     apt-get install -y --no-install-recommends "$p" >/dev/null 2>&1 || echo "setup: $p is not to be had; going on" >&2
 done
-mkdir -p "$(dirname "$stamp")" && touch "$stamp"
+mkdir -p "$(dirname "$stamp")" && echo "${optional[*]}" >"$stamp"
 exit 0

@@ -17,6 +17,7 @@ use crate::pollee::{Events, Pollee};
 use crate::vfs::{self, Vnode, event};
 use crate::{Caller, anon};
 use abi::Errno;
+use abi::ioctl::FIONREAD;
 use queue::Queue;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -49,7 +50,6 @@ const ALL_BITS: u32 = IN_ALL_EVENTS
     | IN_MASK_ADD
     | IN_ISDIR
     | IN_ONESHOT;
-const FIONREAD: u32 = 0x541b;
 const O_NONBLOCK: u32 = 0o4000;
 const O_CLOEXEC: u32 = 0o2000000;
 

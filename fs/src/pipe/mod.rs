@@ -21,6 +21,7 @@ use crate::file::{File, FileOps, Pos, UserMemory};
 use crate::pollee::{Events, Pollee};
 use crate::{Caller, Cred, anon};
 use abi::Errno;
+use abi::ioctl::FIONREAD;
 use account::Charge;
 use buffer::Buffer;
 use std::any::Any;
@@ -39,7 +40,6 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
 const O_NONBLOCK: u32 = 0o4000;
 const O_DIRECT: u32 = 0o40000;
-const FIONREAD: u32 = 0x541b;
 
 struct State {
     buffer: Buffer,

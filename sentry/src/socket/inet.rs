@@ -556,9 +556,7 @@ impl Socket for InetSocket {
         cmd: u32,
         arg: u64,
     ) -> Result<i64, Errno> {
-        const SIOCINQ: u32 = 0x541b;
-        const SIOCOUTQ: u32 = 0x5411;
-        use abi::ioctl::{SIOCATMARK, SIOCGSTAMP, SIOCGSTAMPNS};
+        use abi::ioctl::{SIOCATMARK, SIOCGSTAMP, SIOCGSTAMPNS, SIOCINQ, SIOCOUTQ};
         if matches!(cmd, SIOCGSTAMP | SIOCGSTAMPNS) {
             let time = self.common.last_stamp(cmd == SIOCGSTAMPNS)?;
             mem.write(arg, &time)?;

@@ -185,7 +185,7 @@ pub fn ioctl(cx: &mut Cx, fd: Fd, cmd: u32, arg: u64) -> SysResult {
     const FIONCLEX: u32 = 0x5450;
     const FIONBIO: u32 = 0x5421;
     const FIOASYNC: u32 = 0x5452;
-    const FIONREAD: u32 = 0x541b;
+    use abi::ioctl::FIONREAD;
     const FIOSETOWN: u32 = 0x8901;
     const SIOCSPGRP: u32 = 0x8902;
     const FIOGETOWN: u32 = 0x8903;

@@ -401,9 +401,7 @@ impl Socket for HostSocket {
         cmd: u32,
         arg: u64,
     ) -> Result<i64, Errno> {
-        const SIOCINQ: u32 = 0x541b;
-        const SIOCOUTQ: u32 = 0x5411;
-        const SIOCATMARK: u32 = 0x8905;
+        use abi::ioctl::{SIOCATMARK, SIOCINQ, SIOCOUTQ};
         let which = match cmd {
             SIOCINQ => Queue::Input,
             SIOCOUTQ => Queue::Output,

@@ -442,16 +442,13 @@ impl Socket for UnixSocket {
         cmd: u32,
         arg: u64,
     ) -> Result<i64, Errno> {
-        const SIOCINQ: u32 = 0x541b;
-        const SIOCOUTQ: u32 = 0x5411;
+        use abi::ioctl::{SIOCATMARK, SIOCINQ, SIOCOUTQ};
         let n = match cmd {
             SIOCINQ if self.is_listening() => return Err(Errno::EINVAL),
             SIOCINQ if self.kind == SOCK_DGRAM => self.queue.lock().first_len(),
             SIOCINQ => self.queue.lock().len(),
             SIOCOUTQ => self.sent.load(Ordering::Acquire),
-            abi::ioctl::SIOCATMARK if self.kind == SOCK_STREAM => {
-                usize::from(self.queue.lock().is_at_mark())
-            }
+            SIOCATMARK if self.kind == SOCK_STREAM => usize::from(self.queue.lock().is_at_mark()),
             _ => return super::interface::ioctl(&self.net, caller, mem, cmd, arg),
         };
         mem.write(arg, &i32::try_from(n).unwrap_or(i32::MAX).to_ne_bytes())?;

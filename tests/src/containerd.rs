@@ -1,16 +1,13 @@
 //! A containerd of our own (Debian's), with a copy of the shim for each platform, and a tiny image.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::docker::{Outcome, Ran};
+use crate::engine::{Outcome, PATIENCE, Ran, Service, eventually, ran, text, write_runtime};
 use crate::process::{End, run};
 use crate::terminal::Terminal;
 
@@ -18,7 +15,6 @@ use crate::terminal::Terminal;
 pub const IMAGE: &str = "docker.io/library/tiny:latest";
 /// The shim's program.
 pub const SHIM: &str = "containerd-shim-runsc-rs-v1";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why there is no containerd to test with, if so.
 pub fn missing() -> Option<String> {
@@ -45,11 +41,7 @@ pub struct Containerd {
 }
 
 static DAEMON: OnceLock<Result<Containerd, String>> = OnceLock::new();
-static CHILD: Mutex<Option<Child>> = Mutex::new(None);
-
-fn text(e: impl std::fmt::Display) -> String {
-    e.to_string()
-}
+static SERVICE: Service = Service::new("containerd");
 
 impl Containerd {
     /// The daemon, started when the first test asks for it.
@@ -67,18 +59,11 @@ impl Containerd {
         fs::create_dir_all("/run/containerd").map_err(text)?;
         let flags = rustix::mount::MountFlags::empty();
         rustix::mount::mount("none", "/run/containerd", "tmpfs", flags, None).map_err(text)?;
-        let binary = crate::env::binary()?;
         for platform in crate::env::platforms() {
             let place = dir.join(&platform);
             fs::create_dir_all(&place).map_err(text)?;
             fs::copy(shim()?, place.join(SHIM)).map_err(text)?;
-            let script = format!(
-                "#!/bin/sh\nexec {} --platform={platform} \"$@\"\n",
-                binary.display()
-            );
-            fs::write(place.join("runsc-rs"), script).map_err(text)?;
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(place.join("runsc-rs"), mode).map_err(text)?;
+            write_runtime(&place.join("runsc-rs"), &platform)?;
         }
         let at = |name: &str| dir.join(name).display().to_string();
         let config = format!(
@@ -96,7 +81,7 @@ impl Containerd {
 
     /// Kills the daemon and starts it once more.
     pub fn again(&self) -> Outcome {
-        Self::end_child(Signal::KILL);
+        SERVICE.end(None, Signal::KILL);
         self.launch()
     }
 
@@ -118,54 +103,27 @@ impl Containerd {
             .stdin(Stdio::null())
             .stderr(log.try_clone().map_err(text)?)
             .stdout(log);
-        // A parent-death signal follows the thread that started the child: one that lives as long as the process.
-        let (send, receive) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            let _ = send.send(command.spawn());
-            loop {
-                thread::park();
-            }
-        });
-        let child = receive.recv().map_err(text)?.map_err(text)?;
-        *CHILD.lock().map_err(text)? = Some(child);
-        self.eventually("containerd answers", || {
+        SERVICE.start(command)?;
+        eventually("containerd answers", || {
             Ok(self.ctr(&["version"])?.code == Some(0))
         })
+        .map_err(|e| format!("{e}\n{}", self.log_tail()))
     }
 
     /// Removes what tests left behind, ends the daemon, and removes what was its own.
     pub fn stop() {
         let Some(Ok(daemon)) = DAEMON.get() else {
-            return Self::end_child(Signal::TERM);
+            return SERVICE.end(None, Signal::TERM);
         };
         if let Ok(left) = daemon.ctr(&["task", "ls", "-q"]) {
             for id in left.stdout.split_whitespace() {
                 let _ = daemon.ctr(&["task", "delete", "--force", id]);
             }
         }
-        Self::end_child(Signal::TERM);
+        SERVICE.end(None, Signal::TERM);
         if !crate::env::keep() {
             let _ = fs::remove_dir_all(&daemon.dir);
         }
-    }
-
-    fn end_child(signal: Signal) {
-        let Ok(Some(mut child)) = CHILD.lock().map(|mut c| c.take()) else {
-            return;
-        };
-        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, signal);
-        }
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if !matches!(child.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        eprintln!("containerd does not end: killed");
-        let _ = child.kill();
-        let _ = child.wait();
     }
 
     /// busybox, as `docker save` would write it.
@@ -209,24 +167,7 @@ impl Containerd {
 
     /// The same with something to read.
     pub fn ctr_with_input(&self, args: &[&str], input: &[u8]) -> Result<Ran, String> {
-        let out = run(&mut self.command(args), input, PATIENCE).map_err(text)?;
-        Ok(Ran {
-            code: match out.end {
-                End::Code(c) => Some(c),
-                End::Signal(_) => None,
-                End::TimedOut => {
-                    return Err(format!(
-                        "ctr {} hangs\n{}{}",
-                        args.join(" "),
-                        out.text(),
-                        out.errors()
-                    ));
-                }
-            },
-            stdout: out.text(),
-            stderr: out.errors(),
-            took: out.took,
-        })
+        ran(&mut self.command(args), input)
     }
 
     /// What a platform's runtime is called: by its name where PATH leads to it, else by where its shim is.
@@ -264,18 +205,6 @@ impl Containerd {
     /// `ctr WORDS…` on a terminal of this many rows and columns.
     pub fn terminal(&self, size: (u16, u16), words: &Words) -> Result<Terminal, String> {
         Terminal::spawn(self.command(&words.each_ref_str()), size)
-    }
-
-    /// Waits until something holds.
-    pub fn eventually(&self, what: &str, holds: impl Fn() -> Result<bool, String>) -> Outcome {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if holds()? {
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(30));
-        }
-        Err(format!("never: {what}\n{}", self.log_tail()))
     }
 
     /// The last lines of the daemon's log, where shims write too.

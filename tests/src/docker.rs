@@ -2,18 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal};
 
+use crate::engine::{Outcome, PATIENCE, Ran, Service, eventually, ran};
 use crate::process::{End, run};
 use crate::terminal::Terminal;
-
-/// What a test ends with.
-pub type Outcome = Result<(), String>;
 
 /// The image's name.
 pub const IMAGE: &str = "tiny";
@@ -24,9 +20,6 @@ const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "sleep", "id", "stty", "kill", "ps", "true", "false", "hostname", "mkdir",
     "grep", "seq", "pwd", "ls", "mount", "mv", "rm",
 ];
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Why there is no Docker to test with, if so.
 pub fn missing() -> Option<String> {
     for program in ["dockerd", "docker", "containerd", "runc"] {
@@ -86,51 +79,9 @@ pub struct Daemon {
     dir: PathBuf,
 }
 
-/// What a command of Docker's left behind.
-pub struct Ran {
-    /// Its status, if it exited.
-    pub code: Option<i32>,
-    /// What it wrote.
-    pub stdout: String,
-    /// Where it complained.
-    pub stderr: String,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl Ran {
-    /// Status, output and errors must be these.
-    pub fn is(&self, code: i32, stdout: &str, stderr: &str) -> Outcome {
-        if (self.code, self.stdout.as_str(), self.stderr.as_str()) == (Some(code), stdout, stderr) {
-            return Ok(());
-        }
-        Err(format!(
-            "status {:?}, not {code}\nstdout: {:?}\n   not: {stdout:?}\nstderr: {:?}\n   not: {stderr:?}",
-            self.code, self.stdout, self.stderr
-        ))
-    }
-    /// The status must be this.
-    pub fn code(&self, code: i32) -> Outcome {
-        if self.code == Some(code) {
-            return Ok(());
-        }
-        Err(format!(
-            "status {:?}, not {code}\n{}\n{}",
-            self.code, self.stdout, self.stderr
-        ))
-    }
-    /// Its errors must contain this.
-    pub fn says(&self, text: &str) -> Outcome {
-        if self.stderr.contains(text) {
-            return Ok(());
-        }
-        Err(format!("it does not say {text:?}:\n{}", self.stderr))
-    }
-}
-
 /// The one daemon of this process; its child, once it was started.
 static DAEMON: OnceLock<Result<Daemon, String>> = OnceLock::new();
-static CHILD: Mutex<Option<Child>> = Mutex::new(None);
+static SERVICE: Service = Service::new("dockerd");
 
 impl Daemon {
     /// The daemon, started when the first test asks for it.
@@ -171,7 +122,7 @@ impl Daemon {
 
     /// Starts the daemon once more, which was killed.
     pub fn again() -> Outcome {
-        Self::end_child(None);
+        SERVICE.end(None, Signal::TERM);
         Self::get()?.launch()
     }
 
@@ -179,12 +130,8 @@ impl Daemon {
     /// not.
     fn launch(&self) -> Outcome {
         self.launch_once()?;
-        self.eventually("dockerd answers", || {
-            let ended = match CHILD.lock().map_err(|e| e.to_string())?.as_mut() {
-                Some(child) => child.try_wait().map_err(|e| e.to_string())?.is_some(),
-                None => true,
-            };
-            if ended {
+        eventually("dockerd answers", || {
+            if SERVICE.has_ended()? {
                 self.launch_once()?;
             }
             Ok(self.docker(&["version"])?.code == Some(0))
@@ -220,26 +167,13 @@ impl Daemon {
             .stdin(Stdio::null())
             .stderr(log.try_clone().map_err(|e| io("log", e))?)
             .stdout(log);
-        // A parent-death signal follows the thread that started the child: one that lives as long as the process.
-        let (send, receive) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            let _ = send.send(command.spawn());
-            loop {
-                thread::park();
-            }
-        });
-        let child = receive
-            .recv()
-            .map_err(|e| e.to_string())?
-            .map_err(|e| io("dockerd", e))?;
-        *CHILD.lock().map_err(|e| e.to_string())? = Some(child);
-        Ok(())
+        SERVICE.start(command)
     }
 
     /// Ends the daemon, by its pid file, and removes what was its own.
     pub fn stop() {
         let Some(Ok(daemon)) = DAEMON.get() else {
-            return Self::end_child(None);
+            return SERVICE.end(None, Signal::TERM);
         };
         let pid = fs::read_to_string(daemon.dir.join("pid"))
             .ok()
@@ -251,33 +185,13 @@ impl Daemon {
                 let _ = daemon.docker(&["rm", "-f", id]);
             }
         }
-        Self::end_child(pid);
+        SERVICE.end(pid, Signal::TERM);
         // A daemon that was killed leaves its data root mounted on itself. (Not where something is still mounted below.)
         let data = daemon.dir.join("data");
         while rustix::mount::unmount(&data, rustix::mount::UnmountFlags::empty()).is_ok() {}
         if !crate::env::keep() {
             let _ = fs::remove_dir_all(&daemon.dir);
         }
-    }
-
-    fn end_child(pid: Option<Pid>) {
-        let Ok(Some(mut child)) = CHILD.lock().map(|mut c| c.take()) else {
-            return;
-        };
-        let own = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid.or(own) {
-            let _ = rustix::process::kill_process(pid, Signal::TERM);
-        }
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if !matches!(child.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        eprintln!("dockerd does not end: killed");
-        let _ = child.kill();
-        let _ = child.wait();
     }
 
     /// busybox, and a file that is not a program.
@@ -346,7 +260,7 @@ impl Daemon {
 
     /// `docker-compose ARGS`
     pub fn compose(&self, args: &[&str]) -> Result<Ran, String> {
-        self.ran(self.command("docker-compose").args(args), b"")
+        ran(self.command("docker-compose").args(args), b"")
     }
 
     /// `docker run HEAD… OPTIONS… sh -c SCRIPT` on the test root filesystem, on the engine's networks.
@@ -379,21 +293,7 @@ impl Daemon {
 
     /// The same with something to read.
     pub fn docker_with_input(&self, args: &[&str], input: &[u8]) -> Result<Ran, String> {
-        self.ran(self.command("docker").args(args), input)
-    }
-
-    fn ran(&self, command: &mut Command, input: &[u8]) -> Result<Ran, String> {
-        let out = run(command, input, PATIENCE).map_err(|e| format!("{command:?}: {e}"))?;
-        Ok(Ran {
-            code: match out.end {
-                End::Code(c) => Some(c),
-                End::Signal(_) => None,
-                End::TimedOut => return Err(format!("{command:?} hangs")),
-            },
-            stdout: out.text(),
-            stderr: out.errors(),
-            took: out.took,
-        })
+        ran(self.command("docker").args(args), input)
     }
 
     fn run_args<'a>(platform: &'a str, options: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
@@ -457,21 +357,9 @@ impl Daemon {
         }
     }
 
-    /// Waits until something holds.
-    pub fn eventually(&self, what: &str, holds: impl Fn() -> Result<bool, String>) -> Outcome {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if holds()? {
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(30));
-        }
-        Err(format!("never: {what}"))
-    }
-
     /// Waits until a container has written this.
     pub fn wait_for_log(&self, id: &str, text: &str) -> Outcome {
-        self.eventually(&format!("the log says {text:?}"), || {
+        eventually(&format!("the log says {text:?}"), || {
             Ok(self.docker(&["logs", id])?.stdout.contains(text))
         })
     }

@@ -23,6 +23,7 @@ pub mod bundle;
 pub mod containerd;
 pub mod diff;
 pub mod docker;
+pub mod engine;
 pub mod env;
 pub mod expect;
 pub mod guest;

@@ -49,6 +49,14 @@ impl Live {
         fs::read_to_string(self.root.dir().join("log")).unwrap_or_default()
     }
 
+    /// Changes the bundle's config.json.
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let file = self.root.dir().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        change(&mut config);
+        Ok(fs::write(file, serde_json::to_vec(&config)?)?)
+    }
+
     /// The runtime with the options that every command gets.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);

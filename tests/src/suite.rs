@@ -124,6 +124,15 @@ pub fn main(name: &'static str, fill: impl FnOnce(&mut Suite) -> anyhow::Result<
     main_in(name, &[], fill)
 }
 
+/// For [`main_in`]: what the suite finds running, and what networks it makes, is its own.
+pub const OWN_PROCESSES: [&str; 5] = [
+    "--net",
+    "--pid",
+    "--fork",
+    "--kill-child=KILL",
+    "--mount-proc",
+];
+
 /// The same in further namespaces (options of unshare(1)). With a pid namespace of its own the tests run one at a time, so that what they find in it is theirs.
 pub fn main_in(
     name: &'static str,

@@ -163,21 +163,13 @@ fn an_id_in_use(platform: &str) -> Result<()> {
     nothing_left(&live, &[], &[])
 }
 
-/// Changes the bundle's configuration.
-fn edit(live: &Live, change: impl FnOnce(&mut Value)) -> Result<()> {
-    let file = live.root().dir().join("config.json");
-    let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
-    change(&mut config);
-    Ok(fs::write(file, serde_json::to_vec(&config)?)?)
-}
-
 fn no_root_filesystem(platform: &str) -> Result<()> {
     let live = Live::new(platform, &shell("true"))?;
-    edit(&live, |c| c["root"]["path"] = "nowhere".into())?;
+    live.edit(|c| c["root"]["path"] = "nowhere".into())?;
     let out = run_to(&live, 1)?;
     says(&live, &out, "invalid rootfs: stat ")?;
     says(&live, &out, "/nowhere: no such file or directory")?;
-    edit(&live, |c| c["root"]["path"] = "config.json".into())?;
+    live.edit(|c| c["root"]["path"] = "config.json".into())?;
     let out = run_to(&live, 1)?;
     says(&live, &out, "config.json is not a directory")?;
     nothing_left(&live, &[], &[])
@@ -209,7 +201,7 @@ fn fields_that_cannot_be_honoured(platform: &str) -> Result<()> {
     ];
     for (change, message) in cases {
         let live = Live::new(platform, &shell("true"))?;
-        edit(&live, change)?;
+        live.edit(change)?;
         let out = run_to(&live, 1)?;
         says(&live, &out, message)?;
         nothing_left(&live, &[], &[])?;
@@ -348,7 +340,7 @@ fn a_full_root(platform: &str) -> Result<()> {
     for applet in ["dd", "cat", "rm"] {
         std::os::unix::fs::symlink("/busybox", root.join("bin").join(applet))?;
     }
-    edit(&live, |c| c["root"]["path"] = "tiny".into())?;
+    live.edit(|c| c["root"]["path"] = "tiny".into())?;
     let out = run_to(&live, 0);
     let kept = fs::read_to_string(root.join("kept"));
     unmount(&root);
@@ -442,7 +434,7 @@ fn limits(platform: &str) -> Result<()> {
     let script = "while read n; do (i=0; while [ $i -lt $n ]; do sleep 20 & i=$((i + 1)); done; echo ok $n) 2>/dev/null || echo no $n; done";
     let mut live = Live::new(platform, &shell(script))?;
     let path = format!("/runsc-rs-test/{}", live.root().id());
-    edit(&live, |c| {
+    live.edit(|c| {
         c["linux"]["cgroupsPath"] = path.clone().into();
         c["linux"]["resources"] = serde_json::json!({"memory": {"limit": 200 << 20}, "pids": {"limit": 77}, "cpu": {"shares": 512}});
     })?;
@@ -504,13 +496,10 @@ fn a_memory_bomb(platform: &str) -> Result<()> {
         "sleep 1000 & for i in 1 2 3 4 5; do sh -c '{bomb}'; echo bomb $?; done; kill -0 $! && echo alive; kill $!"
     );
     let mut live = Live::new(platform, &shell(&script))?;
-    edit(
-        &live,
-        |c| {
-            c["linux"]["resources"] =
-                serde_json::json!({"memory": {"limit": 80 << 20, "swap": 80 << 20}})
-        },
-    )?;
+    live.edit(|c| {
+        c["linux"]["resources"] =
+            serde_json::json!({"memory": {"limit": 80 << 20, "swap": 80 << 20}})
+    })?;
     live.start(&[])?;
     ensure!(
         live.end()? == End::Code(0),

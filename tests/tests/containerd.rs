@@ -4,22 +4,14 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tests::containerd::{Containerd, SHIM};
-use tests::docker::Outcome;
+use tests::engine::{ON_A_TERMINAL, Outcome, eventually, has_size_and_keys, kill, named};
 use tests::suite;
 
 type Test = fn(&Containerd, &str) -> Outcome;
 
 fn main() -> ExitCode {
-    let namespaces = [
-        "--net",
-        "--pid",
-        "--fork",
-        "--kill-child=KILL",
-        "--mount-proc",
-    ];
-    let code = suite::main_in("containerd", &namespaces, |suite| {
+    let code = suite::main_in("containerd", &suite::OWN_PROCESSES, |suite| {
         if let Some(why) = tests::containerd::missing() {
             suite.skip("all::containerd", &why);
             return Ok(());
@@ -38,7 +30,7 @@ fn main() -> ExitCode {
                 Arc::new(move |platform| {
                     let daemon = Containerd::get()?;
                     test(daemon, platform)
-                        .and_then(|()| nothing_is_left(daemon))
+                        .and_then(|()| nothing_is_left())
                         .map_err(|e| format!("{e}\n{}", daemon.log_tail()))
                 }),
             );
@@ -51,36 +43,16 @@ fn main() -> ExitCode {
 
 const LOOP: &str = "while :; do sleep 0.05; done";
 
-/// Processes of these names. (The namespace is the suite's own.)
-fn named(names: &[&str]) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if names.contains(&comm.trim())
-            && let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok())
-        {
-            found.push(pid);
-        }
-    }
-    found
-}
-
 /// As the kernel shortens it.
 fn shims() -> Vec<i32> {
     named(&[&SHIM[..15]])
 }
 
-fn nothing_is_left(d: &Containerd) -> Outcome {
-    d.eventually("no shim, no sandbox and no gofer are left", || {
+fn nothing_is_left() -> Outcome {
+    eventually("no shim, no sandbox and no gofer are left", || {
         let sandboxes = named(&["runsc-sandbox", "runsc-gofer"]);
         Ok(shims().is_empty() && sandboxes.is_empty())
     })
-}
-
-fn kill(pid: i32) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        let _ = kill_process(pid, Signal::KILL);
-    }
 }
 
 fn status(d: &Containerd, id: &str) -> Result<String, String> {
@@ -103,7 +75,7 @@ fn is(d: &Containerd, id: &str, wanted: &str) -> Outcome {
 /// Ends a task and removes what there is of it.
 fn remove(d: &Containerd, id: &str) -> Outcome {
     d.ctr(&["task", "kill", "--signal", "KILL", id])?.code(0)?;
-    d.eventually(&format!("{id} stops"), || Ok(status(d, id)? == "STOPPED"))?;
+    eventually(&format!("{id} stops"), || Ok(status(d, id)? == "STOPPED"))?;
     d.ctr(&["task", "delete", id])?.says("exit code 137")?;
     d.ctr(&["container", "delete", id])?.code(0)
 }
@@ -161,15 +133,9 @@ fn life(d: &Containerd, p: &str) -> Outcome {
 }
 
 fn terminals(d: &Containerd, p: &str) -> Outcome {
-    let script = "until [ \"$(stty size 2>/dev/null)\" = '33 101' ]; do sleep 0.05; done; trap 'stty size' WINCH; trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done";
-    let words = d.words(p, &["--rm", "--tty"], "terminal", &["sh", "-c", script]);
-    let mut t = d.terminal((33, 101), &words)?;
-    t.expect("ready")?;
-    t.resize(50, 120)?;
-    t.expect("50 120")?;
-    t.write(b"\x03")?;
-    t.expect("interrupted")?;
-    t.ends_with(5)
+    let command = ["sh", "-c", ON_A_TERMINAL];
+    let words = d.words(p, &["--rm", "--tty"], "terminal", &command);
+    has_size_and_keys(d.terminal((33, 101), &words)?)
 }
 
 fn a_pod_has_one_shim(d: &Containerd, p: &str) -> Outcome {
@@ -188,8 +154,8 @@ fn shim_killed(d: &Containerd, p: &str) -> Outcome {
     let c = "orphan";
     d.run(p, &["-d"], c, &["sh", "-c", LOOP])?.code(0)?;
     shims().into_iter().for_each(kill);
-    d.eventually("the task is gone", || Ok(status(d, c)?.is_empty()))?;
-    nothing_is_left(d)?;
+    eventually("the task is gone", || Ok(status(d, c)?.is_empty()))?;
+    nothing_is_left()?;
     d.ctr(&["container", "delete", c])?.code(0)?;
     d.run(p, &["--rm"], "next", &["echo", "fine"])?
         .is(0, "fine\n", "")

@@ -12,21 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use tests::bundle::Spec;
 use tests::docker::Daemon;
+use tests::engine::{eventually, kill, named};
 use tests::live::Live;
 use tests::suite;
 
 fn main() -> ExitCode {
-    let namespaces = [
-        "--net",
-        "--pid",
-        "--fork",
-        "--kill-child=KILL",
-        "--mount-proc",
-    ];
-    let code = suite::main_in("kills", &namespaces, |suite| {
+    let code = suite::main_in("kills", &suite::OWN_PROCESSES, |suite| {
         suite.sandbox("of_the_runtime", Arc::new(|p| repeated(p, of_the_runtime)));
         match tests::docker::missing() {
             Some(why) => suite.skip("all::under_an_engine", &why),
@@ -158,27 +151,6 @@ fn unchanged(before: &BTreeSet<String>) -> Result<()> {
     }
 }
 
-fn kill(pid: i32) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        // It may have ended meanwhile.
-        let _ = kill_process(pid, Signal::KILL);
-    }
-}
-
-/// The processes of a name, or of any of a container's two.
-fn named(names: &[&str]) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if names.contains(&comm.trim())
-            && let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok())
-        {
-            found.push(pid);
-        }
-    }
-    found
-}
-
 const SANDBOX: &str = "runsc-sandbox";
 const GOFER: &str = "runsc-gofer";
 /// Lines that grow by one, so that what is lost or torn is seen.
@@ -280,17 +252,17 @@ fn under_an_engine(platform: &str) -> Result<(), String> {
             if who == "dockerd" {
                 Daemon::again()?;
             }
-            d.eventually("the engine answers", || {
+            eventually("the engine answers", || {
                 Ok(d.docker(&["ps"])?.code == Some(0))
             })?;
-            d.eventually(
+            eventually(
                 &format!("the container can be removed ({who} was killed)"),
                 || Ok(d.docker(&["rm", "-f", &c])?.code == Some(0)),
             )?;
-            d.eventually("another one runs", || {
+            eventually("another one runs", || {
                 Ok(d.run_rm(platform, &[], &["echo", "fine"])?.stdout == "fine\n")
             })?;
-            d.eventually("no sandbox and no gofer are left", || {
+            eventually("no sandbox and no gofer are left", || {
                 Ok(named(&[SANDBOX, GOFER]).is_empty())
             })
         };

@@ -108,23 +108,15 @@ fn a_container() -> Result<()> {
     Ok(())
 }
 
-fn edit(live: &Live, resources: serde_json::Value) -> Result<()> {
-    let path = live.root().dir().join("config.json");
-    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
-    config["linux"]["resources"] = resources;
-    Ok(fs::write(path, serde_json::to_vec(&config)?)?)
-}
-
 /// The unified hierarchy has the container's limits while it runs, `update` changes them, and nothing of it afterwards.
 fn limits() -> Result<()> {
     let mut live = container("read x")?;
-    edit(
-        &live,
-        serde_json::json!({
+    live.edit(|c| {
+        c["linux"]["resources"] = serde_json::json!({
             "memory": {"limit": 256 << 20},
             "cpu": {"quota": 50_000, "period": 100_000},
-        }),
-    )?;
+        });
+    })?;
     live.start(&[])?;
     let text = fs::read_to_string(format!("/proc/{}/cgroup", live.pid("sandbox")?))?;
     let path = text
@@ -152,7 +144,7 @@ fn limits() -> Result<()> {
 fn a_fork_bomb_in_its_cgroup() -> Result<()> {
     let script = "i=0; while [ $i -lt 60 ]; do sleep 100 & i=$((i + 1)); done; echo all";
     let mut live = container(&format!("sh -c '{script}' || echo failed $?; exit 0"))?;
-    edit(&live, serde_json::json!({"pids": {"limit": 40}}))?;
+    live.edit(|c| c["linux"]["resources"] = serde_json::json!({"pids": {"limit": 40}}))?;
     live.start(&[])?;
     ensure!(live.end()? == End::Code(0), "{}", live.log());
     ensure!(

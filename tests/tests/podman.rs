@@ -1,14 +1,13 @@
 //! podman (Debian's) drives the runtime through conmon, with a store of its own.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use tests::docker::{Outcome, Ran};
+use tests::engine::{
+    ON_A_TERMINAL, Outcome, PATIENCE, Ran, eventually, has_size_and_keys, ran, text, write_runtime,
+};
 use tests::process::{End, run as run_command};
 use tests::suite;
 use tests::terminal::Terminal;
@@ -43,17 +42,12 @@ fn main() -> ExitCode {
 }
 
 const LOOP: &str = "while :; do sleep 0.05; done";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Podman {
     dir: PathBuf,
 }
 
 static STORE: OnceLock<Result<Podman, String>> = OnceLock::new();
-
-fn text(e: impl std::fmt::Display) -> String {
-    e.to_string()
-}
 
 impl Podman {
     fn get() -> Result<&'static Podman, String> {
@@ -63,15 +57,8 @@ impl Podman {
     fn new() -> Result<Podman, String> {
         let dir = tests::env::scratch().join(format!("podman-{}", tests::env::unique()));
         fs::create_dir_all(&dir).map_err(text)?;
-        let binary = tests::env::binary()?;
         for platform in tests::env::platforms() {
-            let script = format!(
-                "#!/bin/sh\nexec {} --platform={platform} \"$@\"\n",
-                binary.display()
-            );
-            fs::write(dir.join(&platform), script).map_err(text)?;
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(dir.join(&platform), mode).map_err(text)?;
+            write_runtime(&dir.join(&platform), &platform)?;
         }
         let script = format!(
             "set -e; mkdir -p image/bin image/tmp image/etc image/proc image/dev image/sys; cp {} image/bin/busybox
@@ -138,17 +125,7 @@ impl Podman {
     }
 
     fn with_input(&self, platform: &str, args: &[&str], input: &[u8]) -> Result<Ran, String> {
-        let out = run_command(&mut self.command(platform, args), input, PATIENCE).map_err(text)?;
-        Ok(Ran {
-            code: match out.end {
-                End::Code(c) => Some(c),
-                End::Signal(_) => None,
-                End::TimedOut => return Err(format!("podman {} hangs", args.join(" "))),
-            },
-            stdout: out.text(),
-            stderr: out.errors(),
-            took: out.took,
-        })
+        ran(&mut self.command(platform, args), input)
     }
 
     /// `podman run --rm --network=none OPTIONS… tiny COMMAND…`
@@ -164,17 +141,6 @@ impl Podman {
         let out = self.podman(p, &[&head, options, &tail].concat())?;
         out.code(0)?;
         Ok(out.stdout.trim().to_owned())
-    }
-
-    fn eventually(&self, what: &str, holds: impl Fn() -> Result<bool, String>) -> Outcome {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if holds()? {
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Err(format!("never: {what}"))
     }
 }
 
@@ -197,7 +163,7 @@ fn exec_logs_pause_stop(d: &Podman, p: &str) -> Outcome {
     let script = format!("trap 'echo term; exit 9' TERM; echo ready; {LOOP}");
     let c = d.container(p, &[], &script)?;
     let says = |text: &str| {
-        d.eventually(&format!("the log says {text}"), || {
+        eventually(&format!("the log says {text}"), || {
             Ok(d.podman(p, &["logs", &c])?.stdout.contains(text))
         })
     };
@@ -253,7 +219,6 @@ fn copies_and_volumes(d: &Podman, p: &str) -> Outcome {
 }
 
 fn terminals(d: &Podman, p: &str) -> Outcome {
-    let script = "until [ \"$(stty size 2>/dev/null)\" = '33 101' ]; do sleep 0.05; done; trap 'stty size' WINCH; trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done";
     let words = [
         "run",
         "--rm",
@@ -262,15 +227,9 @@ fn terminals(d: &Podman, p: &str) -> Outcome {
         "tiny",
         "sh",
         "-c",
-        script,
+        ON_A_TERMINAL,
     ];
-    let mut t = Terminal::spawn(d.command(p, &words), (33, 101))?;
-    t.expect("ready")?;
-    t.resize(50, 120)?;
-    t.expect("50 120")?;
-    t.write(b"\x03")?;
-    t.expect("interrupted")?;
-    t.ends_with(5)
+    has_size_and_keys(Terminal::spawn(d.command(p, &words), (33, 101))?)
 }
 
 fn limits(d: &Podman, p: &str) -> Outcome {

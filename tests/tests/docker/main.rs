@@ -5,7 +5,8 @@
 
 use std::process::ExitCode;
 
-use tests::docker::{Daemon, IMAGE, Outcome};
+use tests::docker::{Daemon, IMAGE};
+use tests::engine::{Outcome, eventually};
 use tests::suite::{self, Suite};
 
 mod network;
@@ -159,7 +160,7 @@ fn exec(d: &Daemon, p: &str) -> Outcome {
         "echo here > /tmp/mark; sleep 1000",
     ])?
     .code(0)?;
-    d.eventually("a detached exec leaves its mark", || {
+    eventually("a detached exec leaves its mark", || {
         Ok(d.docker(&["exec", &c, "cat", "/tmp/mark"])?.stdout == "here\n")
     })?;
     d.remove(&c)
@@ -263,7 +264,7 @@ fn pause(d: &Daemon, p: &str) -> Outcome {
     }
     d.docker(&["unpause", &c])?.code(0)?;
     d.inspect(&c, "{{.State.Status}}", "running")?;
-    d.eventually("it goes on", || Ok(ticks()? > before))?;
+    eventually("it goes on", || Ok(ticks()? > before))?;
     d.remove(&c)
 }
 
@@ -280,7 +281,7 @@ fn top_and_inspect(d: &Daemon, p: &str) -> Outcome {
         return Err(format!("no process {pid}"));
     }
     d.remove(&c)?;
-    d.eventually("its process is gone", || {
+    eventually("its process is gone", || {
         Ok(!std::path::Path::new("/proc").join(&pid).exists())
     })
 }

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use tests::docker::{Daemon, Outcome};
+use tests::docker::Daemon;
+use tests::engine::{Outcome, eventually};
 
 use crate::Test;
 
@@ -60,7 +61,7 @@ fn published_port(d: &Daemon, p: &str) -> Outcome {
         stream.read_to_string(&mut text)?;
         Ok(text)
     };
-    d.eventually("nginx answers on the published port", || {
+    eventually("nginx answers on the published port", || {
         Ok(get().is_ok_and(|text| text.ends_with("from nginx\n")))
     })?;
     // A port that nobody serves is refused, not swallowed.

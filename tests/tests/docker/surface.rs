@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use tests::docker::{Daemon, IMAGE, Outcome};
+use tests::docker::{Daemon, IMAGE};
+use tests::engine::{Outcome, eventually};
 
 use crate::{LOOP, Test};
 
@@ -63,7 +64,7 @@ fn restart(d: &Daemon, p: &str) -> Outcome {
     if d.docker(&started)?.stdout == first {
         return Err("it was not restarted".into());
     }
-    d.eventually("it says up again", || {
+    eventually("it says up again", || {
         Ok(d.docker(&["logs", &c])?.stdout == "up\nup\n")
     })?;
     d.remove(&c)
@@ -75,11 +76,11 @@ fn restart_policy(d: &Daemon, p: &str) -> Outcome {
         &["--restart", "on-failure:2"],
         &["sh", "-c", "echo run; exit 3"],
     )?;
-    d.eventually("it was tried three times", || {
+    eventually("it was tried three times", || {
         Ok(d.docker(&["logs", &c])?.stdout == "run\nrun\nrun\n")
     })?;
     let format = "{{.RestartCount}} {{.State.ExitCode}} {{.State.Status}}";
-    d.eventually("it is given up", || {
+    eventually("it is given up", || {
         Ok(d.docker(&["inspect", "-f", format, &c])?.stdout.trim() == "2 3 exited")
     })?;
     d.remove(&c)
@@ -98,7 +99,7 @@ fn healthcheck(d: &Daemon, p: &str) -> Outcome {
     ];
     let c = d.container(p, &options, &["sh", "-c", LOOP])?;
     let health = |wanted: &str| {
-        d.eventually(wanted, || {
+        eventually(wanted, || {
             Ok(
                 d.docker(&["inspect", "-f", "{{.State.Health.Status}}", &c])?
                     .stdout
@@ -480,7 +481,7 @@ fn events(d: &Daemon, p: &str) -> Outcome {
         "events", "--since", "10m", "--until", "0s", "--filter", &filter, "--format", format,
     ];
     // The daemon tells of the end when it has done with it.
-    d.eventually("create, start, die 5, destroy", || {
+    eventually("create, start, die 5, destroy", || {
         let out = d.docker(&query)?;
         let all: Vec<&str> = out
             .stdout
@@ -574,7 +575,7 @@ fn fifty_at_once(d: &Daemon, p: &str) -> Outcome {
     let mut args = vec!["rm", "-f"];
     args.extend(ids.iter().map(String::as_str));
     d.docker(&args)?.code(0)?;
-    d.eventually("nothing of them is left", || Ok(traces(&ids).is_empty()))
+    eventually("nothing of them is left", || Ok(traces(&ids).is_empty()))
         .map_err(|e| format!("{e}: {:?}", traces(&ids)))?;
     let left = d
         .docker(&[
